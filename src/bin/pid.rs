@@ -1,0 +1,2 @@
+//! The `pid` command.
+fn main() {}

@@ -1,0 +1,3 @@
+//! Checkpoints: where named tensors come from.
+pub mod tensor;
+pub use tensor::{DType, TensorView};

@@ -1,0 +1,183 @@
+//! What is computed: typed tensors, prepared weights and an ordered list of ops. No addresses, no device.
+//!
+//! A graph has two parts: nodes that run `Once` per decode (adapter, caption embedding, first noise) and
+//! nodes that run in every `Step` of the sampler. Tensors are buffers, not values: residual streams are
+//! updated in place, and a tensor made by a `Once` node and read by a `Step` node stays for the whole loop.
+
+mod check;
+pub mod op;
+mod weight;
+
+pub use check::GraphError;
+pub use op::Op;
+pub use weight::{Recipe, Weight};
+
+use std::fmt;
+
+/// Index of a tensor in its [`Graph`].
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord)]
+pub struct TensorId(pub u32);
+
+/// Index of a prepared weight in its [`Graph`].
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord)]
+pub struct WeightId(pub u32);
+
+impl TensorId {
+    /// As an index.
+    pub const fn index(self) -> usize {
+        self.0 as usize
+    }
+}
+
+impl WeightId {
+    /// As an index.
+    pub const fn index(self) -> usize {
+        self.0 as usize
+    }
+}
+
+/// Element type of an activation.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+#[allow(missing_docs)]
+pub enum ElementType {
+    F32,
+    Bf16,
+}
+
+impl ElementType {
+    /// Bytes of one element.
+    pub const fn size(self) -> usize {
+        match self {
+            Self::F32 => 4,
+            Self::Bf16 => 2,
+        }
+    }
+}
+
+impl fmt::Display for ElementType {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(match self {
+            Self::F32 => "f32",
+            Self::Bf16 => "bf16",
+        })
+    }
+}
+
+/// Who fills a tensor, and how long it must stay.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+pub enum Role {
+    /// Filled by the caller before the first node.
+    Input,
+    /// Read by the caller after the last node.
+    Output,
+    /// Neither.
+    Temporary,
+}
+
+/// A buffer: `shape` elements of `element`, row-major.
+#[derive(Clone, Debug, PartialEq, Eq, Hash)]
+pub struct Tensor {
+    /// For people: `patch.hidden`, `features.3`.
+    pub name: String,
+    /// Extents, outermost first.
+    pub shape: Vec<usize>,
+    /// Element type.
+    pub element: ElementType,
+    /// Who fills and reads it.
+    pub role: Role,
+}
+
+impl Tensor {
+    /// Number of elements.
+    pub fn elements(&self) -> usize {
+        self.shape.iter().product()
+    }
+
+    /// Bytes without alignment.
+    pub fn bytes(&self) -> usize {
+        self.elements() * self.element.size()
+    }
+}
+
+/// When a node runs.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+pub enum Phase {
+    /// Once per decode, before the steps.
+    Once,
+    /// In every step.
+    Step,
+}
+
+/// An op in its place, with the names under which its results are known to tests and traces.
+#[derive(Clone, Debug, PartialEq, Eq, Hash)]
+pub struct Node {
+    /// For people: `patch_blocks.3.attention`.
+    pub name: String,
+    /// When it runs.
+    pub phase: Phase,
+    /// What it computes.
+    pub op: Op,
+    /// After this node the tensor holds the output of the reference's module of that name.
+    pub taps: Vec<(TensorId, String)>,
+}
+
+/// A whole decode: tensors, weights, and nodes in order, all `Once` nodes before all `Step` nodes.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Hash)]
+pub struct Graph {
+    /// Buffers, indexed by [`TensorId`].
+    pub tensors: Vec<Tensor>,
+    /// Prepared weights, indexed by [`WeightId`].
+    pub weights: Vec<Weight>,
+    /// Ops in execution order.
+    pub nodes: Vec<Node>,
+}
+
+impl Graph {
+    /// Adds a buffer.
+    pub fn tensor(&mut self, name: impl Into<String>, shape: &[usize], element: ElementType, role: Role) -> TensorId {
+        let id = TensorId(self.tensors.len() as u32);
+        self.tensors.push(Tensor { name: name.into(), shape: shape.to_vec(), element, role });
+        id
+    }
+
+    /// Adds a prepared weight, or finds the same one added before.
+    pub fn weight(&mut self, weight: Weight) -> WeightId {
+        if let Some(found) = self.weights.iter().position(|w| *w == weight) {
+            return WeightId(found as u32);
+        }
+        self.weights.push(weight);
+        WeightId(self.weights.len() as u32 - 1)
+    }
+
+    /// Appends a node after checking its operands' shapes against the op.
+    ///
+    /// # Errors
+    /// [`GraphError`] names the node, the operand, its shape and the expected one.
+    pub fn push(&mut self, name: impl Into<String>, phase: Phase, op: Op) -> Result<(), GraphError> {
+        let node = Node { name: name.into(), phase, op, taps: Vec::new() };
+        check::check(self, &node)?;
+        self.nodes.push(node);
+        Ok(())
+    }
+
+    /// Records that `tensor` holds the output of module `name` after the node pushed last.
+    pub fn tap(&mut self, tensor: TensorId, name: impl Into<String>) {
+        if let Some(node) = self.nodes.last_mut() {
+            node.taps.push((tensor, name.into()));
+        }
+    }
+}
+
+impl std::ops::Index<TensorId> for Graph {
+    type Output = Tensor;
+    fn index(&self, id: TensorId) -> &Tensor {
+        &self.tensors[id.index()]
+    }
+}
+
+impl std::ops::Index<WeightId> for Graph {
+    type Output = Weight;
+    fn index(&self, id: WeightId) -> &Weight {
+        &self.weights[id.index()]
+    }
+}

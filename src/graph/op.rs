@@ -1,0 +1,439 @@
+//! The typed ops. One op is one fused kernel's worth of work; its doc comment is its definition, the CPU
+//! backend is the executable form of that definition, and every other backend is tested against it.
+//!
+//! Symbols: `B` batch, `T` text tokens, `L = Hs * Ws` image tokens (patches), `N = T + L`, `D` hidden size,
+//! `H x W` pixels, `P` patch size, `C` channels of a pixel (16). `[.., X]`: last axis contiguous.
+//! *Joint rows*: rows of a `[B, N, X]` tensor, within each sample the text rows first, then the image rows.
+//! `rms(x; w) = x / sqrt(mean(x^2) + 1e-6) * w` over the last axis.
+//! Tensors named in `&mut`-like fields (`stream`, `pixels`, `image`) are updated in place.
+
+use super::{TensorId, WeightId};
+
+/// `y = x W^T + b`; `weight` is `[out, in]`.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+pub struct Affine {
+    /// `[out, in]`.
+    pub weight: WeightId,
+    /// `[out]`.
+    pub bias: Option<WeightId>,
+}
+
+/// Which of the two token streams.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+#[allow(missing_docs)]
+pub enum Stream {
+    Image,
+    Text,
+}
+
+/// A sixth of a patch block's modulation: constants per step, `[D]` each, found in
+/// [`crate::model::TimeConstants`].
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+pub struct Modulation {
+    /// Patch block.
+    pub block: usize,
+    /// Which stream's modulation.
+    pub stream: Stream,
+    /// Attention half (shift_a, scale_a, gate_a) or feed-forward half (shift_m, scale_m, gate_m).
+    pub half: ModulationHalf,
+}
+
+/// See [`Modulation`].
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+#[allow(missing_docs)]
+pub enum ModulationHalf {
+    Attention,
+    FeedForward,
+}
+
+/// `rms(x; weight) * (1 + scale) + shift`.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+pub struct NormModulate {
+    /// `[D]`.
+    pub weight: WeightId,
+    /// Where shift and scale come from.
+    pub modulation: Modulation,
+}
+
+/// Sizes shared by the ops on tokens.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+pub struct Tokens {
+    /// `B`.
+    pub batch: usize,
+    /// `T`; 0 where an op sees the image alone.
+    pub text: usize,
+    /// `Hs`.
+    pub grid_rows: usize,
+    /// `Ws`.
+    pub grid_cols: usize,
+}
+
+impl Tokens {
+    /// `L`.
+    pub const fn image(self) -> usize {
+        self.grid_rows * self.grid_cols
+    }
+    /// `N = T + L`.
+    pub const fn joint(self) -> usize {
+        self.text + self.image()
+    }
+    /// The same grid without text.
+    pub const fn image_only(self) -> Self {
+        Self { text: 0, ..self }
+    }
+}
+
+/// Border handling of a 3x3 convolution.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+#[allow(missing_docs)]
+pub enum Padding {
+    Zeros,
+    Replicate,
+}
+
+/// Where a convolution's input comes from.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+pub enum ConvInput {
+    /// `[B, C, h, w]` latent: unpatchified by `unpatchify` (channel `c*f*f + fy*f + fx` goes to channel `c`
+    /// at `(f*y + fy, f*x + fx)`), then nearest-upsampled to `Hs x Ws` (`src = floor(dst * in / out)`).
+    #[allow(missing_docs)]
+    Latent { channels: usize, height: usize, width: usize, unpatchify: usize },
+    /// `[B, Hs * Ws, C]`.
+    #[allow(missing_docs)]
+    Tokens { channels: usize },
+}
+
+/// 3x3 convolution, stride 1: `output = f(conv(input) + bias) [+ output]`, f = silu or identity.
+#[derive(Clone, Debug, PartialEq, Eq, Hash)]
+#[allow(missing_docs)]
+pub struct Conv3x3 {
+    pub tokens: Tokens,
+    pub source: ConvInput,
+    pub input: TensorId,
+    /// `[B, L, out_channels]`.
+    pub output: TensorId,
+    /// Weight `[out, 9, in]` (tap-major: tap `ky*3 + kx`), bias `[out]`.
+    pub kernel: Affine,
+    pub out_channels: usize,
+    pub padding: Padding,
+    pub silu: bool,
+    /// Add to what `output` holds instead of overwriting it.
+    pub accumulate: bool,
+}
+
+/// `output = silu(group_norm(input) * weight + bias)`, statistics per sample and group over tokens and the
+/// group's channels, biased variance, `eps = 1e-5`. May run in place (`input == output`).
+#[derive(Clone, Debug, PartialEq, Eq, Hash)]
+#[allow(missing_docs)]
+pub struct GroupNormSilu {
+    pub tokens: Tokens,
+    pub input: TensorId,
+    pub output: TensorId,
+    pub channels: usize,
+    pub groups: usize,
+    pub weight: WeightId,
+    pub bias: WeightId,
+}
+
+/// `output = input W^T + b` on `rows` rows.
+#[derive(Clone, Debug, PartialEq, Eq, Hash)]
+#[allow(missing_docs)]
+pub struct Linear {
+    pub rows: usize,
+    pub input: TensorId,
+    pub output: TensorId,
+    pub affine: Affine,
+    pub in_features: usize,
+    pub out_features: usize,
+}
+
+/// `output = rms(caption W^T + b; norm) + position[t]`, `[B, T, E] -> [B, T, D]`.
+#[derive(Clone, Debug, PartialEq, Eq, Hash)]
+#[allow(missing_docs)]
+pub struct TextEmbed {
+    pub tokens: Tokens,
+    pub caption: TensorId,
+    pub output: TensorId,
+    pub affine: Affine,
+    pub norm: WeightId,
+    /// `[max_tokens, D]`, the first T rows are used.
+    pub position: WeightId,
+    pub in_features: usize,
+    pub out_features: usize,
+}
+
+/// `output = input`.
+#[derive(Clone, Debug, PartialEq, Eq, Hash)]
+#[allow(missing_docs)]
+pub struct Copy {
+    pub input: TensorId,
+    pub output: TensorId,
+}
+
+/// `stream[n] = W patch(n) + b`, patch n of `image [B, 3, H, W]` as `[c, py, px]`.
+#[derive(Clone, Debug, PartialEq, Eq, Hash)]
+#[allow(missing_docs)]
+pub struct PatchEmbed {
+    pub tokens: Tokens,
+    pub image: TensorId,
+    /// `[B, L, D]`.
+    pub stream: TensorId,
+    /// `[D, 3 * P * P]`.
+    pub affine: Affine,
+    pub patch: usize,
+    pub hidden: usize,
+}
+
+/// `stream += sigmoid(stream W^T + feature_half - exp(log_alpha) * sigma[b]) * features`.
+#[derive(Clone, Debug, PartialEq, Eq, Hash)]
+#[allow(missing_docs)]
+pub struct LatentGate {
+    pub tokens: Tokens,
+    /// `[B, L, D]`.
+    pub stream: TensorId,
+    /// `[B, L, D]`.
+    pub features: TensorId,
+    /// `[B, L, G]`: the part of the gate's linear that reads the features, bias included.
+    pub feature_half: TensorId,
+    /// `[B]`.
+    pub sigma: TensorId,
+    /// `[G, D]`, `G` = 1 (per token) or D (per token and channel).
+    pub weight: WeightId,
+    /// Scalar.
+    pub log_alpha: WeightId,
+    pub hidden: usize,
+    pub gate_width: usize,
+}
+
+/// Rotary embedding of an attention's queries and keys, pairs `(2m, 2m + 1)`.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+pub enum Rotary {
+    /// Two-dimensional, for image tokens, NTK-aware against a reference grid of `reference` patches.
+    #[allow(missing_docs)]
+    Image { reference_rows: usize, reference_cols: usize },
+    /// Text positions.
+    Text,
+}
+
+/// One stream of a [`QkvProject`].
+#[derive(Clone, Debug, PartialEq, Eq, Hash)]
+#[allow(missing_docs)]
+pub struct QkvStream {
+    pub stream: Stream,
+    /// `[B, T or L, in_features]`.
+    pub input: TensorId,
+    pub norm: Option<NormModulate>,
+    /// `[3 * heads * head_dim, in_features]`, no bias.
+    pub weight: WeightId,
+    /// `[head_dim]`.
+    pub q_norm: WeightId,
+    /// `[head_dim]`.
+    pub k_norm: WeightId,
+    pub rotary: Rotary,
+}
+
+/// `z = norm(input)`, `[q, k, v] = z W^T`, q and k per head `rms` then rotary, written to the joint sequence
+/// `[B, heads, N, head_dim]` (text first).
+#[derive(Clone, Debug, PartialEq, Eq, Hash)]
+#[allow(missing_docs)]
+pub struct QkvProject {
+    pub tokens: Tokens,
+    pub streams: Vec<QkvStream>,
+    pub q: TensorId,
+    pub k: TensorId,
+    pub v: TensorId,
+    pub in_features: usize,
+    pub heads: usize,
+    pub head_dim: usize,
+}
+
+/// `output[b, n, h] = softmax(q k^T / sqrt(head_dim)) v`, `[B, heads, N, head_dim] -> [B, N, heads * head_dim]`.
+/// Rows before `query_start` are not computed (nobody reads them).
+#[derive(Clone, Debug, PartialEq, Eq, Hash)]
+#[allow(missing_docs)]
+pub struct Attention {
+    pub tokens: Tokens,
+    pub q: TensorId,
+    pub k: TensorId,
+    pub v: TensorId,
+    pub output: TensorId,
+    pub heads: usize,
+    pub head_dim: usize,
+    pub query_start: usize,
+}
+
+/// One stream of a [`SwiGlu`].
+#[derive(Clone, Debug, PartialEq, Eq, Hash)]
+#[allow(missing_docs)]
+pub struct SwiGluStream {
+    pub stream: Stream,
+    /// `[B, T or L, D]`.
+    pub input: TensorId,
+    pub norm: NormModulate,
+    /// `[2 * inner, D]`, row `2i` is w1's row i, row `2i + 1` is w3's.
+    pub weight: WeightId,
+}
+
+/// `output = silu(w1 z) * (w3 z)`, `z = norm(input)`; output has joint rows `[B, N, inner]`.
+#[derive(Clone, Debug, PartialEq, Eq, Hash)]
+#[allow(missing_docs)]
+pub struct SwiGlu {
+    pub tokens: Tokens,
+    pub streams: Vec<SwiGluStream>,
+    pub output: TensorId,
+    pub hidden: usize,
+    pub inner: usize,
+}
+
+/// One stream of a [`GatedResidual`].
+#[derive(Clone, Debug, PartialEq, Eq, Hash)]
+#[allow(missing_docs)]
+pub struct GatedResidualStream {
+    pub stream: Stream,
+    /// `[B, T or L, D]`, updated.
+    pub residual: TensorId,
+    /// `[D, in_features]`.
+    pub affine: Affine,
+    /// Supplies the gate, `[D]`.
+    pub gate: Modulation,
+}
+
+/// `residual += gate * (input W^T + b)`; input has joint rows `[B, N, in_features]`.
+#[derive(Clone, Debug, PartialEq, Eq, Hash)]
+#[allow(missing_docs)]
+pub struct GatedResidual {
+    pub tokens: Tokens,
+    pub input: TensorId,
+    pub streams: Vec<GatedResidualStream>,
+    pub in_features: usize,
+    pub hidden: usize,
+}
+
+/// `stream = silu(t_emb + stream)`.
+#[derive(Clone, Debug, PartialEq, Eq, Hash)]
+#[allow(missing_docs)]
+pub struct TimeSilu {
+    pub tokens: Tokens,
+    pub stream: TensorId,
+    pub hidden: usize,
+}
+
+/// `pixels[b, n, p] = W rgb + b + [sin(u w_k), cos(u w_k), sin(v w_k), cos(v w_k)]`, `w_k = 10000^(-k/4)`,
+/// pixel `p = py * P + px` of patch n at column u, row v.
+#[derive(Clone, Debug, PartialEq, Eq, Hash)]
+#[allow(missing_docs)]
+pub struct PixelEmbed {
+    pub tokens: Tokens,
+    pub image: TensorId,
+    /// `[B, L, P * P, C]`.
+    pub pixels: TensorId,
+    /// `[C, 3]`.
+    pub affine: Affine,
+    pub patch: usize,
+    pub channels: usize,
+}
+
+/// `output = rms(pixels; norm) * (1 + scale) + shift`, `[shift, scale] = stream W^T + b` per pixel.
+#[derive(Clone, Debug, PartialEq, Eq, Hash)]
+#[allow(missing_docs)]
+pub struct PixelModulate {
+    pub tokens: Tokens,
+    /// `[B, L, D]`.
+    pub stream: TensorId,
+    /// `[B, L, P * P, C]`.
+    pub pixels: TensorId,
+    /// `[B, L, P * P * C]`.
+    pub output: TensorId,
+    /// `[P*P * 2 * C, D]`: per pixel shift_a, scale_a.
+    pub modulation: Affine,
+    /// `[C]`.
+    pub norm: WeightId,
+    pub hidden: usize,
+    pub patch: usize,
+    pub channels: usize,
+}
+
+/// Per pixel, with `[gate_a, shift_m, scale_m, gate_m] = stream W^T + b` and `e = attention expand^T + b`:
+/// `pixels += gate_a * e`, then `pixels += gate_m * fc2(gelu(fc1(rms(pixels; norm) * (1 + scale_m) + shift_m)))`.
+#[derive(Clone, Debug, PartialEq, Eq, Hash)]
+#[allow(missing_docs)]
+pub struct PixelUpdate {
+    pub tokens: Tokens,
+    /// `[B, L, D]`.
+    pub stream: TensorId,
+    /// `[B, L, attention_width]`.
+    pub attention: TensorId,
+    /// `[B, L, P * P, C]`, updated.
+    pub pixels: TensorId,
+    /// `[P*P * 4 * C, D]`.
+    pub modulation: Affine,
+    /// `[P*P * C, attention_width]`: the attention's output projection and the expansion in one.
+    pub expand: Affine,
+    /// `[C]`.
+    pub norm: WeightId,
+    /// `[mlp_width, C]`.
+    pub fc1: Affine,
+    /// `[C, mlp_width]`.
+    pub fc2: Affine,
+    pub hidden: usize,
+    pub attention_width: usize,
+    pub mlp_width: usize,
+    pub patch: usize,
+    pub channels: usize,
+}
+
+/// `output = ` standard normal noise of draw `first_draw` (before the loop) or `first_draw + step`
+/// (in the loop, skipped after the last step), or the caller's noise for that draw.
+#[derive(Clone, Debug, PartialEq, Eq, Hash)]
+#[allow(missing_docs)]
+pub struct Noise {
+    /// `[B, 3, H, W]` float32.
+    pub output: TensorId,
+    pub first_draw: usize,
+}
+
+/// The network's last layer and the sampler's step: `v = linear(rms(pixels; norm))` on the image grid,
+/// then `x0 = image - t v` and
+/// sde: `image = (1 - t') x0 + t' noise`, ode: `image += (t' - t) v`; last step: `image = clamp(x0, -1, 1)`.
+#[derive(Clone, Debug, PartialEq, Eq, Hash)]
+#[allow(missing_docs)]
+pub struct SampleStep {
+    pub tokens: Tokens,
+    /// `[B, L, P * P, C]`.
+    pub pixels: TensorId,
+    /// `[B, 3, H, W]` float32, updated.
+    pub image: TensorId,
+    /// `[B, 3, H, W]` float32; unread in the last step and by ode.
+    pub noise: TensorId,
+    /// `[B, 3, H, W]` float32, written when asked for.
+    pub velocity: Option<TensorId>,
+    /// `[C]`.
+    pub norm: WeightId,
+    /// `[3, C]`.
+    pub affine: Affine,
+    pub patch: usize,
+    pub channels: usize,
+}
+
+/// See the variants' structs.
+#[derive(Clone, Debug, PartialEq, Eq, Hash)]
+#[allow(missing_docs)]
+pub enum Op {
+    Conv3x3(Conv3x3),
+    GroupNormSilu(GroupNormSilu),
+    Linear(Linear),
+    TextEmbed(TextEmbed),
+    Copy(Copy),
+    PatchEmbed(PatchEmbed),
+    LatentGate(LatentGate),
+    QkvProject(QkvProject),
+    Attention(Attention),
+    SwiGlu(SwiGlu),
+    GatedResidual(GatedResidual),
+    TimeSilu(TimeSilu),
+    PixelEmbed(PixelEmbed),
+    PixelModulate(PixelModulate),
+    PixelUpdate(PixelUpdate),
+    Noise(Noise),
+    SampleStep(SampleStep),
+}

@@ -1,0 +1,4 @@
+//! pid-engine.
+pub mod checkpoint;
+pub mod graph;
+pub mod model;
