@@ -11,7 +11,7 @@ pub enum GateType {
     #[serde(rename = "sigma_aware_per_token")]
     PerToken,
     /// One gate per token and channel (v1).
-    #[serde(rename = "sigma_aware_per_token_per_dim")]
+    #[serde(rename = "sigma_aware_per_token_per_dim", alias = "sigma_aware_per_token_and_dim")]
     PerTokenPerDim,
 }
 

@@ -2,6 +2,9 @@
 //! of the graph.
 
 pub mod config;
+mod layers;
 pub mod names;
+pub mod network;
 
-pub use config::{Config, ConfigError, GateType, PaddingMode, Release};
+pub use config::{Config, ConfigError, GateType, PaddingMode, Release, TrainedSizes};
+pub use network::{Network, NetworkOptions, Precision};
