@@ -2,9 +2,13 @@
 //! of the graph.
 
 pub mod config;
+mod constants;
 mod layers;
 pub mod names;
 pub mod network;
+mod program;
 
 pub use config::{Config, ConfigError, GateType, PaddingMode, Release, TrainedSizes};
-pub use network::{Network, NetworkOptions, Precision};
+pub use constants::TimeConstants;
+pub use network::{Network, NetworkOptions, Precision, SizeError};
+pub use program::program;

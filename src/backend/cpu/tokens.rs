@@ -1,0 +1,272 @@
+//! Ops on the token streams: embeddings, projections, feed-forward, gates.
+
+use std::ops::Range;
+
+use rayon::prelude::*;
+
+use super::gemm::{self, Factor, ROW_BLOCK, Shared};
+use super::math;
+use super::rotary::RotaryTable;
+use super::weights::Matrix;
+use crate::graph::op::{Stream, Tokens};
+
+/// Rows of one sample's text or image part that fall into a range of joint rows.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(super) struct Segment {
+    /// Which stream.
+    pub stream: Stream,
+    /// First row in the joint row space.
+    pub joint: usize,
+    /// Rows in the stream's own tensor `[B * (T or L), ..]`.
+    pub rows: Range<usize>,
+}
+
+/// The segments of joint rows `range`, in order.
+pub(super) fn segments(tokens: Tokens, range: Range<usize>) -> Vec<Segment> {
+    let mut found = Vec::new();
+    for b in 0..tokens.batch {
+        let parts = [(Stream::Text, tokens.text, 0), (Stream::Image, tokens.image(), tokens.text)];
+        for (stream, count, offset) in parts {
+            let start = b * tokens.joint() + offset;
+            let (from, to) = (range.start.max(start), range.end.min(start + count));
+            if from < to {
+                let first = b * count + from - start;
+                found.push(Segment { stream, joint: from, rows: first..first + to - from });
+            }
+        }
+    }
+    found
+}
+
+/// `out = a W^T + b` on rows of `[.., K]`.
+pub(super) fn linear(a: &[f32], weight: &Matrix<'_>, bias: &[f32], out: &mut [f32]) {
+    let (n, rows) = (weight.rows(), a.len() / weight.cols());
+    let out = Shared::new(out);
+    gemm::tiles(rows, n, &[Factor { a, weight, cols_per_unit: 1 }], |tile| {
+        let width = tile.units.len();
+        for (r, row) in tile.rows.clone().zip(tile.values[0].chunks_exact(width)) {
+            // SAFETY: tiles cover disjoint rows and columns.
+            let out = unsafe { out.slice(r * n + tile.units.start, width) };
+            for ((o, v), b) in out.iter_mut().zip(row).zip(&bias[tile.units.clone()]) {
+                *o = v + b;
+            }
+        }
+    });
+}
+
+/// `rms(caption W^T + b; norm) + position[t]`.
+pub(super) fn text_embed(
+    caption: &[f32],
+    weight: &Matrix<'_>,
+    bias: &[f32],
+    norm: &[f32],
+    position: &[f32],
+    text: usize,
+    out: &mut [f32],
+) {
+    linear(caption, weight, bias, out);
+    let d = weight.rows();
+    out.par_chunks_exact_mut(d).enumerate().for_each(|(row, y)| {
+        let r = math::inverse_rms(y);
+        let position = &position[row % text * d..][..d];
+        for ((y, w), p) in y.iter_mut().zip(norm).zip(position) {
+            *y = *y * r * w + p;
+        }
+    });
+}
+
+/// Shift and scale, `[D]` each, with the norm's weight.
+pub(super) struct Modulated<'a> {
+    pub weight: &'a [f32],
+    pub shift: &'a [f32],
+    pub scale: &'a [f32],
+}
+
+impl Modulated<'_> {
+    /// `rms(x; weight) * (1 + scale) + shift` of every row of `x [rows, D]`.
+    fn apply(&self, x: &[f32], out: &mut [f32]) {
+        let d = self.weight.len();
+        out.par_chunks_exact_mut(d).zip(x.par_chunks_exact(d)).for_each(|(out, x)| {
+            math::norm_modulate(x, self.weight, self.scale, self.shift, out);
+        });
+    }
+}
+
+/// Runs `f(first row, rows of x)` over blocks of at most [`ROW_BLOCK`] rows, normalised first when asked.
+fn blocks(x: &[f32], width: usize, norm: Option<&Modulated<'_>>, mut f: impl FnMut(usize, &[f32])) {
+    let mut normed = Vec::new();
+    for (block, x) in x.chunks(ROW_BLOCK * width).enumerate() {
+        match norm {
+            Some(norm) => {
+                normed.resize(x.len(), 0.0);
+                norm.apply(x, &mut normed);
+                f(block * ROW_BLOCK, &normed);
+            }
+            None => f(block * ROW_BLOCK, x),
+        }
+    }
+}
+
+/// What [`qkv_project`] needs of one segment's stream.
+pub(super) struct QkvWeights<'a> {
+    pub weight: &'a Matrix<'a>,
+    pub norm: Option<Modulated<'a>>,
+    pub q_norm: &'a [f32],
+    pub k_norm: &'a [f32],
+    pub rotary: &'a RotaryTable,
+}
+
+/// Sizes of an attention.
+#[derive(Clone, Copy)]
+pub(super) struct Heads {
+    pub heads: usize,
+    pub head_dim: usize,
+    /// `N`.
+    pub joint: usize,
+}
+
+/// Projects one sample's part of one stream, `x [rows, K]`, to `q, k, v [heads, N, head_dim]` of that sample,
+/// tokens `first ..`.
+pub(super) fn qkv_project(x: &[f32], weights: &QkvWeights<'_>, heads: Heads, first: usize, qkv: [&mut [f32]; 3]) {
+    let d = heads.head_dim;
+    let out = qkv.map(|t| Shared::new(t));
+    blocks(x, weights.weight.cols(), weights.norm.as_ref(), |start, x| {
+        let factor = Factor { a: x, weight: weights.weight, cols_per_unit: d };
+        gemm::tiles(x.len() / weights.weight.cols(), 3 * heads.heads, &[factor], |tile| {
+            let width = tile.units.len() * d;
+            for (r, row) in tile.rows.clone().zip(tile.values[0].chunks_exact_mut(width)) {
+                let position = start + r;
+                for (unit, head) in tile.units.clone().zip(row.chunks_exact_mut(d)) {
+                    let (which, h) = (unit / heads.heads, unit % heads.heads);
+                    let norm = [Some(weights.q_norm), Some(weights.k_norm), None][which];
+                    if let Some(norm) = norm {
+                        let r = math::inverse_rms(head);
+                        head.iter_mut().zip(norm).for_each(|(v, w)| *v *= r * w);
+                        weights.rotary.rotate(head, position);
+                    }
+                    // SAFETY: one tile owns this token's head.
+                    let out = unsafe { out[which].slice((h * heads.joint + first + position) * d, d) };
+                    out.copy_from_slice(head);
+                }
+            }
+        });
+    });
+}
+
+/// `out = silu(w1 z) * (w3 z)`, `z` the normalised `x [rows, D]`; weight rows interleaved.
+pub(super) fn swiglu(x: &[f32], norm: &Modulated<'_>, weight: &Matrix<'_>, out: &mut [f32]) {
+    let inner = weight.rows() / 2;
+    let out = Shared::new(out);
+    blocks(x, weight.cols(), Some(norm), |start, x| {
+        let factor = Factor { a: x, weight, cols_per_unit: 2 };
+        gemm::tiles(x.len() / weight.cols(), inner, &[factor], |tile| {
+            let width = tile.units.len();
+            for (r, row) in tile.rows.clone().zip(tile.values[0].chunks_exact(2 * width)) {
+                // SAFETY: tiles cover disjoint rows and columns.
+                let out = unsafe { out.slice((start + r) * inner + tile.units.start, width) };
+                math::swiglu(row, out);
+            }
+        });
+    });
+}
+
+/// `residual += gate * (x W^T + b)`, `x [rows, K]`, `residual [rows, D]`.
+pub(super) fn gated_residual(x: &[f32], weight: &Matrix<'_>, bias: Option<&[f32]>, gate: &[f32], residual: &mut [f32]) {
+    let (d, rows) = (weight.rows(), x.len() / weight.cols());
+    let residual = Shared::new(residual);
+    gemm::tiles(rows, d, &[Factor { a: x, weight, cols_per_unit: 1 }], |tile| {
+        let width = tile.units.len();
+        let gate = &gate[tile.units.clone()];
+        for (r, row) in tile.rows.clone().zip(tile.values[0].chunks_exact_mut(width)) {
+            if let Some(bias) = bias {
+                row.iter_mut().zip(&bias[tile.units.clone()]).for_each(|(v, b)| *v += b);
+            }
+            // SAFETY: tiles cover disjoint rows and columns.
+            let out = unsafe { residual.slice(r * d + tile.units.start, width) };
+            for ((o, v), g) in out.iter_mut().zip(row).zip(gate) {
+                *o += g * *v;
+            }
+        }
+    });
+}
+
+/// `stream += sigmoid(stream W^T + half - bias) * features` on one sample's rows; `half [rows, G]`.
+pub(super) fn latent_gate(stream: &mut [f32], features: &[f32], half: &[f32], weight: &Matrix<'_>, bias: f32) {
+    let (g, d) = (weight.rows(), weight.cols());
+    if g == 1 {
+        let weight = weight.to_vector();
+        stream.par_chunks_exact_mut(d).zip(features.par_chunks_exact(d)).zip(half).for_each(|((s, f), half)| {
+            let logit: f64 = s.iter().zip(&weight).map(|(s, w)| f64::from(*s) * f64::from(*w)).sum();
+            let gate = math::sigmoid(logit as f32 + half - bias);
+            s.iter_mut().zip(f).for_each(|(s, f)| *s += gate * f);
+        });
+        return;
+    }
+    let block = ROW_BLOCK * d;
+    let parts = stream.chunks_mut(block).zip(features.chunks(block)).zip(half.chunks(ROW_BLOCK * g));
+    for ((stream, features), half) in parts {
+        // Every column of the product reads whole rows, so the rows must outlive their update.
+        let before = stream.to_vec();
+        let out = Shared::new(stream);
+        gemm::tiles(before.len() / d, g, &[Factor { a: &before, weight, cols_per_unit: 1 }], |tile| {
+            let width = tile.units.len();
+            for (r, row) in tile.rows.clone().zip(tile.values[0].chunks_exact(width)) {
+                let at = r * d + tile.units.start;
+                // SAFETY: tiles cover disjoint rows and columns.
+                let out = unsafe { out.slice(at, width) };
+                math::gate_add(out, row, &half[at..at + width], bias, &features[at..at + width]);
+            }
+        });
+    }
+}
+
+/// `stream = silu(t_emb + stream)`.
+pub(super) fn time_silu(stream: &mut [f32], t_emb: &[f32]) {
+    stream.par_chunks_exact_mut(t_emb.len()).for_each(|row| math::add_silu(row, t_emb));
+}
+
+/// Patches of `image [B, 3, H, W]` through a linear: `[B, L, D]`.
+pub(super) fn patch_embed(
+    image: &[f32],
+    tokens: Tokens,
+    patch: usize,
+    weight: &Matrix<'_>,
+    bias: &[f32],
+    out: &mut [f32],
+) {
+    let values = weight.cols();
+    let (height, width) = (tokens.grid_rows * patch, tokens.grid_cols * patch);
+    let mut rows = vec![0.0; tokens.batch * tokens.image() * values];
+    rows.par_chunks_exact_mut(values).enumerate().for_each(|(n, row)| {
+        let (b, n) = (n / tokens.image(), n % tokens.image());
+        let (i, j) = (n / tokens.grid_cols, n % tokens.grid_cols);
+        for (line, row) in row.chunks_exact_mut(patch).enumerate() {
+            let (c, y) = (line / patch, line % patch);
+            let start = ((b * 3 + c) * height + i * patch + y) * width + j * patch;
+            row.copy_from_slice(&image[start..start + patch]);
+        }
+    });
+    linear(&rows, weight, bias, out);
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn segments_cover_a_range_of_joint_rows_in_order() {
+        let tokens = Tokens { batch: 2, text: 3, grid_rows: 2, grid_cols: 2 };
+        let all = segments(tokens, 0..14);
+        let parts: Vec<_> = all.iter().map(|s| (s.stream, s.joint, s.rows.clone())).collect();
+        let expected = [
+            (Stream::Text, 0, 0..3),
+            (Stream::Image, 3, 0..4),
+            (Stream::Text, 7, 3..6),
+            (Stream::Image, 10, 4..8),
+        ];
+        assert_eq!(parts, expected);
+        let cut = segments(tokens, 5..8);
+        assert_eq!(cut[0], Segment { stream: Stream::Image, joint: 5, rows: 2..4 });
+        assert_eq!(cut[1], Segment { stream: Stream::Text, joint: 7, rows: 3..4 });
+    }
+}

@@ -1,0 +1,3 @@
+//! Devices that run programs.
+
+pub mod cpu;

@@ -1,0 +1,51 @@
+//! `pid convert`: a checkpoint as safetensors with its config in the metadata.
+
+use std::path::PathBuf;
+use std::time::Instant;
+
+use clap::Args;
+use serde_json::json;
+
+use super::progress::TerminalProgress;
+use super::report::{CliError, Report};
+use super::{Common, read_config, shown};
+use crate::checkpoint::{self, Checkpoint};
+use crate::plan::ByteSize;
+
+#[derive(Debug, Args)]
+pub(super) struct ConvertArgs {
+    /// Checkpoint, .pth or safetensors.
+    #[arg(value_name = "FILE")]
+    checkpoint: PathBuf,
+    /// Network of the checkpoint, where its tensors do not say.
+    #[arg(long, value_name = "NAME|JSON")]
+    config: Option<String>,
+    /// File to write, safetensors.
+    #[arg(long, value_name = "FILE")]
+    out: PathBuf,
+    #[command(flatten)]
+    pub(super) common: Common,
+}
+
+pub(super) fn run(args: &ConvertArgs) -> Result<Report, CliError> {
+    let config = args.config.as_deref().map(read_config).transpose()?;
+    let progress = TerminalProgress::new(args.common.json);
+    let begin = Instant::now();
+    let network = Checkpoint::open(&args.checkpoint)?.into_network()?;
+    let config = match config {
+        Some(config) => config,
+        None => network.detect_config()?,
+    };
+    network.check(&config)?;
+    checkpoint::convert(&network, &config, &args.out, &progress)?;
+    let seconds = begin.elapsed().as_secs_f64();
+    let bytes = std::fs::metadata(&args.out).map(|m| m.len()).unwrap_or_default();
+    let text = format!("{}: {config}, {} in {seconds:.2} s", shown(&args.out), ByteSize(bytes));
+    let json = json!({
+        "out": shown(&args.out),
+        "config": config,
+        "bytes": bytes,
+        "seconds": { "total": seconds },
+    });
+    Ok(Report::new(text, json))
+}

@@ -1,0 +1,262 @@
+//! `pid decode`: latent and caption files to a picture.
+
+use std::path::{Path, PathBuf};
+use std::time::Instant;
+
+use clap::Args;
+use serde_json::{Value, json};
+
+use super::progress::TerminalProgress;
+use super::report::{CliError, Report};
+use super::{Common, read_config, shown};
+use crate::checkpoint::Checkpoint;
+use crate::decoder::{Decoded, Decoder, Device, Request};
+use crate::latent::{Backbone, Caption, Latent, LatentFrame, LatentOptions, Sigma, read_tensor};
+use crate::model::Config;
+use crate::output::{self, PictureInfo};
+use crate::plan::ByteSize;
+use crate::sampler::{NoiseSource, Schedule, Variant, read_noise};
+
+/// The generator of the sampler's noise.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, clap::ValueEnum)]
+enum Rng {
+    /// Counter-based, the same on every device.
+    #[default]
+    Philox,
+    /// What `torch.randn` draws on the CPU with `torch.Generator().manual_seed(seed)`.
+    TorchCpu,
+}
+
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, clap::ValueEnum)]
+enum SamplerKind {
+    /// Fresh noise in every step, as distilled.
+    #[default]
+    Sde,
+    /// Deterministic after the first noise.
+    Ode,
+}
+
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, clap::ValueEnum)]
+enum Frame {
+    /// The space the generator denoises in.
+    #[default]
+    Normalized,
+    /// As the VAE's encoder gives it.
+    Raw,
+}
+
+#[derive(Debug, Args)]
+pub(super) struct DecodeArgs {
+    /// PiD weights, safetensors or .pth.
+    #[arg(long, value_name = "FILE")]
+    checkpoint: PathBuf,
+    /// Network of the checkpoint, a known name or CONFIG.json, where the file does not say.
+    #[arg(long, value_name = "NAME|JSON")]
+    config: Option<String>,
+    /// Generator of the latent: flux, flux2, sd3, sdxl, qwenimage, zimage, dinov2, siglip.
+    #[arg(long)]
+    backbone: Option<Backbone>,
+    /// Latent, safetensors (tensor `latent`) or .npy.
+    #[arg(long, value_name = "FILE")]
+    latent: PathBuf,
+    /// Caption embeddings [B, T, 2304], safetensors (tensor `caption`) or .npy.
+    #[arg(long, value_name = "FILE")]
+    caption: Option<PathBuf>,
+    /// How noisy the latent still is, 0 to 1; one value, or one per sample.
+    #[arg(long, value_name = "S[,S...]", conflicts_with = "euler_sigma")]
+    sigma: Option<Sigma>,
+    /// SDXL: sigma of the Euler scheduler the latent comes from; converts latent and sigma.
+    #[arg(long, value_name = "S")]
+    euler_sigma: Option<f64>,
+    /// Space the latent is in.
+    #[arg(long, value_enum, default_value_t)]
+    latent_frame: Frame,
+    /// Output width in pixels; needed for packed token latents, else checked.
+    #[arg(long, requires = "height")]
+    width: Option<usize>,
+    /// Output height in pixels.
+    #[arg(long, requires = "width")]
+    height: Option<usize>,
+    /// Seed of the noise.
+    #[arg(long, default_value_t = 0, conflicts_with = "noise")]
+    seed: u64,
+    /// Generator of the noise.
+    #[arg(long, value_enum, default_value_t)]
+    rng: Rng,
+    /// Noise to use instead: tensors noise.0 .. noise.3, [B, 3, H, W] each.
+    #[arg(long, value_name = "FILE")]
+    noise: Option<PathBuf>,
+    /// Steps of the sampler, 1 to 4.
+    #[arg(long, default_value_t = 4)]
+    steps: usize,
+    /// Way from step to step.
+    #[arg(long, value_enum, default_value_t)]
+    sampler: SamplerKind,
+    /// Where to run.
+    #[arg(long, default_value = "auto")]
+    device: Device,
+    /// Most memory for weights and activations, e.g. 8GiB.
+    #[arg(long, value_name = "BYTES")]
+    budget: Option<ByteSize>,
+    /// Picture: .png, .jpg, or .safetensors ([B, 3, H, W] float32 as `image`).
+    #[arg(long, value_name = "FILE")]
+    out: PathBuf,
+    #[command(flatten)]
+    pub(super) common: Common,
+}
+
+pub(super) fn run(args: &DecodeArgs) -> Result<Report, CliError> {
+    let variant = args.variant();
+    Schedule::new(args.steps, variant).map_err(CliError::usage)?;
+    output::check_target(&args.out)?;
+    let config = args.config.as_deref().map(read_config).transpose()?;
+    let progress = TerminalProgress::new(args.common.json);
+    let mut warnings = Vec::new();
+
+    let begin = Instant::now();
+    let checkpoint = Checkpoint::open(&args.checkpoint)?;
+    let mut builder = Decoder::builder().device(args.device);
+    if let Some(config) = config {
+        builder = builder.config(config);
+    }
+    if let Some(backbone) = args.backbone {
+        builder = builder.backbone(backbone);
+    }
+    if let Some(budget) = args.budget {
+        builder = builder.budget(budget);
+    }
+    let decoder = builder.build(checkpoint)?;
+    let (latent, euler) = args.latent(&decoder, &mut warnings)?;
+    let request = Request {
+        caption: args.caption(decoder.config(), &mut warnings)?,
+        sigma: euler.or_else(|| args.sigma.clone()).unwrap_or_default(),
+        steps: args.steps,
+        variant,
+        noise: args.noise_source()?,
+    };
+    let load = begin.elapsed().as_secs_f64();
+
+    let decoded = decoder.decode_observed(&latent, &request, &mut progress.observer())?;
+    let begin = Instant::now();
+    let info = picture_info(&decoder, &request, args.seed_text());
+    let files = output::save(&decoded.picture, &args.out, &info)?;
+    let save = begin.elapsed().as_secs_f64();
+    warnings.extend(decoded.warnings.iter().cloned());
+    Ok(report(&decoder, &decoded, &files, load, save).with_warnings(warnings))
+}
+
+impl DecodeArgs {
+    fn variant(&self) -> Variant {
+        match self.sampler {
+            SamplerKind::Sde => Variant::Sde,
+            SamplerKind::Ode => Variant::Ode,
+        }
+    }
+
+    fn latent(&self, decoder: &Decoder, warnings: &mut Vec<String>) -> Result<(Latent, Option<Sigma>), CliError> {
+        let tensor = read_tensor(&self.latent, "latent")?;
+        let options = LatentOptions {
+            backbone: decoder.backbone(),
+            output: self.width.zip(self.height),
+            frame: match self.latent_frame {
+                Frame::Normalized => LatentFrame::Normalized,
+                Frame::Raw => LatentFrame::Raw,
+            },
+            euler_sigma: self.euler_sigma,
+        };
+        Ok(Latent::from_tensor(tensor, decoder.config(), &options, warnings)?)
+    }
+
+    fn caption(&self, config: &Config, warnings: &mut Vec<String>) -> Result<Caption, CliError> {
+        match &self.caption {
+            Some(path) => Ok(Caption::from_tensor(read_tensor(path, "caption")?)?),
+            None => {
+                warnings.push(format!(
+                    "no --caption: {} zero embeddings stand in; a released network was trained with Gemma-2 embeddings and decodes worse without",
+                    config.txt_max_length
+                ));
+                Ok(Caption::zeros(config))
+            }
+        }
+    }
+
+    fn noise_source(&self) -> Result<NoiseSource, CliError> {
+        Ok(match (&self.noise, self.rng) {
+            (Some(path), _) => read_noise(path)?,
+            (None, Rng::Philox) => NoiseSource::Philox { seed: self.seed },
+            (None, Rng::TorchCpu) => NoiseSource::TorchCpu { seed: self.seed },
+        })
+    }
+
+    /// What the picture's `seed` chunk says.
+    fn seed_text(&self) -> String {
+        match (&self.noise, self.rng) {
+            (Some(path), _) => format!("noise file {}", file_name(path)),
+            (None, Rng::Philox) => self.seed.to_string(),
+            (None, Rng::TorchCpu) => format!("{} (torch-cpu)", self.seed),
+        }
+    }
+}
+
+fn file_name(path: &Path) -> String {
+    path.file_name().unwrap_or_default().to_string_lossy().into_owned()
+}
+
+/// What is recorded in the picture's text chunks.
+pub(super) fn picture_info(decoder: &Decoder, request: &Request, seed: String) -> PictureInfo {
+    let times = Schedule::new(request.steps, request.variant).map(|s| s.times).unwrap_or_default();
+    let join = |values: &mut dyn Iterator<Item = String>| values.collect::<Vec<_>>().join(",");
+    vec![
+        ("Software".into(), format!("pid-engine {}", env!("CARGO_PKG_VERSION"))),
+        ("pid.seed".into(), seed),
+        ("pid.sigma".into(), join(&mut request.sigma.values().iter().map(f32::to_string))),
+        ("pid.steps".into(), request.steps.to_string()),
+        ("pid.schedule".into(), format!("{} {}", request.variant, join(&mut times.iter().map(f64::to_string)))),
+        ("pid.config".into(), decoder.config().to_json()),
+        ("pid.checkpoint".into(), decoder.checkpoint().fingerprint()),
+    ]
+}
+
+/// The report of a decode.
+pub(super) fn report(decoder: &Decoder, decoded: &Decoded, files: &[PathBuf], load: f64, save: f64) -> Report {
+    let picture = &decoded.picture;
+    let timings = &decoded.timings;
+    let steps: f64 = timings.steps.iter().sum();
+    let total = load + timings.plan + timings.prepare + steps + save;
+    let peak = crate::memory::peak_resident_bytes();
+    let names = files.iter().map(|f| shown(f)).collect::<Vec<_>>();
+    let text = format!(
+        "{}: {}x{}{}, {:.2} s on {} (load {:.2}, prepare {:.2}, {} steps {:.2}, save {:.2}); peak memory {}",
+        names.join(", "),
+        picture.width,
+        picture.height,
+        if picture.batch > 1 { format!(" x {}", picture.batch) } else { String::new() },
+        total,
+        decoder.device_name(),
+        load + timings.plan,
+        timings.prepare,
+        timings.steps.len(),
+        steps,
+        save,
+        peak.map_or_else(|| "unknown".to_owned(), |b| ByteSize(b).to_string()),
+    );
+    let json = json!({
+        "out": names,
+        "device": decoder.device_name(),
+        "config": decoder.config().name(),
+        "width": picture.width,
+        "height": picture.height,
+        "batch": picture.batch,
+        "peak_bytes": peak.map_or(Value::Null, Value::from),
+        "planned_bytes": decoded.planned_bytes,
+        "seconds": {
+            "load": load,
+            "plan": timings.plan,
+            "prepare": timings.prepare,
+            "steps": timings.steps,
+            "save": save,
+            "total": total,
+        },
+    });
+    Report::new(text, json)
+}

@@ -1,0 +1,127 @@
+//! The `pid` command: arguments in, library calls, one line or one JSON object out.
+//!
+//! Exit 0 done, 1 failed, 2 wrong usage. Errors are one line on stderr, and under `--json` one object with
+//! `error` on stdout besides.
+
+mod convert;
+mod decode;
+mod demo;
+mod inspect;
+mod plan;
+mod progress;
+mod report;
+mod synth;
+
+use std::ffi::OsString;
+use std::path::{Path, PathBuf};
+use std::process::ExitCode;
+
+use clap::{Args, Parser, Subcommand};
+
+use crate::model::{Config, Release};
+use report::{CliError, Report};
+
+/// Decodes latents of image generators to 2K and 4K pictures with NVIDIA's PiD network.
+#[derive(Debug, Parser)]
+#[command(name = "pid", version = env!("PID_VERSION"), propagate_version = true, arg_required_else_help = true)]
+struct Cli {
+    #[command(subcommand)]
+    command: Command,
+}
+
+#[derive(Debug, Subcommand)]
+enum Command {
+    /// Decode a latent to a picture.
+    Decode(decode::DecodeArgs),
+    /// Print how much memory a decode takes, and where it goes.
+    Plan(plan::PlanArgs),
+    /// List what a checkpoint holds.
+    Inspect(inspect::InspectArgs),
+    /// Write a checkpoint (.pth or safetensors) as safetensors with its config inside.
+    Convert(convert::ConvertArgs),
+    /// Make a checkpoint of synthetic weights, for tests and benchmarks.
+    Synth(synth::SynthArgs),
+    /// Decode a small synthetic latent, no files needed.
+    Demo(demo::DemoArgs),
+}
+
+/// Flags of every command.
+#[derive(Clone, Copy, Debug, Args)]
+struct Common {
+    /// Print one JSON object instead of text.
+    #[arg(long)]
+    json: bool,
+}
+
+impl Command {
+    fn common(&self) -> Common {
+        match self {
+            Self::Decode(args) => args.common,
+            Self::Plan(args) => args.common,
+            Self::Inspect(args) => args.common,
+            Self::Convert(args) => args.common,
+            Self::Synth(args) => args.common,
+            Self::Demo(args) => args.common,
+        }
+    }
+
+    fn run(self) -> Result<Report, CliError> {
+        match self {
+            Self::Decode(args) => decode::run(&args),
+            Self::Plan(args) => plan::run(&args),
+            Self::Inspect(args) => inspect::run(&args),
+            Self::Convert(args) => convert::run(&args),
+            Self::Synth(args) => synth::run(&args),
+            Self::Demo(args) => demo::run(&args),
+        }
+    }
+}
+
+/// Runs the command line `args` (program name first).
+pub fn main(args: impl IntoIterator<Item = OsString>) -> ExitCode {
+    let args: Vec<OsString> = args.into_iter().collect();
+    let cli = match Cli::try_parse_from(&args) {
+        Ok(cli) => cli,
+        Err(error) => {
+            let json = args.iter().any(|a| a == "--json") && error.use_stderr();
+            if json {
+                report::print_error_object(error.to_string().trim());
+            }
+            // Nothing is left to tell when the terminal itself is gone.
+            let _ = error.print();
+            return ExitCode::from(u8::try_from(error.exit_code()).unwrap_or(2));
+        }
+    };
+    progress::catch_interrupts();
+    let json = cli.command.common().json;
+    match cli.command.run().and_then(|report| report.print(json)) {
+        Ok(()) => ExitCode::SUCCESS,
+        Err(error) => error.print(json),
+    }
+}
+
+/// `--config`: a known name, or a JSON file with the official argument names.
+fn read_config(name_or_path: &str) -> Result<Config, CliError> {
+    if Release::by_name(name_or_path).is_some() || !looks_like_path(name_or_path) {
+        return Config::by_name(name_or_path).map_err(CliError::usage);
+    }
+    let path = Path::new(name_or_path);
+    let text = std::fs::read_to_string(path)
+        .map_err(|e| CliError::failed(format!("config file {}: {e}", path.display())))?;
+    Config::from_json(&text).map_err(|e| CliError::failed(format!("{}: {e}", path.display())))
+}
+
+fn looks_like_path(text: &str) -> bool {
+    text.ends_with(".json") || text.contains(std::path::MAIN_SEPARATOR) || Path::new(text).exists()
+}
+
+/// A path for a message or a JSON value.
+fn shown(path: &Path) -> String {
+    path.display().to_string()
+}
+
+/// `path` with `suffix` before the extension: `out.png`, `-plan` -> `out-plan.png`.
+fn sibling(path: &Path, suffix: &str, extension: &str) -> PathBuf {
+    let stem = path.file_stem().unwrap_or_default().to_string_lossy();
+    path.with_file_name(format!("{stem}{suffix}.{extension}"))
+}

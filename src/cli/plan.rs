@@ -1,0 +1,83 @@
+//! `pid plan`: what a decode needs, before anything is allocated.
+
+use std::path::PathBuf;
+
+use clap::Args;
+use serde_json::json;
+
+use super::report::{CliError, Report};
+use super::{Common, read_config, shown};
+use crate::model::{self, NetworkOptions, Precision};
+use crate::output;
+use crate::plan::ByteSize;
+
+#[derive(Clone, Copy, Debug, PartialEq, Eq, clap::ValueEnum)]
+enum PrecisionArg {
+    Bf16,
+    F32,
+}
+
+#[derive(Debug, Args)]
+pub(super) struct PlanArgs {
+    /// Network: a known name or CONFIG.json.
+    #[arg(long, value_name = "NAME|JSON")]
+    config: String,
+    /// Output width in pixels.
+    #[arg(long)]
+    width: usize,
+    /// Output height in pixels.
+    #[arg(long)]
+    height: usize,
+    /// Pictures decoded together.
+    #[arg(long, default_value_t = 1, value_parser = clap::value_parser!(u16).range(1..))]
+    batch: u16,
+    /// Caption tokens; the config's maximum by default.
+    #[arg(long)]
+    tokens: Option<usize>,
+    /// Number format: bf16 as on a GPU, f32 as on the CPU.
+    #[arg(long, value_enum, default_value = "bf16")]
+    precision: PrecisionArg,
+    /// Most memory for weights and activations, e.g. 8GiB.
+    #[arg(long, value_name = "BYTES")]
+    budget: Option<ByteSize>,
+    /// Draw the plan: tensors as rectangles, launches against addresses.
+    #[arg(long, value_name = "FILE")]
+    svg: Option<PathBuf>,
+    #[command(flatten)]
+    pub(super) common: Common,
+}
+
+pub(super) fn run(args: &PlanArgs) -> Result<Report, CliError> {
+    let config = read_config(&args.config)?;
+    let options = NetworkOptions {
+        batch: usize::from(args.batch),
+        text_tokens: args.tokens.unwrap_or(config.txt_max_length),
+        width: args.width,
+        height: args.height,
+        precision: match args.precision {
+            PrecisionArg::Bf16 => Precision::Bf16,
+            PrecisionArg::F32 => Precision::F32,
+        },
+        recompute_features: false,
+        observed: false,
+    };
+    options.check(&config).map_err(CliError::usage)?;
+    let program = model::program(&config, &options, args.budget)?;
+    let (graph, plan) = (&program.network.graph, &program.plan);
+    let mut json = plan.to_json(graph);
+    if let Some(map) = json.as_object_mut() {
+        map.insert("config".into(), json!(config.name()));
+        map.insert("width".into(), json!(args.width));
+        map.insert("height".into(), json!(args.height));
+        map.insert("variant".into(), json!(program.variant));
+    }
+    let mut text = format!("{config}\n{}x{}, {}\n{}", args.width, args.height, program.variant, plan.table(graph));
+    if let Some(path) = &args.svg {
+        let svg = plan.to_svg(graph);
+        output::write_atomic(path, |file| std::io::Write::write_all(file, svg.as_bytes()))?;
+        text.push_str(&format!("\nplan drawn to {}", shown(path)));
+    }
+    let name = crate::model::Release::ALL.iter().find(|r| r.name == args.config);
+    let warning = name.and_then(|r| r.sizes.warning(args.width, args.height));
+    Ok(Report::new(text, json).with_warnings(warning.into_iter().collect()))
+}

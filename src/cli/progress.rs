@@ -1,0 +1,81 @@
+//! Progress bars on a terminal, silence in a pipe, and a clean stop on Ctrl-C.
+
+use std::io::IsTerminal;
+use std::sync::OnceLock;
+use std::sync::atomic::{AtomicBool, Ordering};
+
+use indicatif::{ProgressBar, ProgressStyle};
+
+use crate::exec::{DecodePhase, Observer};
+use crate::progress::Progress;
+
+static INTERRUPTED: AtomicBool = AtomicBool::new(false);
+
+/// From now on the first Ctrl-C (or SIGTERM) asks the running work to stop, the second ends the process.
+pub(super) fn catch_interrupts() {
+    static DONE: OnceLock<()> = OnceLock::new();
+    DONE.get_or_init(|| {
+        let handler = || {
+            if INTERRUPTED.swap(true, Ordering::Relaxed) {
+                std::process::exit(1);
+            }
+        };
+        if let Err(error) = ctrlc::set_handler(handler) {
+            eprintln!("warning: Ctrl-C will end the process at once: {error}");
+        }
+    });
+}
+
+/// Bars on stderr when it is a terminal and nobody asked for JSON.
+#[derive(Debug)]
+pub(super) struct TerminalProgress {
+    shown: bool,
+    bar: ProgressBar,
+}
+
+impl TerminalProgress {
+    pub(super) fn new(json: bool) -> Self {
+        let shown = !json && std::io::stderr().is_terminal();
+        Self { shown, bar: ProgressBar::hidden() }
+    }
+
+    /// A bar over the launches of a decode.
+    pub(super) fn observer(&self) -> StepBar {
+        let bar = if self.shown {
+            ProgressBar::new(0).with_style(style("{prefix:14} {bar:40} {pos}/{len}  {elapsed}"))
+        } else {
+            ProgressBar::hidden()
+        };
+        StepBar { bar }
+    }
+}
+
+fn style(template: &str) -> ProgressStyle {
+    ProgressStyle::with_template(template).unwrap_or_else(|_| ProgressStyle::default_bar())
+}
+
+/// One bar per phase of a decode.
+#[derive(Debug)]
+pub(super) struct StepBar {
+    bar: ProgressBar,
+}
+
+impl Observer for StepBar {
+    fn phase(&mut self, phase: DecodePhase) {
+        match phase {
+            DecodePhase::Prepare => self.bar.set_prefix("adapter"),
+            DecodePhase::Step { index, steps } => self.bar.set_prefix(format!("step {} of {steps}", index + 1)),
+            DecodePhase::Done => self.bar.finish_and_clear(),
+        }
+        self.bar.set_position(0);
+    }
+
+    fn launched(&mut self, index: usize, count: usize) {
+        self.bar.set_length(count as u64);
+        self.bar.set_position(index as u64 + 1);
+    }
+
+    fn cancelled(&self) -> bool {
+        INTERRUPTED.load(Ordering::Relaxed)
+    }
+}

@@ -1,0 +1,89 @@
+//! What a command says when it ends: text for people, one JSON object for machines, errors for both.
+
+use std::fmt::Display;
+use std::io::Write;
+use std::process::ExitCode;
+
+use serde_json::{Map, Value, json};
+
+/// A finished command's result.
+#[derive(Debug)]
+pub(super) struct Report {
+    /// Printed to stdout without `--json`.
+    pub text: String,
+    /// Printed to stdout with `--json`.
+    pub json: Map<String, Value>,
+    /// Printed to stderr, and in the JSON as `warnings`.
+    pub warnings: Vec<String>,
+}
+
+impl Report {
+    pub(super) fn new(text: impl Into<String>, json: Value) -> Self {
+        let json = match json {
+            Value::Object(map) => map,
+            other => Map::from_iter([("result".to_owned(), other)]),
+        };
+        Self { text: text.into(), json, warnings: Vec::new() }
+    }
+
+    pub(super) fn with_warnings(mut self, warnings: Vec<String>) -> Self {
+        self.warnings = warnings;
+        self
+    }
+
+    pub(super) fn print(mut self, json: bool) -> Result<(), CliError> {
+        for warning in &self.warnings {
+            eprintln!("warning: {warning}");
+        }
+        let text = if json {
+            if !self.warnings.is_empty() {
+                self.json.insert("warnings".into(), json!(self.warnings));
+            }
+            Value::Object(self.json).to_string()
+        } else {
+            self.text
+        };
+        let mut out = std::io::stdout().lock();
+        writeln!(out, "{}", text.trim_end()).map_err(|e| CliError::failed(format!("standard output: {e}")))
+    }
+}
+
+/// Why a command did not finish, and whose fault it was.
+#[derive(Debug)]
+pub(super) struct CliError {
+    message: String,
+    exit: u8,
+}
+
+impl CliError {
+    /// The command line itself is wrong: exit 2.
+    pub(super) fn usage(message: impl Display) -> Self {
+        Self { message: format!("{message:#}"), exit: 2 }
+    }
+
+    /// The command line was understood, the work failed: exit 1.
+    pub(super) fn failed(message: impl Display) -> Self {
+        Self { message: format!("{message:#}"), exit: 1 }
+    }
+
+    pub(super) fn print(&self, json: bool) -> ExitCode {
+        if json {
+            print_error_object(&self.message);
+        }
+        eprintln!("error: {}", self.message);
+        ExitCode::from(self.exit)
+    }
+}
+
+impl<E: Into<crate::Error>> From<E> for CliError {
+    fn from(error: E) -> Self {
+        Self::failed(error.into())
+    }
+}
+
+/// `{"error": message}` on stdout.
+pub(super) fn print_error_object(message: &str) {
+    let object = json!({ "error": message });
+    // A closed stdout leaves stderr, which carries the same message.
+    let _ = writeln!(std::io::stdout().lock(), "{object}");
+}

@@ -1,0 +1,347 @@
+//! The library's front door: a [`Decoder`] is built once from a checkpoint and decodes many latents, from
+//! any thread.
+
+use std::collections::HashMap;
+use std::path::Path;
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::time::Instant;
+
+use crate::backend::cpu::CpuBackend;
+use crate::checkpoint::Checkpoint;
+use crate::error::Error;
+use crate::exec::{self, Backend, DecodePhase, Inputs, Observer, Program};
+use crate::latent::{Backbone, Caption, Latent, Sigma};
+use crate::model::{Config, NetworkOptions, Precision, Release, TimeConstants, TrainedSizes};
+use crate::output::Picture;
+use crate::plan::ByteSize;
+use crate::sampler::{Noise, NoiseSource, Schedule, Variant};
+
+/// Where the network runs.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub enum Device {
+    /// The best device at hand.
+    #[default]
+    Auto,
+    /// float32 on all cores.
+    Cpu,
+}
+
+impl std::str::FromStr for Device {
+    type Err = String;
+
+    fn from_str(text: &str) -> Result<Self, String> {
+        match text {
+            "auto" => Ok(Self::Auto),
+            "cpu" => Ok(Self::Cpu),
+            "emulator" => Err("the emulator is not part of this version; use cpu".into()),
+            _ if text == "cuda" || text.starts_with("cuda:") => {
+                Err("the CUDA kernels are not part of this version; use cpu".into())
+            }
+            _ => Err(format!("unknown device `{text}`; known: auto, cpu")),
+        }
+    }
+}
+
+/// Options of a [`Decoder`].
+#[derive(Clone, Debug, Default)]
+pub struct DecoderBuilder {
+    config: Option<Config>,
+    backbone: Option<Backbone>,
+    device: Device,
+    budget: Option<ByteSize>,
+}
+
+impl DecoderBuilder {
+    /// The network's configuration, instead of what the checkpoint's metadata and shapes say.
+    pub fn config(mut self, config: Config) -> Self {
+        self.config = Some(config);
+        self
+    }
+
+    /// The generator whose latents will be decoded, where the checkpoint's shapes cannot tell (16 channels
+    /// may be FLUX, SD3, Z-Image or Qwen-Image).
+    pub fn backbone(mut self, backbone: Backbone) -> Self {
+        self.backbone = Some(backbone);
+        self
+    }
+
+    /// The device; [`Device::Auto`] by default.
+    pub fn device(mut self, device: Device) -> Self {
+        self.device = device;
+        self
+    }
+
+    /// Most bytes that weights and activations may take together.
+    pub fn budget(mut self, budget: ByteSize) -> Self {
+        self.budget = Some(budget);
+        self
+    }
+
+    /// Opens the checkpoint at `path` (safetensors or `.pth`).
+    ///
+    /// # Errors
+    /// When the file cannot be read, is damaged, or is not a PiD checkpoint of the wanted configuration.
+    pub fn open(self, path: &Path) -> Result<Decoder, Error> {
+        self.build(Checkpoint::open(path)?)
+    }
+
+    /// Uses a checkpoint already open or made in memory.
+    ///
+    /// # Errors
+    /// As [`DecoderBuilder::open`].
+    pub fn build(self, checkpoint: Checkpoint) -> Result<Decoder, Error> {
+        let checkpoint = checkpoint.into_network()?;
+        let config = match self.config {
+            Some(config) => config,
+            None => checkpoint.detect_config()?,
+        };
+        config.validate()?;
+        checkpoint.check(&config)?;
+        let backbone = self.backbone.or_else(|| Backbone::of_config(&config));
+        let checkpoint = Arc::new(checkpoint);
+        let backend = CpuBackend::new(Arc::clone(&checkpoint));
+        Ok(Decoder {
+            sizes: trained_sizes(&config, checkpoint.metadata().get("release").map(String::as_str)),
+            config,
+            backbone,
+            budget: self.budget,
+            backend: Box::new(backend),
+            checkpoint,
+            programs: Mutex::default(),
+            constants: Mutex::default(),
+        })
+    }
+}
+
+/// Sizes a checkpoint of this configuration was trained for; the widest of the releases that share it.
+fn trained_sizes(config: &Config, release: Option<&str>) -> TrainedSizes {
+    if let Some(release) = release.and_then(Release::by_name) {
+        return release.sizes;
+    }
+    let mut matching = Release::ALL.iter().filter(|r| r.config() == *config).map(|r| r.sizes);
+    let first = matching.next().unwrap_or(TrainedSizes::Any);
+    if matching.any(|sizes| sizes == TrainedSizes::TwoKToFourK) { TrainedSizes::TwoKToFourK } else { first }
+}
+
+/// A loaded network. `Send + Sync`: share it by reference or [`Arc`]; every call of [`Decoder::decode`] has
+/// an arena of its own.
+#[derive(Debug)]
+pub struct Decoder {
+    config: Config,
+    backbone: Option<Backbone>,
+    sizes: TrainedSizes,
+    budget: Option<ByteSize>,
+    checkpoint: Arc<Checkpoint>,
+    backend: Box<dyn Backend>,
+    programs: Mutex<HashMap<NetworkOptions, Arc<Program>>>,
+    /// By the bits of the time.
+    constants: Mutex<HashMap<u64, Arc<TimeConstants>>>,
+}
+
+/// What to decode besides the latent.
+#[derive(Clone, Debug)]
+pub struct Request {
+    /// Caption embeddings `[B or 1, T, E]`.
+    pub caption: Caption,
+    /// How noisy the latent is, one for all samples or one each.
+    pub sigma: Sigma,
+    /// Steps of the sampler, 1 to 4.
+    pub steps: usize,
+    /// How the sampler moves between steps.
+    pub variant: Variant,
+    /// Where the noise comes from.
+    pub noise: NoiseSource,
+}
+
+impl Request {
+    /// A clean latent, four steps, Philox noise of seed 0.
+    pub fn new(caption: Caption) -> Self {
+        Self {
+            caption,
+            sigma: Sigma::default(),
+            steps: 4,
+            variant: Variant::Sde,
+            noise: NoiseSource::Philox { seed: 0 },
+        }
+    }
+}
+
+/// A decoded picture and how it came about.
+#[derive(Clone, Debug)]
+pub struct Decoded {
+    /// `[B, 3, H, W]` in [-1, 1].
+    pub picture: Picture,
+    /// Seconds spent.
+    pub timings: Timings,
+    /// Bytes the plan promised: weights, constants and arena.
+    pub planned_bytes: usize,
+    /// What the caller should know: untrained size, sigma out of the training range, ...
+    pub warnings: Vec<String>,
+}
+
+/// Seconds by phase.
+#[derive(Clone, Debug, Default)]
+pub struct Timings {
+    /// Building graph, plan and constants (near 0 when cached).
+    pub plan: f64,
+    /// Adapter and caption embedding.
+    pub prepare: f64,
+    /// Each step.
+    pub steps: Vec<f64>,
+}
+
+impl Decoder {
+    /// A builder with defaults.
+    pub fn builder() -> DecoderBuilder {
+        DecoderBuilder::default()
+    }
+
+    /// The network's configuration.
+    pub fn config(&self) -> &Config {
+        &self.config
+    }
+
+    /// The generator this checkpoint belongs to, when it can be told.
+    pub fn backbone(&self) -> Option<Backbone> {
+        self.backbone
+    }
+
+    /// The checkpoint's tensors.
+    pub fn checkpoint(&self) -> &Checkpoint {
+        &self.checkpoint
+    }
+
+    /// The program (graph and plan) for a batch of pictures of that size; cached.
+    ///
+    /// # Errors
+    /// When the budget does not suffice.
+    pub fn program(&self, options: NetworkOptions) -> Result<Arc<Program>, Error> {
+        if let Some(program) = lock(&self.programs).get(&options) {
+            return Ok(Arc::clone(program));
+        }
+        let program = Arc::new(crate::model::program(&self.config, &options, self.budget)?);
+        lock(&self.programs).insert(options, Arc::clone(&program));
+        Ok(program)
+    }
+
+    /// Decodes without observer. See [`Decoder::decode_observed`].
+    ///
+    /// # Errors
+    /// As [`Decoder::decode_observed`].
+    pub fn decode(&self, latent: &Latent, request: &Request) -> Result<Decoded, Error> {
+        self.decode_observed(latent, request, &mut exec::NoObserver)
+    }
+
+    /// Decodes `latent [B, C, h, w]` (normalized frame) to `[B, 3, h * down * sr, w * down * sr]`.
+    ///
+    /// # Errors
+    /// When an input does not fit the network (the error names it, its shape and the expected one), the
+    /// budget or the memory does not suffice, or the observer cancels.
+    pub fn decode_observed(
+        &self,
+        latent: &Latent,
+        request: &Request,
+        observer: &mut dyn Observer,
+    ) -> Result<Decoded, Error> {
+        let mut warnings = Vec::new();
+        let begin = Instant::now();
+        let schedule = Schedule::new(request.steps, request.variant)?;
+        latent.check_channels(self.config.lq_latent_channels, self.backbone)?;
+        let sigma = request.sigma.for_batch(latent.batch, &mut warnings)?;
+        let caption = request.caption.for_network(&self.config, latent.batch, &mut warnings)?;
+        let options = self.options(latent, caption.tokens, observer.wants_taps());
+        warnings.extend(self.sizes.warning(options.width, options.height));
+        let program = self.program(options)?;
+        let constants = self.constants(&schedule)?;
+        let constants: Vec<&TimeConstants> = constants.iter().map(Arc::as_ref).collect();
+        let mut noise = Noise::new(request.noise.clone());
+        let mut clock = Clock { inner: observer, timings: Timings::default(), since: Instant::now(), phase: None };
+        clock.timings.plan = begin.elapsed().as_secs_f64();
+        let inputs = Inputs { latent: &latent.data, caption: &caption.data, sigma: &sigma };
+        let image = exec::run(&*self.backend, &program, &inputs, &schedule, &constants, &mut noise, &mut clock)?;
+        Ok(Decoded {
+            picture: Picture { data: image, batch: latent.batch, height: options.height, width: options.width },
+            timings: clock.timings,
+            planned_bytes: program.plan.peak_bytes,
+            warnings,
+        })
+    }
+
+    /// The device it runs on.
+    pub fn device_name(&self) -> &'static str {
+        "cpu"
+    }
+
+    /// Options of the graph that decodes `latent`.
+    pub(crate) fn options(&self, latent: &Latent, text_tokens: usize, observed: bool) -> NetworkOptions {
+        let per = self.config.pixels_per_latent();
+        NetworkOptions {
+            batch: latent.batch,
+            text_tokens,
+            width: latent.width * per,
+            height: latent.height * per,
+            precision: Precision::F32,
+            recompute_features: false,
+            observed,
+        }
+    }
+
+    /// The network's constants at every time of the schedule; computed once per time.
+    fn constants(&self, schedule: &Schedule) -> Result<Vec<Arc<TimeConstants>>, Error> {
+        let times: Vec<f64> = schedule.steps().iter().map(|step| step.t).collect();
+        let missing: Vec<f64> = {
+            let known = lock(&self.constants);
+            times.iter().copied().filter(|t| !known.contains_key(&t.to_bits())).collect()
+        };
+        if !missing.is_empty() {
+            let made = TimeConstants::compute(&self.config, &*self.checkpoint, &missing)?;
+            let mut known = lock(&self.constants);
+            known.extend(missing.iter().map(|t| t.to_bits()).zip(made.into_iter().map(Arc::new)));
+        }
+        let known = lock(&self.constants);
+        Ok(times.iter().map(|t| Arc::clone(&known[&t.to_bits()])).collect())
+    }
+}
+
+/// A cache stays usable after a panic elsewhere: its entries are whole or absent.
+fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
+    mutex.lock().unwrap_or_else(PoisonError::into_inner)
+}
+
+/// Takes the time of each phase on the way to the caller's observer.
+struct Clock<'a> {
+    inner: &'a mut dyn Observer,
+    timings: Timings,
+    since: Instant,
+    phase: Option<DecodePhase>,
+}
+
+impl Observer for Clock<'_> {
+    fn wants_taps(&self) -> bool {
+        self.inner.wants_taps()
+    }
+
+    fn tap(&mut self, step: Option<usize>, name: &str, values: &[f32]) {
+        self.inner.tap(step, name, values);
+    }
+
+    fn phase(&mut self, phase: DecodePhase) {
+        let seconds = self.since.elapsed().as_secs_f64();
+        match self.phase {
+            Some(DecodePhase::Prepare) => self.timings.prepare = seconds,
+            Some(DecodePhase::Step { .. }) => self.timings.steps.push(seconds),
+            Some(DecodePhase::Done) | None => {}
+        }
+        self.since = Instant::now();
+        self.phase = Some(phase);
+        self.inner.phase(phase);
+    }
+
+    fn launched(&mut self, index: usize, count: usize) {
+        self.inner.launched(index, count);
+    }
+
+    fn cancelled(&self) -> bool {
+        self.inner.cancelled()
+    }
+}

@@ -1,0 +1,210 @@
+//! Replays a plan: the once-per-decode launches, then the step loop. Decides nothing.
+//!
+//! A [`Program`] is a graph with its plan; a [`Session`] is a backend's memory for one decode of it. The
+//! executor fills the inputs, walks the launches, tells the [`Observer`] and reads the result.
+
+use std::fmt;
+
+use crate::graph::{Op, Phase};
+use crate::model::{Network, TimeConstants};
+use crate::plan::{Launch, Plan};
+use crate::sampler::{Noise, Schedule, Step, Variant};
+
+/// A graph and where everything goes.
+#[derive(Clone, Debug)]
+pub struct Program {
+    /// What is computed.
+    pub network: Network,
+    /// How.
+    pub plan: Plan,
+    /// For people: number format, and what was done to meet the budget.
+    pub variant: String,
+}
+
+/// What one step feeds to the ops besides tensors.
+pub struct StepContext<'a> {
+    /// Position in the schedule.
+    pub step: Step,
+    /// How the sampler moves from one time to the next.
+    pub variant: Variant,
+    /// Constants of the network at this step's time.
+    pub constants: &'a TimeConstants,
+}
+
+/// A backend's arena for one decode, and the launches on it.
+pub trait Session {
+    /// Fills tensor `id` (float32 in every precision).
+    fn write(&mut self, id: crate::graph::TensorId, values: &[f32]) -> Result<(), ExecError>;
+    /// Fills tensor `id` with standard normal draw `draw`.
+    fn noise(&mut self, id: crate::graph::TensorId, noise: &mut Noise, draw: usize) -> Result<(), ExecError>;
+    /// Runs one launch; `context` is that of the first step for launches before the loop.
+    fn launch(&mut self, launch: &Launch, context: &StepContext<'_>) -> Result<(), ExecError>;
+    /// Tensor `id` as float32.
+    fn read(&mut self, id: crate::graph::TensorId) -> Result<Vec<f32>, ExecError>;
+}
+
+/// A device that can run programs.
+pub trait Backend: Send + Sync + fmt::Debug {
+    /// Takes the arena for one decode.
+    fn session<'a>(&'a self, program: &'a Program) -> Result<Box<dyn Session + 'a>, ExecError>;
+}
+
+/// Failures while a decode runs.
+#[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
+#[allow(missing_docs)]
+pub enum ExecError {
+    #[error(
+        "out of memory: the plan's arena of {needed} bytes could not be allocated; decode a smaller picture or pass a --budget"
+    )]
+    OutOfMemory { needed: usize },
+    #[error("noise: {0}")]
+    Noise(#[from] crate::sampler::NoiseError),
+    #[error("stopped on request after {done} of {steps} steps")]
+    Cancelled { done: usize, steps: usize },
+    #[error("the network produced {value} at element {index} of the picture: the checkpoint or the inputs are damaged")]
+    NotFinite { value: f32, index: usize },
+}
+
+/// Is told what happens during a decode. Every method has an empty default.
+pub trait Observer {
+    /// Whether [`Observer::tap`] wants values; reading them costs time.
+    fn wants_taps(&self) -> bool {
+        false
+    }
+    /// Module `name` (as in the public code) has produced `values`; `step` is `None` before the loop.
+    fn tap(&mut self, step: Option<usize>, name: &str, values: &[f32]) {
+        let _ = (step, name, values);
+    }
+    /// The work before the loop begins, or step `step` of `steps` begins.
+    fn phase(&mut self, phase: DecodePhase) {
+        let _ = phase;
+    }
+    /// Launch `index` of `count` of this phase is done.
+    fn launched(&mut self, index: usize, count: usize) {
+        let _ = (index, count);
+    }
+    /// Whether to stop; asked after each launch.
+    fn cancelled(&self) -> bool {
+        false
+    }
+}
+
+/// Observes nothing.
+#[derive(Clone, Copy, Debug, Default)]
+pub struct NoObserver;
+
+impl Observer for NoObserver {}
+
+/// Where a decode is.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum DecodePhase {
+    /// Adapter, gates' feature halves, caption.
+    Prepare,
+    /// A step of the sampler.
+    #[allow(missing_docs)]
+    Step { index: usize, steps: usize },
+    /// All done.
+    Done,
+}
+
+/// Values of a decode's inputs, shapes as in [`Network`].
+pub struct Inputs<'a> {
+    /// `[B, C, h, w]`.
+    pub latent: &'a [f32],
+    /// `[B, T, E]`.
+    pub caption: &'a [f32],
+    /// `[B]`.
+    pub sigma: &'a [f32],
+}
+
+/// Runs the program once; `constants[k]` belongs to step k of `schedule`. Returns the image
+/// `[B, 3, H, W]` in [-1, 1].
+///
+/// # Errors
+/// When the arena cannot be allocated, the caller's noise does not fit, the observer cancels, or the
+/// result is not finite.
+pub fn run(
+    backend: &dyn Backend,
+    program: &Program,
+    inputs: &Inputs<'_>,
+    schedule: &Schedule,
+    constants: &[&TimeConstants],
+    noise: &mut Noise,
+    observer: &mut dyn Observer,
+) -> Result<Vec<f32>, ExecError> {
+    let network = &program.network;
+    let mut session = backend.session(program)?;
+    session.write(network.latent, inputs.latent)?;
+    session.write(network.caption, inputs.caption)?;
+    session.write(network.sigma, inputs.sigma)?;
+    let (once, each) = program.plan.launches.split_at(program.plan.step_start);
+    let steps = schedule.steps();
+    let mut run = Run { program, session: &mut *session, noise, observer, steps: steps.len() };
+    for (k, (step, constants)) in steps.into_iter().zip(constants).enumerate() {
+        let context = StepContext { step, variant: schedule.variant, constants };
+        if k == 0 {
+            run.observer.phase(DecodePhase::Prepare);
+            run.launches(once, &context)?;
+        }
+        run.observer.phase(DecodePhase::Step { index: k, steps: run.steps });
+        if run.observer.wants_taps() {
+            run.observer.tap(Some(k), "t_embedder", &constants.t_emb);
+        }
+        run.launches(each, &context)?;
+    }
+    observer.phase(DecodePhase::Done);
+    let image = session.read(network.image)?;
+    match image.iter().position(|v| !v.is_finite()) {
+        Some(index) => Err(ExecError::NotFinite { value: image[index], index }),
+        None => Ok(image),
+    }
+}
+
+struct Run<'a> {
+    program: &'a Program,
+    session: &'a mut dyn Session,
+    noise: &'a mut Noise,
+    observer: &'a mut dyn Observer,
+    steps: usize,
+}
+
+impl Run<'_> {
+    fn launches(&mut self, launches: &[Launch], context: &StepContext<'_>) -> Result<(), ExecError> {
+        for (index, launch) in launches.iter().enumerate() {
+            self.launch(launch, context)?;
+            self.observer.launched(index, launches.len());
+            if self.observer.cancelled() {
+                return Err(ExecError::Cancelled { done: context.step.index, steps: self.steps });
+            }
+        }
+        Ok(())
+    }
+
+    fn launch(&mut self, launch: &Launch, context: &StepContext<'_>) -> Result<(), ExecError> {
+        let node = &self.program.network.graph.nodes[launch.node];
+        match &node.op {
+            Op::Noise(op) => {
+                let once = node.phase == Phase::Once;
+                if once || needs_noise(context) {
+                    let draw = op.first_draw + if once { 0 } else { context.step.index };
+                    self.session.noise(op.output, self.noise, draw)?;
+                }
+            }
+            _ => self.session.launch(launch, context)?,
+        }
+        // A chunked node's taps are whole only after its last range; the tapped tensors never are chunked.
+        if self.observer.wants_taps() {
+            let step = (node.phase == Phase::Step).then_some(context.step.index);
+            for (tensor, name) in &node.taps {
+                let values = self.session.read(*tensor)?;
+                self.observer.tap(step, name, &values);
+            }
+        }
+        Ok(())
+    }
+}
+
+/// Fresh noise enters after every step of sde but the last.
+fn needs_noise(context: &StepContext<'_>) -> bool {
+    context.variant == Variant::Sde && context.step.t_next > 0.0
+}

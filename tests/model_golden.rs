@@ -1,0 +1,122 @@
+//! The whole decode on the CPU against the public code's float32 outputs (tests/golden/README.md): every
+//! velocity, every tap and the image of all seven cases, relative L2 at most 2e-4.
+
+use std::collections::BTreeMap;
+use std::fmt::Write as _;
+use std::sync::Mutex;
+
+use pid_engine::checkpoint::{Checkpoint, synthetic};
+use pid_engine::exec::Observer;
+use pid_engine::latent::{Caption, Latent, Sigma};
+use pid_engine::model::Config;
+use pid_engine::progress::NoProgress;
+use pid_engine::sampler::{NoiseSource, Variant};
+use pid_engine::{Decoder, Request};
+
+const BOUND: f64 = 2e-4;
+
+/// Full-size cases hold 2.8 GB of weights each: one at a time.
+static MEMORY: Mutex<()> = Mutex::new(());
+
+fn path(name: &str) -> std::path::PathBuf {
+    std::path::Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/golden").join(name)
+}
+
+fn relative_l2(a: &[f32], b: &[f32]) -> f64 {
+    assert_eq!(a.len(), b.len(), "lengths");
+    let sum = |f: &dyn Fn(f64, f64) -> f64| a.iter().zip(b).map(|(x, y)| f(f64::from(*x), f64::from(*y))).sum::<f64>();
+    (sum(&|x, y| (x - y) * (x - y)) / sum(&|_, y| y * y)).sqrt()
+}
+
+/// Compares what passes by with the golden tensors of the same name.
+struct Comparer<'a> {
+    golden: &'a Checkpoint,
+    errors: BTreeMap<String, f64>,
+}
+
+impl Observer for Comparer<'_> {
+    fn wants_taps(&self) -> bool {
+        true
+    }
+
+    fn tap(&mut self, step: Option<usize>, name: &str, values: &[f32]) {
+        // What is computed once is stored with step 1.
+        let key = format!("fp32.step{}.{name}", step.unwrap_or(1));
+        if let Some(expected) = self.golden.get(&key) {
+            self.errors.insert(key, relative_l2(values, &expected.to_f32()));
+        }
+    }
+}
+
+fn run(name: &str) {
+    let _one = MEMORY.lock().unwrap_or_else(|e| e.into_inner());
+    let golden = Checkpoint::open(&path(&format!("{name}.safetensors"))).unwrap();
+    let meta = |key: &str| golden.metadata()[key].clone();
+    let number = |key: &str| meta(key).parse::<usize>().unwrap();
+    let config = Config::from_json(&meta("config")).unwrap();
+    let (batch, height, width) = (number("batch"), number("height"), number("width"));
+    let (text, seed) = (number("text_length"), meta("seed").parse::<u64>().unwrap());
+    let per = config.pixels_per_latent();
+
+    let shape = [batch, config.lq_latent_channels, height / per, width / per];
+    let latent = Latent::new(synthetic::latent(&shape, seed), shape).unwrap();
+    let shape = [batch, text, config.txt_embed_dim];
+    let caption = Caption::new(synthetic::caption(&shape, seed), shape).unwrap();
+    let noise = (0..4).map(|k| synthetic::noise(&[batch, 3, height, width], k, seed)).collect();
+    let sigma = Sigma::new(golden.get("sigma").unwrap().to_f32()).unwrap();
+    let request = Request { caption, sigma, steps: 4, variant: Variant::Sde, noise: NoiseSource::Given(noise) };
+
+    let checkpoint = Checkpoint::synthetic(&config, seed, &NoProgress);
+    let decoder = Decoder::builder().config(config).build(checkpoint).unwrap();
+    let mut comparer = Comparer { golden: &golden, errors: BTreeMap::new() };
+    let decoded = decoder.decode_observed(&latent, &request, &mut comparer).unwrap();
+    let image = golden.get("fp32.image").unwrap().to_f32();
+    let mut errors = comparer.errors;
+    errors.insert("fp32.image".into(), relative_l2(&decoded.picture.data, &image));
+
+    let mut report = String::new();
+    for (key, error) in &errors {
+        writeln!(report, "{name} {key}: {error:.2e}").unwrap();
+    }
+    println!("{report}");
+    let stored: Vec<&str> = golden.names().filter(|n| n.starts_with("fp32.")).collect();
+    let unseen: Vec<_> = stored.iter().filter(|n| !errors.contains_key(**n)).collect();
+    assert!(unseen.is_empty(), "{name}: nothing was compared with {unseen:?}");
+    let worst = errors.values().copied().fold(0.0, f64::max);
+    assert!(worst <= BOUND, "{name}: worst relative L2 {worst:.2e} is above {BOUND:.0e}\n{report}");
+}
+
+#[test]
+fn tiny_v1_flux() {
+    run("tiny_v1_flux");
+}
+
+#[test]
+fn tiny_v1_flux_b2() {
+    run("tiny_v1_flux_b2");
+}
+
+#[test]
+fn tiny_v15_flux() {
+    run("tiny_v15_flux");
+}
+
+#[test]
+fn tiny_v15_flux2() {
+    run("tiny_v15_flux2");
+}
+
+#[test]
+fn tiny_v15_flux_wide() {
+    run("tiny_v15_flux_wide");
+}
+
+#[test]
+fn full_v1_flux() {
+    run("full_v1_flux");
+}
+
+#[test]
+fn full_v15_flux() {
+    run("full_v15_flux");
+}
