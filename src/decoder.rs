@@ -99,7 +99,7 @@ impl DecoderBuilder {
         checkpoint.check(&config)?;
         let backbone = self.backbone.or_else(|| Backbone::of_config(&config));
         let checkpoint = Arc::new(checkpoint);
-        let backend = CpuBackend::new(Arc::clone(&checkpoint));
+        let backend = CpuBackend::new(checkpoint.clone());
         Ok(Decoder {
             sizes: trained_sizes(&config, checkpoint.metadata().get("release").map(String::as_str)),
             config,

@@ -161,7 +161,7 @@ fn wrong_latents_are_refused() {
 fn wrong_sigmas_are_refused() {
     let sandbox = Sandbox::with_model();
     refused(&sandbox, &["--sigma", "1.5"], 2, &["1.5"]);
-    refused(&sandbox, &["--sigma", "-0.1"], 2, &["-0.1"]);
+    refused(&sandbox, &["--sigma=-0.1"], 2, &["-0.1"]);
     refused(&sandbox, &["--sigma", "nan"], 2, &["NaN"]);
     refused(&sandbox, &["--sigma", "much"], 2, &["much"]);
     refused(&sandbox, &["--sigma", "0.1,0.2,0.3"], 1, &["3", "1"]);

@@ -11,11 +11,11 @@ use super::report::{CliError, Report};
 use super::{Common, read_config, shown};
 use crate::checkpoint::Checkpoint;
 use crate::decoder::{Decoded, Decoder, Device, Request};
-use crate::latent::{Backbone, Caption, Latent, LatentFrame, LatentOptions, Sigma, read_tensor};
+use crate::latent::{Backbone, Caption, Latent, LatentFrame, LatentOptions, Sigma, read_noise, read_tensor};
 use crate::model::Config;
 use crate::output::{self, PictureInfo};
 use crate::plan::ByteSize;
-use crate::sampler::{NoiseSource, Schedule, Variant, read_noise};
+use crate::sampler::{NoiseSource, Schedule, Variant};
 
 /// The generator of the sampler's noise.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, clap::ValueEnum)]

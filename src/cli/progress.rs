@@ -79,3 +79,27 @@ impl Observer for StepBar {
         INTERRUPTED.load(Ordering::Relaxed)
     }
 }
+
+impl Progress for TerminalProgress {
+    fn start(&self, what: &str, total_bytes: u64) {
+        if self.shown {
+            self.bar.set_draw_target(indicatif::ProgressDrawTarget::stderr());
+        }
+        self.bar.set_style(style("{prefix:14} {bar:40} {bytes}/{total_bytes}  {elapsed}"));
+        self.bar.set_prefix(what.to_owned());
+        self.bar.set_length(total_bytes);
+        self.bar.set_position(0);
+    }
+
+    fn advance(&self, bytes: u64) {
+        self.bar.inc(bytes);
+    }
+
+    fn finish(&self) {
+        self.bar.finish_and_clear();
+    }
+
+    fn cancelled(&self) -> bool {
+        INTERRUPTED.load(Ordering::Relaxed)
+    }
+}

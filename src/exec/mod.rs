@@ -50,7 +50,7 @@ pub trait Backend: Send + Sync + fmt::Debug {
 }
 
 /// Failures while a decode runs.
-#[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
+#[derive(Clone, Debug, PartialEq, thiserror::Error)]
 #[allow(missing_docs)]
 pub enum ExecError {
     #[error(
@@ -59,6 +59,8 @@ pub enum ExecError {
     OutOfMemory { needed: usize },
     #[error("noise: {0}")]
     Noise(#[from] crate::sampler::NoiseError),
+    #[error(transparent)]
+    Weights(#[from] crate::backend::cpu::PrepareError),
     #[error("stopped on request after {done} of {steps} steps")]
     Cancelled { done: usize, steps: usize },
     #[error("the network produced {value} at element {index} of the picture: the checkpoint or the inputs are damaged")]
@@ -153,11 +155,12 @@ pub fn run(
         run.launches(each, &context)?;
     }
     observer.phase(DecodePhase::Done);
-    let image = session.read(network.image)?;
-    match image.iter().position(|v| !v.is_finite()) {
-        Some(index) => Err(ExecError::NotFinite { value: image[index], index }),
-        None => Ok(image),
+    let mut image = session.read(network.image)?;
+    if let Some(index) = image.iter().position(|v| !v.is_finite()) {
+        return Err(ExecError::NotFinite { value: image[index], index });
     }
+    image.iter_mut().for_each(|v| *v = v.clamp(-1.0, 1.0));
+    Ok(image)
 }
 
 struct Run<'a> {

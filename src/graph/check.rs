@@ -1,5 +1,7 @@
-//! Shape rules of the ops.
-use super::{Graph, Node};
+//! Shape rules of the ops, checked when a node is pushed.
+
+use super::op::{Affine, ConvInput, NormModulate, Op, Stream, Tokens};
+use super::{Graph, Node, Phase, TensorId, WeightId};
 
 /// An operand that does not fit its op.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
@@ -11,6 +13,256 @@ pub struct GraphError {
     pub message: String,
 }
 
-pub(super) fn check(_graph: &Graph, _node: &Node) -> Result<(), GraphError> {
-    Ok(())
+/// Checks every operand of `node` against its op.
+pub(super) fn check(graph: &Graph, node: &Node) -> Result<(), GraphError> {
+    let mut rules = Rules { graph, problem: None };
+    let late = graph.nodes.last().is_some_and(|n| n.phase == Phase::Step) && node.phase == Phase::Once;
+    rules.require(!late, || "runs once per decode but stands after nodes of the step".into());
+    rules.op(&node.op);
+    match rules.problem {
+        Some(message) => Err(GraphError { node: node.name.clone(), message }),
+        None => Ok(()),
+    }
+}
+
+/// Keeps the first broken rule.
+struct Rules<'a> {
+    graph: &'a Graph,
+    problem: Option<String>,
+}
+
+impl Rules<'_> {
+    fn require(&mut self, holds: bool, message: impl FnOnce() -> String) {
+        if !holds && self.problem.is_none() {
+            self.problem = Some(message());
+        }
+    }
+
+    fn shape(&mut self, id: TensorId, expected: &[usize]) {
+        match self.graph.tensors.get(id.index()) {
+            Some(t) => {
+                self.require(t.shape == expected, || format!("{}: {:?}, expected {expected:?}", t.name, t.shape));
+            }
+            None => self.require(false, || format!("tensor {} does not exist", id.0)),
+        }
+    }
+
+    /// `rows x cols` elements, first extents free.
+    fn rows(&mut self, id: TensorId, rows: usize, cols: usize) {
+        match self.graph.tensors.get(id.index()) {
+            Some(t) => self.require(t.shape.last() == Some(&cols) && t.elements() == rows * cols, || {
+                format!("{}: {:?}, expected {rows} rows of {cols}", t.name, t.shape)
+            }),
+            None => self.require(false, || format!("tensor {} does not exist", id.0)),
+        }
+    }
+
+    fn matrix(&mut self, id: WeightId, rows: usize, cols: usize) {
+        match self.graph.weights.get(id.index()) {
+            Some(w) => self.require((w.rows, w.cols) == (rows, cols), || {
+                format!("weight {:?}: [{}, {}], expected [{rows}, {cols}]", w.sources(), w.rows, w.cols)
+            }),
+            None => self.require(false, || format!("weight {} does not exist", id.0)),
+        }
+    }
+
+    fn vector(&mut self, id: WeightId, len: usize) {
+        match self.graph.weights.get(id.index()) {
+            Some(w) => self.require(w.elements() == len, || {
+                format!("weight {:?}: {} elements, expected {len}", w.sources(), w.elements())
+            }),
+            None => self.require(false, || format!("weight {} does not exist", id.0)),
+        }
+    }
+
+    fn affine(&mut self, affine: Affine, out: usize, input: usize) {
+        self.matrix(affine.weight, out, input);
+        if let Some(bias) = affine.bias {
+            self.vector(bias, out);
+        }
+    }
+
+    fn norm(&mut self, norm: &NormModulate, width: usize) {
+        self.vector(norm.weight, width);
+    }
+
+    /// `[B, T or L, width]`.
+    fn stream(&mut self, id: TensorId, stream: Stream, tokens: Tokens, width: usize) {
+        let count = match stream {
+            Stream::Text => tokens.text,
+            Stream::Image => tokens.image(),
+        };
+        self.require(count > 0, || format!("a {stream:?} stream without tokens"));
+        self.shape(id, &[tokens.batch, count, width]);
+    }
+
+    fn image(&mut self, id: TensorId, tokens: Tokens, patch: usize) {
+        self.shape(id, &[tokens.batch, 3, tokens.grid_rows * patch, tokens.grid_cols * patch]);
+    }
+
+    fn pixels(&mut self, id: TensorId, tokens: Tokens, patch: usize, channels: usize) {
+        self.shape(id, &[tokens.batch, tokens.image(), patch * patch, channels]);
+    }
+
+    fn op(&mut self, op: &Op) {
+        match op {
+            Op::Conv3x3(_) | Op::GroupNormSilu(_) => self.adapter(op),
+            Op::QkvProject(_) | Op::Attention(_) => self.attention(op),
+            Op::PixelEmbed(_) | Op::PixelModulate(_) | Op::PixelUpdate(_) | Op::SampleStep(_) => self.pixel(op),
+            Op::Linear(o) => {
+                self.rows(o.input, o.rows, o.in_features);
+                self.rows(o.output, o.rows, o.out_features);
+                self.affine(o.affine, o.out_features, o.in_features);
+            }
+            Op::TextEmbed(o) => {
+                self.stream(o.caption, Stream::Text, o.tokens, o.in_features);
+                self.stream(o.output, Stream::Text, o.tokens, o.out_features);
+                self.affine(o.affine, o.out_features, o.in_features);
+                self.vector(o.norm, o.out_features);
+                let rows = self.graph.weights.get(o.position.index()).map_or(0, |w| w.rows);
+                self.require(rows >= o.tokens.text, || format!("{} positions for {} tokens", rows, o.tokens.text));
+                self.matrix(o.position, rows, o.out_features);
+            }
+            Op::Copy(o) => {
+                let shape = self.graph.tensors.get(o.input.index()).map(|t| t.shape.clone()).unwrap_or_default();
+                self.shape(o.output, &shape);
+                self.require(o.input != o.output, || "copies a tensor onto itself".into());
+            }
+            Op::PatchEmbed(o) => {
+                self.image(o.image, o.tokens, o.patch);
+                self.stream(o.stream, Stream::Image, o.tokens, o.hidden);
+                self.affine(o.affine, o.hidden, 3 * o.patch * o.patch);
+            }
+            Op::LatentGate(o) => {
+                self.stream(o.stream, Stream::Image, o.tokens, o.hidden);
+                self.stream(o.features, Stream::Image, o.tokens, o.hidden);
+                self.stream(o.feature_half, Stream::Image, o.tokens, o.gate_width);
+                self.shape(o.sigma, &[o.tokens.batch]);
+                self.matrix(o.weight, o.gate_width, o.hidden);
+                self.vector(o.log_alpha, 1);
+                self.require(o.gate_width == 1 || o.gate_width == o.hidden, || {
+                    format!("gate width {}, expected 1 or {}", o.gate_width, o.hidden)
+                });
+            }
+            Op::SwiGlu(o) => {
+                self.rows(o.output, o.tokens.batch * o.tokens.joint(), o.inner);
+                for s in &o.streams {
+                    self.stream(s.input, s.stream, o.tokens, o.hidden);
+                    self.norm(&s.norm, o.hidden);
+                    self.matrix(s.weight, 2 * o.inner, o.hidden);
+                }
+            }
+            Op::GatedResidual(o) => {
+                self.rows(o.input, o.tokens.batch * o.tokens.joint(), o.in_features);
+                for s in &o.streams {
+                    self.stream(s.residual, s.stream, o.tokens, o.hidden);
+                    self.affine(s.affine, o.hidden, o.in_features);
+                }
+            }
+            Op::TimeSilu(o) => self.stream(o.stream, Stream::Image, o.tokens, o.hidden),
+            Op::Noise(o) => {
+                let rank = self.graph.tensors.get(o.output.index()).map_or(0, |t| t.shape.len());
+                self.require(rank == 4, || format!("noise of rank {rank}, expected [B, 3, H, W]"));
+            }
+        }
+    }
+
+    fn adapter(&mut self, op: &Op) {
+        match op {
+            Op::Conv3x3(o) => {
+                let channels = match o.source {
+                    ConvInput::Latent { channels, height, width, unpatchify: f } => {
+                        self.shape(o.input, &[o.tokens.batch, channels, height, width]);
+                        self.require(f > 0 && channels.is_multiple_of(f * f), || {
+                            format!("{channels} channels cannot be unpatchified by {f}")
+                        });
+                        channels / (f * f).max(1)
+                    }
+                    ConvInput::Tokens { channels } => {
+                        self.stream(o.input, Stream::Image, o.tokens, channels);
+                        channels
+                    }
+                };
+                self.require(o.input != o.output, || "convolves in place".into());
+                self.stream(o.output, Stream::Image, o.tokens, o.out_channels);
+                self.affine(o.kernel, o.out_channels, 9 * channels);
+            }
+            Op::GroupNormSilu(o) => {
+                self.stream(o.input, Stream::Image, o.tokens, o.channels);
+                self.stream(o.output, Stream::Image, o.tokens, o.channels);
+                self.vector(o.weight, o.channels);
+                self.vector(o.bias, o.channels);
+                self.require(o.groups > 0 && o.channels.is_multiple_of(o.groups), || {
+                    format!("{} channels in {} groups", o.channels, o.groups)
+                });
+            }
+            _ => {}
+        }
+    }
+
+    fn attention(&mut self, op: &Op) {
+        match op {
+            Op::QkvProject(o) => {
+                for id in [o.q, o.k, o.v] {
+                    self.shape(id, &[o.tokens.batch, o.heads, o.tokens.joint(), o.head_dim]);
+                }
+                for s in &o.streams {
+                    self.stream(s.input, s.stream, o.tokens, o.in_features);
+                    self.matrix(s.weight, 3 * o.heads * o.head_dim, o.in_features);
+                    self.vector(s.q_norm, o.head_dim);
+                    self.vector(s.k_norm, o.head_dim);
+                    if let Some(norm) = &s.norm {
+                        self.norm(norm, o.in_features);
+                    }
+                }
+                self.require(o.head_dim.is_multiple_of(4), || format!("head of {}, expected a multiple of 4", o.head_dim));
+            }
+            Op::Attention(o) => {
+                for id in [o.q, o.k, o.v] {
+                    self.shape(id, &[o.tokens.batch, o.heads, o.tokens.joint(), o.head_dim]);
+                }
+                self.shape(o.output, &[o.tokens.batch, o.tokens.joint(), o.heads * o.head_dim]);
+                self.require(o.query_start < o.tokens.joint(), || "no queries".into());
+            }
+            _ => {}
+        }
+    }
+
+    fn pixel(&mut self, op: &Op) {
+        match op {
+            Op::PixelEmbed(o) => {
+                self.image(o.image, o.tokens, o.patch);
+                self.pixels(o.pixels, o.tokens, o.patch, o.channels);
+                self.affine(o.affine, o.channels, 3);
+            }
+            Op::PixelModulate(o) => {
+                let row = o.patch * o.patch * o.channels;
+                self.stream(o.stream, Stream::Image, o.tokens, o.hidden);
+                self.pixels(o.pixels, o.tokens, o.patch, o.channels);
+                self.stream(o.output, Stream::Image, o.tokens, row);
+                self.affine(o.modulation, 2 * row, o.hidden);
+                self.vector(o.norm, o.channels);
+            }
+            Op::PixelUpdate(o) => {
+                let row = o.patch * o.patch * o.channels;
+                self.stream(o.stream, Stream::Image, o.tokens, o.hidden);
+                self.stream(o.attention, Stream::Image, o.tokens, o.attention_width);
+                self.pixels(o.pixels, o.tokens, o.patch, o.channels);
+                self.affine(o.modulation, 4 * row, o.hidden);
+                self.affine(o.expand, row, o.attention_width);
+                self.vector(o.norm, o.channels);
+                self.affine(o.fc1, o.mlp_width, o.channels);
+                self.affine(o.fc2, o.channels, o.mlp_width);
+            }
+            Op::SampleStep(o) => {
+                self.pixels(o.pixels, o.tokens, o.patch, o.channels);
+                for id in [Some(o.image), Some(o.noise), o.velocity].into_iter().flatten() {
+                    self.image(id, o.tokens, o.patch);
+                }
+                self.vector(o.norm, o.channels);
+                self.affine(o.affine, 3, o.channels);
+            }
+            _ => {}
+        }
+    }
 }

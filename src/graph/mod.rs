@@ -4,6 +4,7 @@
 //! nodes that run in every `Step` of the sampler. Tensors are buffers, not values: residual streams are
 //! updated in place, and a tensor made by a `Once` node and read by a `Step` node stays for the whole loop.
 
+mod access;
 mod check;
 pub mod op;
 mod weight;

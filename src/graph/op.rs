@@ -394,7 +394,8 @@ pub struct Noise {
 
 /// The network's last layer and the sampler's step: `v = linear(rms(pixels; norm))` on the image grid,
 /// then `x0 = image - t v` and
-/// sde: `image = (1 - t') x0 + t' noise`, ode: `image += (t' - t) v`; last step: `image = clamp(x0, -1, 1)`.
+/// sde: `image = (1 - t') x0 + t' noise`, ode: `image += (t' - t) v`; last step: `image = x0`, which the reader
+/// clamps to [-1, 1].
 #[derive(Clone, Debug, PartialEq, Eq, Hash)]
 #[allow(missing_docs)]
 pub struct SampleStep {

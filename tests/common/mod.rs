@@ -77,25 +77,7 @@ impl Sandbox {
             ("--out", "out.png"),
         ];
         let missing = defaults.iter().filter(|(flag, _)| !args.contains(flag)).flat_map(|(flag, value)| [*flag, *value]);
-        let mut all: Vec<&str> = ["decode"].into_iter().chain(missing).collect();
-        // `--sigma -0.1` would read as another flag.
-        let mut rest = args.iter().copied().peekable();
-        while let Some(arg) = rest.next() {
-            all.push(arg);
-            if arg == "--sigma"
-                && let Some(value) = rest.next()
-            {
-                all.pop();
-                all.push(match value {
-                    "-0.1" => "--sigma=-0.1",
-                    _ => {
-                        all.push("--sigma");
-                        value
-                    }
-                });
-            }
-        }
-        all
+        ["decode"].into_iter().chain(missing).chain(args.iter().copied()).collect()
     }
 
     pub fn decode(&self, args: &[&str]) -> Run {

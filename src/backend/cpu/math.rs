@@ -125,9 +125,9 @@ pub(super) fn add_silu(x: &mut [f32], add: &[f32]) {
 
 /// `x = silu(x * scale + shift)` with one scale and shift per element.
 #[multiversion(targets("x86_64+avx512f+avx512bw+avx512dq+avx512vl+fma", "x86_64+avx2+fma"))]
-pub(super) fn scale_shift_silu(x: &[f32], scale: &[f32], shift: &[f32], out: &mut [f32]) {
-    for (((o, x), a), b) in out.iter_mut().zip(x).zip(scale).zip(shift) {
-        *o = silu(x * a + b);
+pub(super) fn scale_shift_silu(x: &mut [f32], scale: &[f32], shift: &[f32]) {
+    for ((x, a), b) in x.iter_mut().zip(scale).zip(shift) {
+        *x = silu(*x * a + b);
     }
 }
 

@@ -1,0 +1,40 @@
+//! The CPU backend: every op in float32 on all cores. It is the definition of the ops in code, the oracle of
+//! the kernels, and what runs where there is no GPU.
+
+mod arena;
+mod attention;
+mod conv;
+mod gemm;
+mod math;
+mod pixel;
+mod rotary;
+mod session;
+mod tokens;
+mod weights;
+
+pub use weights::{Matrix, PrepareError, TensorSource, WeightStore};
+
+use std::sync::Arc;
+
+use crate::exec::{Backend, ExecError, Program, Session};
+use session::CpuSession;
+
+/// Runs programs on the CPU. Weights stay where `source` keeps them (a memory map, as a rule) and are widened
+/// panel by panel; only products of two stored matrices are computed ahead, at first use.
+#[derive(Debug)]
+pub struct CpuBackend {
+    weights: WeightStore,
+}
+
+impl CpuBackend {
+    /// A backend reading weights from `source`.
+    pub fn new(source: Arc<dyn TensorSource>) -> Self {
+        Self { weights: WeightStore::new(source) }
+    }
+}
+
+impl Backend for CpuBackend {
+    fn session<'a>(&'a self, program: &'a Program) -> Result<Box<dyn Session + 'a>, ExecError> {
+        Ok(Box::new(CpuSession::new(&self.weights, program)?))
+    }
+}

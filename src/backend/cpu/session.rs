@@ -1,0 +1,334 @@
+//! One decode on the CPU: each launch's operands and weights, handed to the op's function.
+
+use std::collections::HashMap;
+use std::ops::Range;
+
+use super::arena::{Arena, Operands};
+use super::attention::attention;
+use super::conv::{Then, conv3x3, group_norm_silu};
+use super::pixel::{self, PixelMlp, UpdateWeights};
+use super::rotary::RotaryTable;
+use super::tokens::{self, Heads, Modulated, QkvWeights, segments};
+use super::weights::{Matrix, WeightStore};
+use crate::exec::{ExecError, Program, Session, StepContext};
+use crate::graph::op::{
+    Affine, Attention, Conv3x3, GatedResidual, GroupNormSilu, LatentGate, Linear, Modulation, PatchEmbed, PixelEmbed,
+    PixelModulate, PixelUpdate, QkvProject, QkvStream, Rotary, SampleStep, Stream, SwiGlu, TextEmbed, TimeSilu, Tokens,
+};
+use crate::graph::{Op, TensorId, WeightId};
+use crate::plan::Launch;
+use crate::sampler::Noise;
+
+pub(super) struct CpuSession<'a> {
+    weights: &'a WeightStore,
+    program: &'a Program,
+    arena: Arena<'a>,
+    rotary: HashMap<(Rotary, Tokens, usize), RotaryTable>,
+}
+
+impl<'a> CpuSession<'a> {
+    pub(super) fn new(weights: &'a WeightStore, program: &'a Program) -> Result<Self, ExecError> {
+        Ok(Self { weights, program, arena: Arena::new(program)?, rotary: HashMap::new() })
+    }
+
+    /// Makes the angles that `op` will need, once per decode.
+    fn prepare_rotary(&mut self, op: &QkvProject) {
+        for stream in &op.streams {
+            let key = (stream.rotary, op.tokens, op.head_dim);
+            self.rotary.entry(key).or_insert_with(|| RotaryTable::new(stream.rotary, op.tokens, op.head_dim));
+        }
+    }
+}
+
+impl Session for CpuSession<'_> {
+    fn write(&mut self, id: TensorId, values: &[f32]) -> Result<(), ExecError> {
+        self.arena.operands().write(id).copy_from_slice(values);
+        Ok(())
+    }
+
+    fn noise(&mut self, id: TensorId, noise: &mut Noise, draw: usize) -> Result<(), ExecError> {
+        Ok(noise.fill(draw, self.arena.operands().write(id))?)
+    }
+
+    fn launch(&mut self, launch: &Launch, context: &StepContext<'_>) -> Result<(), ExecError> {
+        let op = &self.program.network.graph.nodes[launch.node].op;
+        if let Op::QkvProject(op) = op {
+            self.prepare_rotary(op);
+        }
+        let run = Run {
+            weights: self.weights,
+            program: self.program,
+            rotary: &self.rotary,
+            operands: self.arena.operands(),
+            context,
+        };
+        run.launch(op, launch.rows.clone())
+    }
+
+    fn read(&mut self, id: TensorId) -> Result<Vec<f32>, ExecError> {
+        Ok(self.arena.operands().read(id).to_vec())
+    }
+}
+
+/// Everything one launch may touch.
+struct Run<'a> {
+    weights: &'a WeightStore,
+    program: &'a Program,
+    rotary: &'a HashMap<(Rotary, Tokens, usize), RotaryTable>,
+    operands: Operands<'a>,
+    context: &'a StepContext<'a>,
+}
+
+impl<'a> Run<'a> {
+    fn launch(&self, op: &Op, rows: Option<Range<usize>>) -> Result<(), ExecError> {
+        match op {
+            Op::Conv3x3(op) => self.conv3x3(op),
+            Op::GroupNormSilu(op) => self.group_norm_silu(op),
+            Op::Linear(op) => self.linear(op, rows),
+            Op::TextEmbed(op) => self.text_embed(op),
+            Op::Copy(op) => {
+                self.operands.write(op.output).copy_from_slice(self.operands.read(op.input));
+                Ok(())
+            }
+            Op::PatchEmbed(op) => self.patch_embed(op),
+            Op::LatentGate(op) => self.latent_gate(op),
+            Op::QkvProject(op) => self.qkv_project(op),
+            Op::Attention(op) => self.attention(op),
+            Op::SwiGlu(op) => self.swiglu(op, rows),
+            Op::GatedResidual(op) => self.gated_residual(op, rows),
+            Op::TimeSilu(op) => self.time_silu(op),
+            Op::PixelEmbed(op) => self.pixel_embed(op),
+            Op::PixelModulate(op) => self.pixel_modulate(op, rows),
+            Op::PixelUpdate(op) => self.pixel_update(op),
+            // Filled by `Session::noise`.
+            Op::Noise(_) => Ok(()),
+            Op::SampleStep(op) => self.sample_step(op),
+        }
+    }
+
+    fn matrix(&self, id: WeightId) -> Result<Matrix<'a>, ExecError> {
+        Ok(self.weights.matrix(&self.program.network.graph[id])?)
+    }
+
+    fn vector(&self, id: WeightId) -> Result<Vec<f32>, ExecError> {
+        Ok(self.matrix(id)?.to_vector())
+    }
+
+    fn affine(&self, affine: Affine) -> Result<(Matrix<'a>, Option<Vec<f32>>), ExecError> {
+        Ok((self.matrix(affine.weight)?, affine.bias.map(|b| self.vector(b)).transpose()?))
+    }
+
+    fn biased(&self, affine: Affine) -> Result<(Matrix<'a>, Vec<f32>), ExecError> {
+        let (weight, bias) = self.affine(affine)?;
+        let bias = bias.unwrap_or_else(|| vec![0.0; weight.rows()]);
+        Ok((weight, bias))
+    }
+
+    /// Rows `range` of a tensor of `total` rows; a chunked tensor holds nothing but that range.
+    fn rows_of(&self, id: TensorId, total: usize, range: &Range<usize>) -> Range<usize> {
+        let graph = &self.program.network.graph;
+        let width = graph[id].elements() / total;
+        if self.program.plan.chunked[id.index()] {
+            0..range.len() * width
+        } else {
+            range.start * width..range.end * width
+        }
+    }
+
+    fn conv3x3(&self, op: &Conv3x3) -> Result<(), ExecError> {
+        let (weight, bias) = self.biased(op.kernel)?;
+        let then = match (op.silu, op.accumulate) {
+            (true, _) => Then::Silu,
+            (false, true) => Then::Accumulate,
+            (false, false) => Then::Nothing,
+        };
+        let (input, output) = (self.operands.read(op.input), self.operands.write(op.output));
+        conv3x3(op.source, op.tokens, op.padding, input, &weight, &bias, then, output);
+        Ok(())
+    }
+
+    fn group_norm_silu(&self, op: &GroupNormSilu) -> Result<(), ExecError> {
+        let (weight, bias) = (self.vector(op.weight)?, self.vector(op.bias)?);
+        let input = (op.input != op.output).then(|| self.operands.read(op.input));
+        group_norm_silu(input, self.operands.write(op.output), op.tokens.image(), op.groups, &weight, &bias);
+        Ok(())
+    }
+
+    fn linear(&self, op: &Linear, rows: Option<Range<usize>>) -> Result<(), ExecError> {
+        let (weight, bias) = self.biased(op.affine)?;
+        let rows = rows.unwrap_or(0..op.rows);
+        let input = &self.operands.read(op.input)[self.rows_of(op.input, op.rows, &rows)];
+        let output = &mut self.operands.write(op.output)[self.rows_of(op.output, op.rows, &rows)];
+        tokens::linear(input, &weight, &bias, output);
+        Ok(())
+    }
+
+    fn text_embed(&self, op: &TextEmbed) -> Result<(), ExecError> {
+        let (weight, bias) = self.biased(op.affine)?;
+        let (norm, position) = (self.vector(op.norm)?, self.vector(op.position)?);
+        let output = self.operands.write(op.output);
+        tokens::text_embed(self.operands.read(op.caption), &weight, &bias, &norm, &position, op.tokens.text, output);
+        Ok(())
+    }
+
+    fn patch_embed(&self, op: &PatchEmbed) -> Result<(), ExecError> {
+        let (weight, bias) = self.biased(op.affine)?;
+        let (image, stream) = (self.operands.read(op.image), self.operands.write(op.stream));
+        tokens::patch_embed(image, op.tokens, op.patch, &weight, &bias, stream);
+        Ok(())
+    }
+
+    fn latent_gate(&self, op: &LatentGate) -> Result<(), ExecError> {
+        let weight = self.matrix(op.weight)?;
+        let alpha = self.vector(op.log_alpha)?[0].exp();
+        let image = op.tokens.image();
+        let stream = self.operands.write(op.stream).chunks_exact_mut(image * op.hidden);
+        let features = self.operands.read(op.features).chunks_exact(image * op.hidden);
+        let half = self.operands.read(op.feature_half).chunks_exact(image * op.gate_width);
+        for (((stream, features), half), sigma) in stream.zip(features).zip(half).zip(self.operands.read(op.sigma)) {
+            tokens::latent_gate(stream, features, half, &weight, alpha * sigma);
+        }
+        Ok(())
+    }
+
+    fn modulated<'b>(&'b self, norm: &'b [f32], modulation: Modulation) -> Modulated<'b> {
+        let [shift, scale, _] = self.context.constants.modulation(modulation);
+        Modulated { weight: norm, shift, scale }
+    }
+
+    fn qkv_project(&self, op: &QkvProject) -> Result<(), ExecError> {
+        let [q, k, v] = [op.q, op.k, op.v].map(|id| self.operands.write(id));
+        for stream in &op.streams {
+            self.qkv_stream(op, stream, [&mut *q, &mut *k, &mut *v])?;
+        }
+        Ok(())
+    }
+
+    fn qkv_stream(&self, op: &QkvProject, stream: &QkvStream, qkv: [&mut [f32]; 3]) -> Result<(), ExecError> {
+        let weight = self.matrix(stream.weight)?;
+        let (q_norm, k_norm) = (self.vector(stream.q_norm)?, self.vector(stream.k_norm)?);
+        let norm = stream.norm.map(|n| Ok::<_, ExecError>((self.vector(n.weight)?, n.modulation))).transpose()?;
+        let weights = QkvWeights {
+            weight: &weight,
+            norm: norm.as_ref().map(|(norm, modulation)| self.modulated(norm, *modulation)),
+            q_norm: &q_norm,
+            k_norm: &k_norm,
+            rotary: &self.rotary[&(stream.rotary, op.tokens, op.head_dim)],
+        };
+        let heads = Heads { heads: op.heads, head_dim: op.head_dim, joint: op.tokens.joint() };
+        let (count, first) = match stream.stream {
+            Stream::Text => (op.tokens.text, 0),
+            Stream::Image => (op.tokens.image(), op.tokens.text),
+        };
+        let per_sample = op.heads * op.tokens.joint() * op.head_dim;
+        let [q, k, v] = qkv.map(|t| t.chunks_exact_mut(per_sample));
+        let inputs = self.operands.read(stream.input).chunks_exact(count * op.in_features);
+        for ((x, q), (k, v)) in inputs.zip(q).zip(k.zip(v)) {
+            tokens::qkv_project(x, &weights, heads, first, [q, k, v]);
+        }
+        Ok(())
+    }
+
+    fn attention(&self, op: &Attention) -> Result<(), ExecError> {
+        let joint = op.tokens.joint();
+        let per_sample = op.heads * joint * op.head_dim;
+        let [q, k, v] = [op.q, op.k, op.v].map(|id| self.operands.read(id).chunks_exact(per_sample));
+        let outputs = self.operands.write(op.output).chunks_exact_mut(per_sample);
+        for (((q, k), v), out) in q.zip(k).zip(v).zip(outputs) {
+            attention(q, k, v, out, [op.heads, joint, op.head_dim], op.query_start);
+        }
+        Ok(())
+    }
+
+    fn swiglu(&self, op: &SwiGlu, rows: Option<Range<usize>>) -> Result<(), ExecError> {
+        let total = op.tokens.batch * op.tokens.joint();
+        let rows = rows.unwrap_or(0..total);
+        let output = &mut self.operands.write(op.output)[self.rows_of(op.output, total, &rows)];
+        let segments = segments(op.tokens, rows.clone());
+        for stream in &op.streams {
+            let (weight, norm) = (self.matrix(stream.weight)?, self.vector(stream.norm.weight)?);
+            let norm = self.modulated(&norm, stream.norm.modulation);
+            let input = self.operands.read(stream.input);
+            for segment in segments.iter().filter(|s| s.stream == stream.stream) {
+                let x = &input[segment.rows.start * op.hidden..segment.rows.end * op.hidden];
+                let at = (segment.joint - rows.start) * op.inner;
+                tokens::swiglu(x, &norm, &weight, &mut output[at..at + segment.rows.len() * op.inner]);
+            }
+        }
+        Ok(())
+    }
+
+    fn gated_residual(&self, op: &GatedResidual, rows: Option<Range<usize>>) -> Result<(), ExecError> {
+        let total = op.tokens.batch * op.tokens.joint();
+        let rows = rows.unwrap_or(0..total);
+        let input = &self.operands.read(op.input)[self.rows_of(op.input, total, &rows)];
+        let segments = segments(op.tokens, rows.clone());
+        for stream in &op.streams {
+            let (weight, bias) = self.affine(stream.affine)?;
+            let [_, _, gate] = self.context.constants.modulation(stream.gate);
+            let residual = self.operands.write(stream.residual);
+            for segment in segments.iter().filter(|s| s.stream == stream.stream) {
+                let at = (segment.joint - rows.start) * op.in_features;
+                let x = &input[at..at + segment.rows.len() * op.in_features];
+                let residual = &mut residual[segment.rows.start * op.hidden..segment.rows.end * op.hidden];
+                tokens::gated_residual(x, &weight, bias.as_deref(), gate, residual);
+            }
+        }
+        Ok(())
+    }
+
+    fn time_silu(&self, op: &TimeSilu) -> Result<(), ExecError> {
+        tokens::time_silu(self.operands.write(op.stream), &self.context.constants.t_emb);
+        Ok(())
+    }
+
+    fn pixel_embed(&self, op: &PixelEmbed) -> Result<(), ExecError> {
+        let (weight, bias) = self.biased(op.affine)?;
+        let (image, pixels) = (self.operands.read(op.image), self.operands.write(op.pixels));
+        pixel::pixel_embed(image, op.tokens, op.patch, &weight.to_vector(), &bias, pixels);
+        Ok(())
+    }
+
+    fn pixel_modulate(&self, op: &PixelModulate, rows: Option<Range<usize>>) -> Result<(), ExecError> {
+        let (weight, bias) = self.biased(op.modulation)?;
+        let norm = self.vector(op.norm)?;
+        let total = op.tokens.batch * op.tokens.image();
+        let rows = rows.unwrap_or(0..total);
+        let stream = &self.operands.read(op.stream)[self.rows_of(op.stream, total, &rows)];
+        let pixels = &self.operands.read(op.pixels)[self.rows_of(op.pixels, total, &rows)];
+        let output = &mut self.operands.write(op.output)[self.rows_of(op.output, total, &rows)];
+        pixel::pixel_modulate(stream, pixels, &weight, &bias, &norm, output);
+        Ok(())
+    }
+
+    fn pixel_update(&self, op: &PixelUpdate) -> Result<(), ExecError> {
+        let (modulation, modulation_bias) = self.biased(op.modulation)?;
+        let (expand, expand_bias) = self.biased(op.expand)?;
+        let norm = self.vector(op.norm)?;
+        let (fc1, bias1) = self.biased(op.fc1)?;
+        let (fc2, bias2) = self.biased(op.fc2)?;
+        let weights = UpdateWeights {
+            modulation: &modulation,
+            modulation_bias: &modulation_bias,
+            expand: &expand,
+            expand_bias: &expand_bias,
+            norm: &norm,
+            mlp: PixelMlp::new(&fc1.to_vector(), bias1, &fc2.to_vector(), bias2),
+        };
+        let (stream, attention) = (self.operands.read(op.stream), self.operands.read(op.attention));
+        pixel::pixel_update(stream, attention, &weights, self.operands.write(op.pixels));
+        Ok(())
+    }
+
+    fn sample_step(&self, op: &SampleStep) -> Result<(), ExecError> {
+        let (weight, bias) = self.biased(op.affine)?;
+        let norm = self.vector(op.norm)?;
+        let pixels = self.operands.read(op.pixels);
+        let velocity = pixel::velocity(pixels, op.tokens, op.patch, &norm, &weight.to_vector(), &bias);
+        pixel::sample_step(self.operands.write(op.image), &velocity, self.operands.read(op.noise), self.context);
+        if let Some(id) = op.velocity {
+            self.operands.write(id).copy_from_slice(&velocity);
+        }
+        Ok(())
+    }
+}

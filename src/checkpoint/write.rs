@@ -1,0 +1,102 @@
+//! Writing safetensors files tensor by tensor. (The safetensors crate writes from memory; a checkpoint of
+//! 2.7 GB is streamed here, and read back by the crate in the tests.)
+
+use std::collections::BTreeMap;
+use std::fs::File;
+use std::io::{BufWriter, Write};
+use std::path::Path;
+
+use serde_json::{Map, Value, json};
+
+use super::{Checkpoint, CheckpointError, DType};
+use crate::model::Config;
+use crate::output::{OutputError, Pending};
+use crate::progress::Progress;
+
+/// A tensor to come.
+pub(super) struct HeaderEntry<'a> {
+    pub name: &'a str,
+    pub dtype: DType,
+    pub shape: &'a [usize],
+    pub bytes: usize,
+}
+
+fn code(dtype: DType) -> &'static str {
+    match dtype {
+        DType::F64 => "F64",
+        DType::F32 => "F32",
+        DType::F16 => "F16",
+        DType::Bf16 => "BF16",
+        DType::F8E4M3 => "F8_E4M3",
+        DType::I64 => "I64",
+        DType::I32 => "I32",
+        DType::I16 => "I16",
+        DType::I8 => "I8",
+        DType::U8 => "U8",
+        DType::Bool => "BOOL",
+    }
+}
+
+/// Length and JSON header, padded with spaces to a multiple of 8.
+fn header(entries: &[HeaderEntry<'_>], metadata: &BTreeMap<String, String>) -> Vec<u8> {
+    let mut object = Map::new();
+    object.insert("__metadata__".into(), json!(metadata));
+    let mut start = 0;
+    for entry in entries {
+        let end = start + entry.bytes;
+        let value = json!({ "dtype": code(entry.dtype), "shape": entry.shape, "data_offsets": [start, end] });
+        object.insert(entry.name.into(), value);
+        start = end;
+    }
+    let mut text = Value::Object(object).to_string().into_bytes();
+    text.resize(text.len().next_multiple_of(8), b' ');
+    let mut bytes = (text.len() as u64).to_le_bytes().to_vec();
+    bytes.append(&mut text);
+    bytes
+}
+
+/// Writes a safetensors file; `body(i, file)` writes the bytes of entry i.
+pub(super) fn write_file(
+    path: &Path,
+    entries: &[HeaderEntry<'_>],
+    metadata: &BTreeMap<String, String>,
+    progress: &dyn Progress,
+    mut body: impl FnMut(usize, &mut BufWriter<&File>) -> std::io::Result<()>,
+) -> Result<(), CheckpointError> {
+    let io = |source| CheckpointError::from(OutputError::Io { path: path.display().to_string(), source });
+    progress.start("writing", entries.iter().map(|e| e.bytes as u64).sum());
+    let pending = Pending::write(path, |file| {
+        file.write_all(&header(entries, metadata)).map_err(io)?;
+        for (index, entry) in entries.iter().enumerate() {
+            body(index, file).map_err(io)?;
+            progress.advance(entry.bytes as u64);
+            if progress.cancelled() {
+                return Err(CheckpointError::Cancelled);
+            }
+        }
+        Ok(())
+    })?;
+    progress.finish();
+    Ok(pending.commit()?)
+}
+
+/// Writes `checkpoint` as safetensors, storage types kept, with the JSON of `config` in the metadata.
+///
+/// # Errors
+/// When the file cannot be written or the progress says to stop; then nothing is left.
+pub fn convert(
+    checkpoint: &Checkpoint,
+    config: &Config,
+    path: &Path,
+    progress: &dyn Progress,
+) -> Result<(), CheckpointError> {
+    let views: Vec<_> = checkpoint.names().filter_map(|n| Some((n, checkpoint.get(n)?))).collect();
+    let entries: Vec<_> = views
+        .iter()
+        .map(|(name, view)| HeaderEntry { name, dtype: view.dtype, shape: view.shape, bytes: view.bytes.len() })
+        .collect();
+    let mut metadata = checkpoint.metadata().clone();
+    metadata.insert("config".into(), config.to_json());
+    metadata.insert("format".into(), "pt".into());
+    write_file(path, &entries, &metadata, progress, |index, file| file.write_all(views[index].1.bytes))
+}

@@ -1,0 +1,129 @@
+//! Which tensors and weights an op touches, and whether it may run on a range of its rows. All that the
+//! planner knows of ops.
+
+use super::op::{Affine, Op};
+use super::{TensorId, WeightId};
+
+impl Op {
+    /// For people and reports.
+    pub fn kind(&self) -> &'static str {
+        match self {
+            Self::Conv3x3(_) => "conv3x3",
+            Self::GroupNormSilu(_) => "group_norm_silu",
+            Self::Linear(_) => "linear",
+            Self::TextEmbed(_) => "text_embed",
+            Self::Copy(_) => "copy",
+            Self::PatchEmbed(_) => "patch_embed",
+            Self::LatentGate(_) => "latent_gate",
+            Self::QkvProject(_) => "qkv_project",
+            Self::Attention(_) => "attention",
+            Self::SwiGlu(_) => "swiglu",
+            Self::GatedResidual(_) => "gated_residual",
+            Self::TimeSilu(_) => "time_silu",
+            Self::PixelEmbed(_) => "pixel_embed",
+            Self::PixelModulate(_) => "pixel_modulate",
+            Self::PixelUpdate(_) => "pixel_update",
+            Self::Noise(_) => "noise",
+            Self::SampleStep(_) => "sample_step",
+        }
+    }
+
+    /// Tensors whose contents the op needs; those updated in place are among them.
+    pub fn reads(&self) -> Vec<TensorId> {
+        match self {
+            Self::Conv3x3(op) if op.accumulate => vec![op.input, op.output],
+            Self::Conv3x3(op) => vec![op.input],
+            Self::GroupNormSilu(op) => vec![op.input],
+            Self::Linear(op) => vec![op.input],
+            Self::TextEmbed(op) => vec![op.caption],
+            Self::Copy(op) => vec![op.input],
+            Self::PatchEmbed(op) => vec![op.image],
+            Self::LatentGate(op) => vec![op.stream, op.features, op.feature_half, op.sigma],
+            Self::QkvProject(op) => op.streams.iter().map(|s| s.input).collect(),
+            Self::Attention(op) => vec![op.q, op.k, op.v],
+            Self::SwiGlu(op) => op.streams.iter().map(|s| s.input).collect(),
+            Self::GatedResidual(op) => [op.input].into_iter().chain(op.streams.iter().map(|s| s.residual)).collect(),
+            Self::TimeSilu(op) => vec![op.stream],
+            Self::PixelEmbed(op) => vec![op.image],
+            Self::PixelModulate(op) => vec![op.stream, op.pixels],
+            Self::PixelUpdate(op) => vec![op.stream, op.attention, op.pixels],
+            Self::Noise(_) => Vec::new(),
+            Self::SampleStep(op) => vec![op.pixels, op.image, op.noise],
+        }
+    }
+
+    /// Tensors that the op writes or updates.
+    pub fn writes(&self) -> Vec<TensorId> {
+        match self {
+            Self::Conv3x3(op) => vec![op.output],
+            Self::GroupNormSilu(op) => vec![op.output],
+            Self::Linear(op) => vec![op.output],
+            Self::TextEmbed(op) => vec![op.output],
+            Self::Copy(op) => vec![op.output],
+            Self::PatchEmbed(op) => vec![op.stream],
+            Self::LatentGate(op) => vec![op.stream],
+            Self::QkvProject(op) => vec![op.q, op.k, op.v],
+            Self::Attention(op) => vec![op.output],
+            Self::SwiGlu(op) => vec![op.output],
+            Self::GatedResidual(op) => op.streams.iter().map(|s| s.residual).collect(),
+            Self::TimeSilu(op) => vec![op.stream],
+            Self::PixelEmbed(op) => vec![op.pixels],
+            Self::PixelModulate(op) => vec![op.output],
+            Self::PixelUpdate(op) => vec![op.pixels],
+            Self::Noise(op) => vec![op.output],
+            Self::SampleStep(op) => [op.image].into_iter().chain(op.velocity).collect(),
+        }
+    }
+
+    /// Prepared weights that the op reads.
+    pub fn weights(&self) -> Vec<WeightId> {
+        fn both(affine: &Affine) -> impl Iterator<Item = WeightId> {
+            [affine.weight].into_iter().chain(affine.bias)
+        }
+        match self {
+            Self::Conv3x3(op) => both(&op.kernel).collect(),
+            Self::GroupNormSilu(op) => vec![op.weight, op.bias],
+            Self::Linear(op) => both(&op.affine).collect(),
+            Self::TextEmbed(op) => both(&op.affine).chain([op.norm, op.position]).collect(),
+            Self::PatchEmbed(op) => both(&op.affine).collect(),
+            Self::LatentGate(op) => vec![op.weight, op.log_alpha],
+            Self::QkvProject(op) => op
+                .streams
+                .iter()
+                .flat_map(|s| [s.weight, s.q_norm, s.k_norm].into_iter().chain(s.norm.map(|n| n.weight)))
+                .collect(),
+            Self::SwiGlu(op) => op.streams.iter().flat_map(|s| [s.weight, s.norm.weight]).collect(),
+            Self::GatedResidual(op) => op.streams.iter().flat_map(|s| both(&s.affine)).collect(),
+            Self::PixelEmbed(op) => both(&op.affine).collect(),
+            Self::PixelModulate(op) => both(&op.modulation).chain([op.norm]).collect(),
+            Self::PixelUpdate(op) => {
+                let affines = [op.modulation, op.expand, op.fc1, op.fc2];
+                affines.iter().flat_map(both).chain([op.norm]).collect()
+            }
+            Self::SampleStep(op) => both(&op.affine).chain([op.norm]).collect(),
+            Self::Copy(_) | Self::Attention(_) | Self::TimeSilu(_) | Self::Noise(_) => Vec::new(),
+        }
+    }
+
+    /// Number of rows when the op treats each row of its row space by itself, so that a launch may cover a
+    /// range of them; joint rows for the ops on both streams.
+    pub fn row_domain(&self) -> Option<usize> {
+        match self {
+            Self::SwiGlu(op) => Some(op.tokens.batch * op.tokens.joint()),
+            Self::GatedResidual(op) => Some(op.tokens.batch * op.tokens.joint()),
+            Self::PixelModulate(op) => Some(op.tokens.batch * op.tokens.image()),
+            Self::Linear(op) => Some(op.rows),
+            _ => None,
+        }
+    }
+
+    /// Modulations that the op takes from the step's constants, as (block, is text).
+    pub fn modulations(&self) -> Vec<super::op::Modulation> {
+        match self {
+            Self::QkvProject(op) => op.streams.iter().filter_map(|s| s.norm.map(|n| n.modulation)).collect(),
+            Self::SwiGlu(op) => op.streams.iter().map(|s| s.norm.modulation).collect(),
+            Self::GatedResidual(op) => op.streams.iter().map(|s| s.gate).collect(),
+            _ => Vec::new(),
+        }
+    }
+}

@@ -1,0 +1,93 @@
+//! Encodings of a picture.
+
+use std::fs::File;
+use std::io::{BufWriter, Write};
+use std::path::Path;
+
+use jpeg_encoder::{ColorType, Encoder};
+
+use super::{OutputError, Picture, PictureInfo};
+
+/// Chosen by extension.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Format {
+    Png,
+    Jpeg,
+    Safetensors,
+}
+
+/// The public code's default.
+const JPEG_QUALITY: u8 = 95;
+
+impl Format {
+    pub(super) fn of(path: &Path) -> Result<Self, OutputError> {
+        let extension = path.extension().unwrap_or_default().to_string_lossy().to_lowercase();
+        match extension.as_str() {
+            "png" => Ok(Self::Png),
+            "jpg" | "jpeg" => Ok(Self::Jpeg),
+            "safetensors" => Ok(Self::Safetensors),
+            _ => Err(OutputError::Extension { path: path.display().to_string(), extension }),
+        }
+    }
+}
+
+/// Writes sample `sample` (all samples for safetensors) in `format`.
+pub(super) fn encode(
+    format: Format,
+    picture: &Picture,
+    sample: usize,
+    info: &PictureInfo,
+    path: &Path,
+    file: &mut BufWriter<&File>,
+) -> Result<(), OutputError> {
+    let result = match format {
+        Format::Png => png_file(picture, sample, info, file),
+        Format::Jpeg => jpeg_file(picture, sample, info, file),
+        Format::Safetensors => safetensors_file(picture, info, file),
+    };
+    result.map_err(|message| OutputError::Encode { path: path.display().to_string(), message })
+}
+
+fn text(error: impl std::fmt::Display) -> String {
+    error.to_string()
+}
+
+fn png_file(picture: &Picture, sample: usize, info: &PictureInfo, file: &mut BufWriter<&File>) -> Result<(), String> {
+    let width = u32::try_from(picture.width).map_err(text)?;
+    let height = u32::try_from(picture.height).map_err(text)?;
+    let mut encoder = png::Encoder::new(file, width, height);
+    encoder.set_color(png::ColorType::Rgb);
+    encoder.set_depth(png::BitDepth::Eight);
+    for (keyword, value) in info {
+        // tEXt is Latin-1; anything else needs iTXt.
+        let latin1 = value.chars().all(|c| (c as u32) < 256);
+        let added = if latin1 {
+            encoder.add_text_chunk(keyword.clone(), value.clone())
+        } else {
+            encoder.add_itxt_chunk(keyword.clone(), value.clone())
+        };
+        added.map_err(text)?;
+    }
+    let mut writer = encoder.write_header().map_err(text)?;
+    writer.write_image_data(&picture.to_rgb8(sample)).map_err(text)?;
+    writer.finish().map_err(text)
+}
+
+fn jpeg_file(picture: &Picture, sample: usize, info: &PictureInfo, file: &mut BufWriter<&File>) -> Result<(), String> {
+    let width = u16::try_from(picture.width).map_err(text)?;
+    let height = u16::try_from(picture.height).map_err(text)?;
+    let mut encoder = Encoder::new(file, JPEG_QUALITY);
+    let comment = info.iter().map(|(k, v)| format!("{k}: {v}")).collect::<Vec<_>>().join("\n");
+    // Marker 14 of the APP range is taken by Adobe; 11 is free.
+    encoder.add_app_segment(11, comment.into_bytes()).map_err(text)?;
+    encoder.encode(&picture.to_rgb8(sample), width, height, ColorType::Rgb).map_err(text)
+}
+
+fn safetensors_file(picture: &Picture, info: &PictureInfo, file: &mut BufWriter<&File>) -> Result<(), String> {
+    let bytes: &[u8] = bytemuck::cast_slice(&picture.data);
+    let shape = vec![picture.batch, 3, picture.height, picture.width];
+    let view = safetensors::tensor::TensorView::new(safetensors::Dtype::F32, shape, bytes).map_err(text)?;
+    let metadata = info.iter().cloned().collect();
+    let whole = safetensors::serialize([("image", view)], Some(metadata)).map_err(text)?;
+    file.write_all(&whole).map_err(text)
+}

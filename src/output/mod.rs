@@ -1,0 +1,164 @@
+//! Pictures to files: PNG, JPEG or safetensors, whole or not at all.
+
+mod atomic;
+mod encode;
+
+pub(crate) use atomic::Pending;
+pub use atomic::write_atomic;
+
+use std::path::{Path, PathBuf};
+
+use rayon::prelude::*;
+
+use encode::Format;
+
+/// Decoded pictures.
+#[derive(Clone, Debug, PartialEq)]
+pub struct Picture {
+    /// `[B, 3, H, W]` in [-1, 1].
+    pub data: Vec<f32>,
+    /// `B`.
+    pub batch: usize,
+    /// `H`.
+    pub height: usize,
+    /// `W`.
+    pub width: usize,
+}
+
+/// What a file records about its making: `(keyword, text)`.
+pub type PictureInfo = Vec<(String, String)>;
+
+/// A file that could not be written.
+#[derive(Debug, thiserror::Error)]
+#[allow(missing_docs)]
+pub enum OutputError {
+    #[error("{path}: unknown picture format `{extension}`; use .png, .jpg, .jpeg or .safetensors")]
+    Extension { path: String, extension: String },
+    #[error("{path} is a directory; name a file in it")]
+    Directory { path: String },
+    #[error("{path}: the folder {folder} does not exist; create it first")]
+    NoFolder { path: String, folder: String },
+    #[error("{path} cannot be written: {source}")]
+    Io { path: String, source: std::io::Error },
+    #[error("{path}: {message}")]
+    Encode { path: String, message: String },
+}
+
+impl Picture {
+    /// Sample `sample` as interleaved 8-bit RGB, `round((x + 1) * 127.5)`, row by row.
+    pub fn to_rgb8(&self, sample: usize) -> Vec<u8> {
+        let plane = self.height * self.width;
+        let data = &self.data[sample * 3 * plane..(sample + 1) * 3 * plane];
+        let mut rgb = vec![0; 3 * plane];
+        rgb.par_chunks_exact_mut(3 * self.width).enumerate().for_each(|(y, row)| {
+            for (x, pixel) in row.as_chunks_mut::<3>().0.iter_mut().enumerate() {
+                for (c, value) in pixel.iter_mut().enumerate() {
+                    *value = ((data[c * plane + y * self.width + x] + 1.0) * 127.5).round().clamp(0.0, 255.0) as u8;
+                }
+            }
+        });
+        rgb
+    }
+}
+
+/// Tells before a long decode whether `path` can be a picture.
+///
+/// # Errors
+/// When its extension is unknown, its folder is missing, or it is a directory.
+pub fn check_target(path: &Path) -> Result<(), OutputError> {
+    Format::of(path)?;
+    atomic::check_place(path)
+}
+
+/// Writes the pictures and returns the files: one for a single picture or safetensors, `name-0.png`,
+/// `name-1.png`, ... for a batch. All files are complete before the first gets its name.
+///
+/// # Errors
+/// When a file cannot be encoded or written; then none is left, and what was there before stays.
+pub fn save(picture: &Picture, path: &Path, info: &PictureInfo) -> Result<Vec<PathBuf>, OutputError> {
+    let format = Format::of(path)?;
+    let targets = match format {
+        Format::Safetensors => vec![path.to_path_buf()],
+        _ if picture.batch == 1 => vec![path.to_path_buf()],
+        _ => (0..picture.batch).map(|b| numbered(path, b)).collect(),
+    };
+    let mut pending = Vec::with_capacity(targets.len());
+    for (sample, target) in targets.iter().enumerate() {
+        pending.push(Pending::write(target, |file| encode::encode(format, picture, sample, info, target, file))?);
+    }
+    pending.into_iter().try_for_each(Pending::commit)?;
+    Ok(targets)
+}
+
+/// `image.png`, 3 -> `image-3.png`.
+fn numbered(path: &Path, index: usize) -> PathBuf {
+    let stem = path.file_stem().unwrap_or_default().to_string_lossy();
+    let extension = path.extension().unwrap_or_default().to_string_lossy();
+    path.with_file_name(format!("{stem}-{index}.{extension}"))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn picture(batch: usize) -> Picture {
+        let data = (0..batch * 3 * 4 * 6).map(|i| (i as f32 * 0.37).sin()).collect();
+        Picture { data, batch, height: 4, width: 6 }
+    }
+
+    #[test]
+    fn rounds_to_the_nearest_level() {
+        let data = vec![-1.0, 1.0, 0.0, -1.5, 2.0, -0.996];
+        let picture = Picture { data, batch: 1, height: 1, width: 2 };
+        assert_eq!(picture.to_rgb8(0), [0, 128, 255, 255, 0, 1]);
+    }
+
+    #[test]
+    fn png_reads_back_with_its_texts() {
+        let folder = tempfile::tempdir().unwrap();
+        let path = folder.path().join("a.png");
+        let info = vec![("pid.seed".to_owned(), "7".to_owned()), ("note".to_owned(), "\u{4e2d}".to_owned())];
+        assert_eq!(save(&picture(1), &path, &info).unwrap(), [path.clone()]);
+        let decoder = png::Decoder::new(std::io::BufReader::new(std::fs::File::open(&path).unwrap()));
+        let mut reader = decoder.read_info().unwrap();
+        let mut pixels = vec![0; reader.output_buffer_size().unwrap()];
+        reader.next_frame(&mut pixels).unwrap();
+        assert_eq!(pixels, picture(1).to_rgb8(0));
+        assert_eq!(reader.info().uncompressed_latin1_text[0].text, "7");
+        assert_eq!(reader.info().utf8_text[0].get_text().unwrap(), "\u{4e2d}");
+    }
+
+    #[test]
+    fn batches_are_numbered() {
+        let folder = tempfile::tempdir().unwrap();
+        let files = save(&picture(2), &folder.path().join("b.jpg"), &Vec::new()).unwrap();
+        assert_eq!(files, [folder.path().join("b-0.jpg"), folder.path().join("b-1.jpg")]);
+        assert!(files.iter().all(|f| std::fs::read(f).unwrap().starts_with(&[0xff, 0xd8])));
+    }
+
+    #[test]
+    fn a_failure_leaves_nothing_and_keeps_what_was_there() {
+        let folder = tempfile::tempdir().unwrap();
+        // The second picture's name is taken by a directory.
+        std::fs::create_dir(folder.path().join("c-1.png")).unwrap();
+        assert!(save(&picture(2), &folder.path().join("c.png"), &Vec::new()).is_err());
+        assert_eq!(std::fs::read_dir(folder.path()).unwrap().count(), 1);
+        let old = folder.path().join("old.txt");
+        std::fs::write(&old, "old").unwrap();
+        let failure = write_atomic(&old, |_| Err(std::io::Error::other("no")));
+        assert!(failure.is_err());
+        assert_eq!(std::fs::read_to_string(&old).unwrap(), "old");
+    }
+
+    #[test]
+    fn targets_are_checked_ahead() {
+        let folder = tempfile::tempdir().unwrap();
+        assert!(check_target(&folder.path().join("a.PNG")).is_ok());
+        for (name, word) in [("a.bmp", "bmp"), ("a", "safetensors"), ("x/a.png", "does not exist")] {
+            let text = check_target(&folder.path().join(name)).unwrap_err().to_string();
+            assert!(text.contains(word), "{text}");
+        }
+        std::fs::create_dir(folder.path().join("d.png")).unwrap();
+        assert!(matches!(check_target(&folder.path().join("d.png")), Err(OutputError::Directory { .. })));
+    }
+}

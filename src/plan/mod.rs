@@ -1,0 +1,148 @@
+//! How a graph is run: launches in order, and where in one arena every tensor lies. A pure function of the
+//! graph and the options; the same input gives the same plan, byte for byte.
+//!
+//! A *chunked* tensor's buffer holds only the rows of the current launch's range: row `rows.start` lies at its
+//! beginning.
+
+mod arena;
+mod bytes;
+mod liveness;
+mod report;
+mod rows;
+mod svg;
+
+pub use bytes::ByteSize;
+
+use std::collections::HashSet;
+use std::ops::Range;
+
+use crate::graph::{Graph, Phase};
+
+/// Choices of a plan.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct PlanOptions {
+    /// Alignment of every tensor in bytes, a power of two.
+    pub alignment: usize,
+    /// Row ranges into which wide intermediates are cut; 1 cuts nothing.
+    pub chunks: usize,
+    /// Bytes of one element of a resident weight.
+    pub weight_bytes_per_element: usize,
+}
+
+/// One call of a node's kernel.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Launch {
+    /// Index in [`Graph::nodes`].
+    pub node: usize,
+    /// Rows of the op's row space; all of them when `None`.
+    pub rows: Option<Range<usize>>,
+}
+
+/// See the module's description. Vectors over tensors are indexed by [`crate::graph::TensorId`].
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Plan {
+    /// Launches before the loop, then those of one step.
+    pub launches: Vec<Launch>,
+    /// Index of the step's first launch.
+    pub step_start: usize,
+    /// Byte offset in the arena; `None` for tensors that nobody uses.
+    pub offsets: Vec<Option<usize>>,
+    /// Launches during which the tensor's bytes are its own.
+    pub live: Vec<Option<Range<usize>>>,
+    /// Bytes of the tensor's buffer, without alignment.
+    pub allocated_bytes: Vec<usize>,
+    /// Whether the buffer holds one row range at a time.
+    pub chunked: Vec<bool>,
+    /// Size of the arena.
+    pub arena_bytes: usize,
+    /// Largest sum of live (aligned) bytes over the launches: no arena can be smaller.
+    pub max_live_bytes: usize,
+    /// What the arena would be if no two tensors shared bytes.
+    pub unshared_bytes: usize,
+    /// Resident weights.
+    pub weights_bytes: usize,
+    /// Constants of four steps.
+    pub constants_bytes: usize,
+    /// Weights, constants and arena.
+    pub peak_bytes: usize,
+    /// First launch at which the live bytes are largest.
+    pub peak_launch: usize,
+}
+
+/// A graph that cannot be planned.
+#[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
+#[allow(missing_docs)]
+pub enum PlanError {
+    #[error("plan: {node} reads {tensor}, which nothing has written")]
+    Unwritten { node: String, tensor: String },
+    #[error(
+        "the decode needs at least {needed} for weights and activations, the budget is {budget}: {short} short; raise --budget or decode a smaller picture"
+    )]
+    OverBudget { needed: ByteSize, budget: ByteSize, short: ByteSize },
+    #[error("plan: alignment {0} is not a power of two")]
+    Alignment(usize),
+}
+
+impl PlanError {
+    /// The smallest plan does not fit.
+    pub fn over_budget(budget: ByteSize, needed: ByteSize) -> Self {
+        Self::OverBudget { needed, budget, short: ByteSize(needed.0.saturating_sub(budget.0)) }
+    }
+}
+
+/// Plans `graph`.
+///
+/// # Errors
+/// When a node reads what nothing has written, or the alignment is not a power of two.
+pub fn plan(graph: &Graph, options: &PlanOptions) -> Result<Plan, PlanError> {
+    if !options.alignment.is_power_of_two() {
+        return Err(PlanError::Alignment(options.alignment));
+    }
+    let schedule = rows::schedule(graph, options.chunks);
+    let live = liveness::live_ranges(graph, &schedule.launches, schedule.step_start)?;
+    let items: Vec<arena::Item> = live
+        .iter()
+        .enumerate()
+        .filter_map(|(tensor, live)| {
+            let bytes = schedule.allocated_bytes[tensor].next_multiple_of(options.alignment);
+            Some(arena::Item { tensor, bytes, live: live.clone()? })
+        })
+        .collect();
+    let packed = arena::pack(&items);
+    let mut offsets = vec![None; graph.tensors.len()];
+    for (item, offset) in items.iter().zip(&packed.offsets) {
+        offsets[item.tensor] = Some(*offset);
+    }
+    let (max_live_bytes, peak_launch) = liveness::peak(&items, schedule.launches.len());
+    let weights_bytes = graph.weights.iter().map(|w| w.elements() * options.weight_bytes_per_element).sum();
+    let constants_bytes = constants_bytes(graph);
+    Ok(Plan {
+        step_start: schedule.step_start,
+        launches: schedule.launches,
+        offsets,
+        live,
+        allocated_bytes: schedule.allocated_bytes,
+        chunked: schedule.chunked,
+        arena_bytes: packed.bytes,
+        max_live_bytes,
+        unshared_bytes: items.iter().map(|i| i.bytes).sum(),
+        weights_bytes,
+        constants_bytes,
+        peak_bytes: weights_bytes + constants_bytes + packed.bytes,
+        peak_launch,
+    })
+}
+
+/// Steps whose constants are kept.
+const STEPS: usize = 4;
+
+/// Six vectors of D floats per block, stream and step, and the time embedding.
+fn constants_bytes(graph: &Graph) -> usize {
+    let modulations = graph.nodes.iter().filter(|n| n.phase == Phase::Step).flat_map(|n| n.op.modulations());
+    let sets: HashSet<_> = modulations.map(|m| (m.block, m.stream)).collect();
+    let hidden = graph.nodes.iter().find_map(|n| match &n.op {
+        crate::graph::Op::TimeSilu(op) => Some(op.hidden),
+        _ => None,
+    });
+    STEPS * (6 * sets.len() + 1) * hidden.unwrap_or(0) * 4
+}

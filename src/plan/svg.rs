@@ -1,0 +1,165 @@
+//! A plan as a picture: launches to the right, addresses upwards, a rectangle per tensor.
+
+use std::fmt::Write;
+
+use super::{ByteSize, Plan};
+use crate::graph::Graph;
+
+const WIDTH: f64 = 1200.0;
+const HEIGHT: f64 = 640.0;
+const LEFT: f64 = 90.0;
+const RIGHT: f64 = 30.0;
+const TOP: f64 = 70.0;
+const BOTTOM: f64 = 110.0;
+/// Height of the band that stands for the weights.
+const BAND: f64 = 46.0;
+
+/// Kinds of tensors by the first word of their names, with a colour each.
+const KINDS: [(&str, &str, &str); 7] = [
+    ("features", "#5b8def", "latent features, kept for every step"),
+    ("feature_half", "#9db9f5", "feature halves of the gates"),
+    ("adapter", "#3aa17e", "adapter"),
+    ("patch", "#e8833a", "patch blocks"),
+    ("text", "#b07cc6", "text"),
+    ("pixel", "#d9534f", "pixel blocks"),
+    ("", "#8a8f98", "inputs, image, noise"),
+];
+
+fn kind(name: &str) -> usize {
+    let word = name.split('.').next().unwrap_or_default();
+    KINDS.iter().position(|(k, _, _)| word == *k || (*k == "pixel" && word == "pixels")).unwrap_or(KINDS.len() - 1)
+}
+
+fn escape(text: &str) -> String {
+    text.replace('&', "&amp;").replace('<', "&lt;").replace('>', "&gt;").replace('"', "&quot;")
+}
+
+struct Canvas<'a> {
+    plan: &'a Plan,
+    graph: &'a Graph,
+    out: String,
+}
+
+impl Plan {
+    /// A self-contained SVG.
+    pub fn to_svg(&self, graph: &Graph) -> String {
+        let mut canvas = Canvas { plan: self, graph, out: String::new() };
+        canvas.frame();
+        canvas.tensors();
+        canvas.marks();
+        canvas.legend();
+        canvas.out.push_str("</svg>\n");
+        canvas.out
+    }
+}
+
+impl Canvas<'_> {
+    /// Appends one element; writing to a String cannot fail.
+    fn add(&mut self, element: std::fmt::Arguments<'_>) {
+        let _ = self.out.write_fmt(element);
+        self.out.push('\n');
+    }
+
+    fn x(&self, launch: usize) -> f64 {
+        LEFT + (WIDTH - LEFT - RIGHT) * launch as f64 / self.plan.launches.len().max(1) as f64
+    }
+
+    fn y(&self, byte: usize) -> f64 {
+        let bottom = HEIGHT - BOTTOM - BAND - 6.0;
+        bottom - (bottom - TOP) * byte as f64 / self.plan.arena_bytes.max(1) as f64
+    }
+
+    fn text(&mut self, x: f64, y: f64, anchor: &str, size: u32, text: &str) {
+        let text = escape(text);
+        self.add(format_args!(r#"<text x="{x:.1}" y="{y:.1}" text-anchor="{anchor}" font-size="{size}">{text}</text>"#));
+    }
+
+    fn frame(&mut self) {
+        self.add(format_args!(
+            r##"<svg xmlns="http://www.w3.org/2000/svg" viewBox="0 0 {WIDTH} {HEIGHT}" width="{WIDTH}" height="{HEIGHT}" font-family="sans-serif" fill="#222"><rect width="100%" height="100%" fill="#fff"/>"##
+        ));
+        let plan = self.plan;
+        let size = |bytes: usize| ByteSize(bytes as u64).to_string();
+        let title = format!(
+            "Memory of one decode: peak {} = weights {} + constants {} + arena {}",
+            size(plan.peak_bytes),
+            size(plan.weights_bytes),
+            size(plan.constants_bytes),
+            size(plan.arena_bytes)
+        );
+        self.text(LEFT, 28.0, "start", 17, &title);
+        let subtitle = format!("{} launches, {} without sharing", plan.launches.len(), size(plan.unshared_bytes));
+        self.text(LEFT, 48.0, "start", 12, &subtitle);
+        for tick in 0..=4 {
+            let byte = plan.arena_bytes / 4 * tick;
+            let y = self.y(byte);
+            let right = WIDTH - RIGHT;
+            self.add(format_args!(r##"<line x1="{LEFT}" x2="{right}" y1="{y:.1}" y2="{y:.1}" stroke="#e4e6ea"/>"##));
+            self.text(LEFT - 8.0, y + 4.0, "end", 11, &size(byte));
+        }
+        let y = HEIGHT - BOTTOM - BAND;
+        let width = WIDTH - LEFT - RIGHT;
+        self.add(format_args!(
+            r##"<rect x="{LEFT}" y="{y:.1}" width="{width}" height="{BAND}" fill="#f3ecd9" stroke="#cdbb87"/>"##
+        ));
+        let label = format!("weights and constants, resident: {} (not to scale)", size(plan.weights_bytes + plan.constants_bytes));
+        self.text(LEFT + width / 2.0, y + BAND / 2.0 + 4.0, "middle", 12, &label);
+    }
+
+    fn tensors(&mut self) {
+        let mut shown: Vec<usize> = (0..self.graph.tensors.len()).collect();
+        // Small ones last, so that they stay visible.
+        shown.sort_by_key(|t| std::cmp::Reverse(self.plan.allocated_bytes[*t]));
+        for index in shown {
+            let (Some(offset), Some(live)) = (self.plan.offsets[index], self.plan.live[index].clone()) else { continue };
+            let tensor = &self.graph.tensors[index];
+            let bytes = self.plan.allocated_bytes[index];
+            let (x, y) = (self.x(live.start), self.y(offset + bytes));
+            let (width, height) = (self.x(live.end) - x, self.y(offset) - y);
+            let colour = KINDS[kind(&tensor.name)].1;
+            let title = format!(
+                "{} {:?} {}, {}, launches {} to {}",
+                tensor.name,
+                tensor.shape,
+                tensor.element,
+                ByteSize(bytes as u64),
+                live.start,
+                live.end - 1
+            );
+            let title = escape(&title);
+            self.add(format_args!(
+                r##"<rect x="{x:.2}" y="{y:.2}" width="{width:.2}" height="{height:.2}" fill="{colour}" fill-opacity="0.8" stroke="#fff" stroke-width="0.6"><title>{title}</title></rect>"##
+            ));
+        }
+    }
+
+    fn marks(&mut self) {
+        let bottom = HEIGHT - BOTTOM;
+        let step = self.x(self.plan.step_start);
+        self.add(format_args!(
+            r##"<line x1="{step:.1}" x2="{step:.1}" y1="{TOP}" y2="{bottom}" stroke="#222" stroke-dasharray="2 3"/>"##
+        ));
+        self.text(step + 5.0, bottom + 16.0, "start", 12, "every step");
+        self.text(LEFT, bottom + 16.0, "start", 12, "once");
+        let peak = (self.x(self.plan.peak_launch) + self.x(self.plan.peak_launch + 1)) / 2.0;
+        self.add(format_args!(
+            r##"<line x1="{peak:.1}" x2="{peak:.1}" y1="{:.1}" y2="{bottom}" stroke="#c0122d" stroke-width="1.4"/>"##,
+            TOP - 6.0
+        ));
+        let node = self.plan.launches.get(self.plan.peak_launch).map(|l| self.graph.nodes[l.node].name.clone());
+        let live = ByteSize(self.plan.max_live_bytes as u64);
+        let label = format!("most live: {live} at {}", node.unwrap_or_default());
+        let anchor = if peak > WIDTH / 2.0 { "end" } else { "start" };
+        self.text(peak, TOP - 9.0, anchor, 12, &label);
+        self.text(WIDTH - RIGHT, bottom + 16.0, "end", 12, "launches");
+    }
+
+    fn legend(&mut self) {
+        let y = HEIGHT - 52.0;
+        for (i, (_, colour, label)) in KINDS.iter().enumerate() {
+            let (x, y) = (LEFT + 285.0 * (i % 4) as f64, y + 24.0 * (i / 4) as f64);
+            self.add(format_args!(r#"<rect x="{x}" y="{:.1}" width="14" height="14" fill="{colour}"/>"#, y - 11.0));
+            self.text(x + 20.0, y, "start", 12, label);
+        }
+    }
+}
