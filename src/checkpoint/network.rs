@@ -25,9 +25,8 @@ impl Checkpoint {
         }
         let has = |prefix: &&&str| self.tensors.contains_key(&format!("{prefix}{LANDMARK}"));
         let prefix = PREFIXES.iter().find(has).copied().unwrap_or("");
-        let ignored = |name: &str| {
-            names::TRAINING_ONLY.iter().chain(&OTHER_NETWORKS).any(|start| name.starts_with(start))
-        };
+        let ignored =
+            |name: &str| names::TRAINING_ONLY.iter().chain(&OTHER_NETWORKS).any(|start| name.starts_with(start));
         self.tensors = std::mem::take(&mut self.tensors)
             .into_iter()
             .filter(|(name, _)| !ignored(name))

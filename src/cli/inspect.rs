@@ -47,7 +47,13 @@ pub(super) fn run(args: &InspectArgs) -> Result<Report, CliError> {
         network.check(&config)?;
         Ok((config, network.fingerprint()))
     });
-    let _ = write!(text, "{}: {format}, {} tensors, {elements} elements, {}", shown(&args.checkpoint), tensors.len(), ByteSize(bytes));
+    let _ = write!(
+        text,
+        "{}: {format}, {} tensors, {elements} elements, {}",
+        shown(&args.checkpoint),
+        tensors.len(),
+        ByteSize(bytes)
+    );
     let mut json = json!({
         "checkpoint": shown(&args.checkpoint),
         "format": format,
@@ -58,7 +64,8 @@ pub(super) fn run(args: &InspectArgs) -> Result<Report, CliError> {
     });
     match network {
         Ok((config, fingerprint)) => {
-            let _ = write!(text, "\n{}: {config}\nfingerprint {fingerprint}", config.name().unwrap_or("unnamed config"));
+            let _ =
+                write!(text, "\n{}: {config}\nfingerprint {fingerprint}", config.name().unwrap_or("unnamed config"));
             json["network"] = json!({ "name": config.name(), "config": config, "fingerprint": fingerprint });
         }
         Err(error) => {

@@ -106,8 +106,8 @@ fn read_config(name_or_path: &str) -> Result<Config, CliError> {
         return Config::by_name(name_or_path).map_err(CliError::usage);
     }
     let path = Path::new(name_or_path);
-    let text = std::fs::read_to_string(path)
-        .map_err(|e| CliError::failed(format!("config file {}: {e}", path.display())))?;
+    let text =
+        std::fs::read_to_string(path).map_err(|e| CliError::failed(format!("config file {}: {e}", path.display())))?;
     Config::from_json(&text).map_err(|e| CliError::failed(format!("{}: {e}", path.display())))
 }
 

@@ -215,7 +215,9 @@ impl Rules<'_> {
                         self.norm(norm, o.in_features);
                     }
                 }
-                self.require(o.head_dim.is_multiple_of(4), || format!("head of {}, expected a multiple of 4", o.head_dim));
+                self.require(o.head_dim.is_multiple_of(4), || {
+                    format!("head of {}, expected a multiple of 4", o.head_dim)
+                });
             }
             Op::Attention(o) => {
                 for id in [o.q, o.k, o.v] {

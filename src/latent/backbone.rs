@@ -22,16 +22,8 @@ pub enum Backbone {
 
 impl Backbone {
     /// All of them.
-    pub const ALL: [Self; 8] = [
-        Self::Flux,
-        Self::Flux2,
-        Self::Sd3,
-        Self::Sdxl,
-        Self::QwenImage,
-        Self::ZImage,
-        Self::DinoV2,
-        Self::Siglip,
-    ];
+    pub const ALL: [Self; 8] =
+        [Self::Flux, Self::Flux2, Self::Sd3, Self::Sdxl, Self::QwenImage, Self::ZImage, Self::DinoV2, Self::Siglip];
 
     /// As written on the command line.
     pub const fn name(self) -> &'static str {
@@ -76,9 +68,9 @@ impl FromStr for Backbone {
     type Err = InputError;
 
     fn from_str(text: &str) -> Result<Self, InputError> {
-        Self::ALL.into_iter().find(|b| b.name() == text).ok_or_else(|| InputError::Backbone {
-            name: text.into(),
-            known: Self::ALL.map(Self::name).join(", "),
-        })
+        Self::ALL
+            .into_iter()
+            .find(|b| b.name() == text)
+            .ok_or_else(|| InputError::Backbone { name: text.into(), known: Self::ALL.map(Self::name).join(", ") })
     }
 }

@@ -112,7 +112,10 @@ fn read_npy(path: &Path, bytes: &[u8]) -> Result<NamedTensor, InputError> {
     let needed = shape.iter().try_fold(size, |n, e| n.checked_mul(*e));
     // Nothing is allocated for values that the file does not hold.
     if needed.is_none_or(|n| n > bytes.len()) {
-        return Err(fail(path, &format!("truncated .npy file: shape {shape:?} needs more than its {} bytes", bytes.len())));
+        return Err(fail(
+            path,
+            &format!("truncated .npy file: shape {shape:?} needs more than its {} bytes", bytes.len()),
+        ));
     }
     let fortran = file.order() == npyz::Order::Fortran;
     let values = match (kind.type_char(), size) {

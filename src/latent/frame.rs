@@ -45,7 +45,10 @@ pub(super) fn normalize(latent: &mut Latent, backbone: Option<Backbone>) -> Resu
     let plane = latent.height * latent.width;
     for (i, values) in latent.data.chunks_exact_mut(plane).enumerate() {
         let Some((shift, scale)) = constants(backbone, i % latent.channels) else {
-            return Err(InputError::Frame(format!("a raw latent of {backbone} cannot be normalized here: {}", why(backbone))));
+            return Err(InputError::Frame(format!(
+                "a raw latent of {backbone} cannot be normalized here: {}",
+                why(backbone)
+            )));
         };
         values.iter_mut().for_each(|v| *v = (*v - shift) * scale);
     }

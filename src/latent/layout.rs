@@ -96,8 +96,7 @@ mod tests {
     #[test]
     fn flux_tokens_unfold_into_two_by_two() {
         let config = Config::by_name("flux-v1.5").unwrap();
-        let (data, shape) =
-            unpack(tensor(&[1, 6, 64]), &config, &options(Backbone::Flux, Some((192, 128)))).unwrap();
+        let (data, shape) = unpack(tensor(&[1, 6, 64]), &config, &options(Backbone::Flux, Some((192, 128)))).unwrap();
         assert_eq!(shape, [1, 16, 4, 6]);
         // Token 4 is (1, 1); channel 3, inner (1, 0) is its value 3 * 4 + 2.
         assert_eq!(data[(3 * 4 + 3) * 6 + 2], (4 * 64 + 14) as f32);
@@ -106,8 +105,7 @@ mod tests {
     #[test]
     fn flux2_tokens_are_transposed() {
         let config = Config::by_name("flux2-v1.5").unwrap();
-        let (data, shape) =
-            unpack(tensor(&[2, 6, 128]), &config, &options(Backbone::Flux2, Some((192, 128)))).unwrap();
+        let (data, shape) = unpack(tensor(&[2, 6, 128]), &config, &options(Backbone::Flux2, Some((192, 128)))).unwrap();
         assert_eq!(shape, [2, 128, 2, 3]);
         assert_eq!(data[((128 + 5) * 2 + 1) * 3 + 2], ((6 + 5) * 128 + 5) as f32);
     }

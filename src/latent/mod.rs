@@ -26,7 +26,9 @@ pub enum InputError {
     Length { what: &'static str, values: usize, shape: Vec<usize> },
     #[error("latent: {found} channels, the checkpoint takes {expected}{hint}")]
     Channels { found: usize, expected: usize, hint: String },
-    #[error("output of {width}x{height} does not fit the latent: {latent_width}x{latent_height} latent positions of {per} pixels make {made_width}x{made_height}; leave --width and --height out or give those")]
+    #[error(
+        "output of {width}x{height} does not fit the latent: {latent_width}x{latent_height} latent positions of {per} pixels make {made_width}x{made_height}; leave --width and --height out or give those"
+    )]
     OutputSize {
         width: usize,
         height: usize,
@@ -51,9 +53,7 @@ pub enum InputError {
 /// Refuses NaN and infinities.
 fn check_finite(what: &str, values: &[f32]) -> Result<(), InputError> {
     match values.iter().position(|v| !v.is_finite()) {
-        Some(index) => {
-            Err(InputError::NotFinite { what: what.into(), index, value: values[index].to_string() })
-        }
+        Some(index) => Err(InputError::NotFinite { what: what.into(), index, value: values[index].to_string() }),
         None => Ok(()),
     }
 }

@@ -59,8 +59,18 @@ pub struct NetworkOptions {
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
 #[allow(missing_docs)]
 pub enum SizeError {
-    #[error("{side} {value} is not a multiple of {multiple}: the network works on {patch}-pixel patches and {per} pixels per latent position; the next sizes are {below} and {above}")]
-    Indivisible { side: &'static str, value: usize, multiple: usize, patch: usize, per: usize, below: usize, above: usize },
+    #[error(
+        "{side} {value} is not a multiple of {multiple}: the network works on {patch}-pixel patches and {per} pixels per latent position; the next sizes are {below} and {above}"
+    )]
+    Indivisible {
+        side: &'static str,
+        value: usize,
+        multiple: usize,
+        patch: usize,
+        per: usize,
+        below: usize,
+        above: usize,
+    },
     #[error("{side} {value}: expected {multiple} to {most}")]
     OutOfRange { side: &'static str, value: usize, multiple: usize, most: usize },
     #[error("{value} caption tokens: expected 1 to {most}")]

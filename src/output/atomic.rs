@@ -19,7 +19,11 @@ pub(super) fn check_place(path: &Path) -> Result<(), OutputError> {
         return Err(OutputError::Directory { path: shown });
     }
     let folder = folder_of(path);
-    if folder.is_dir() { Ok(()) } else { Err(OutputError::NoFolder { path: shown, folder: folder.display().to_string() }) }
+    if folder.is_dir() {
+        Ok(())
+    } else {
+        Err(OutputError::NoFolder { path: shown, folder: folder.display().to_string() })
+    }
 }
 
 fn folder_of(path: &Path) -> &Path {

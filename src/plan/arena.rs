@@ -91,7 +91,9 @@ fn place(items: &[Item], order: &[usize]) -> Packed {
     for &index in order {
         let item = &items[index];
         taken.clear();
-        taken.extend(placed.iter().filter(|p| items[**p].meets(item)).map(|p| (offsets[*p], offsets[*p] + items[*p].bytes)));
+        taken.extend(
+            placed.iter().filter(|p| items[**p].meets(item)).map(|p| (offsets[*p], offsets[*p] + items[*p].bytes)),
+        );
         taken.sort_unstable();
         let offset = best_gap(&taken, item.bytes);
         offsets[index] = offset;

@@ -71,7 +71,9 @@ impl Canvas<'_> {
 
     fn text(&mut self, x: f64, y: f64, anchor: &str, size: u32, text: &str) {
         let text = escape(text);
-        self.add(format_args!(r#"<text x="{x:.1}" y="{y:.1}" text-anchor="{anchor}" font-size="{size}">{text}</text>"#));
+        self.add(format_args!(
+            r#"<text x="{x:.1}" y="{y:.1}" text-anchor="{anchor}" font-size="{size}">{text}</text>"#
+        ));
     }
 
     fn frame(&mut self) {
@@ -102,7 +104,10 @@ impl Canvas<'_> {
         self.add(format_args!(
             r##"<rect x="{LEFT}" y="{y:.1}" width="{width}" height="{BAND}" fill="#f3ecd9" stroke="#cdbb87"/>"##
         ));
-        let label = format!("weights and constants, resident: {} (not to scale)", size(plan.weights_bytes + plan.constants_bytes));
+        let label = format!(
+            "weights and constants, resident: {} (not to scale)",
+            size(plan.weights_bytes + plan.constants_bytes)
+        );
         self.text(LEFT + width / 2.0, y + BAND / 2.0 + 4.0, "middle", 12, &label);
     }
 
@@ -111,7 +116,9 @@ impl Canvas<'_> {
         // Small ones last, so that they stay visible.
         shown.sort_by_key(|t| std::cmp::Reverse(self.plan.allocated_bytes[*t]));
         for index in shown {
-            let (Some(offset), Some(live)) = (self.plan.offsets[index], self.plan.live[index].clone()) else { continue };
+            let (Some(offset), Some(live)) = (self.plan.offsets[index], self.plan.live[index].clone()) else {
+                continue;
+            };
             let tensor = &self.graph.tensors[index];
             let bytes = self.plan.allocated_bytes[index];
             let (x, y) = (self.x(live.start), self.y(offset + bytes));

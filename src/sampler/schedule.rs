@@ -46,7 +46,9 @@ pub struct Schedule {
 
 /// A number of steps that the student cannot take.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
-#[error("{steps} steps: expected 1 to 4; the network was distilled for the four times 0.999, 0.866, 0.634, 0.342, and {reason}")]
+#[error(
+    "{steps} steps: expected 1 to 4; the network was distilled for the four times 0.999, 0.866, 0.634, 0.342, and {reason}"
+)]
 pub struct ScheduleError {
     steps: usize,
     reason: &'static str,

@@ -76,7 +76,8 @@ impl Sandbox {
             ("--caption", "c.safetensors"),
             ("--out", "out.png"),
         ];
-        let missing = defaults.iter().filter(|(flag, _)| !args.contains(flag)).flat_map(|(flag, value)| [*flag, *value]);
+        let missing =
+            defaults.iter().filter(|(flag, _)| !args.contains(flag)).flat_map(|(flag, value)| [*flag, *value]);
         ["decode"].into_iter().chain(missing).chain(args.iter().copied()).collect()
     }
 

@@ -4,8 +4,8 @@ use rayon::prelude::*;
 
 use super::gemm::{self, Accumulate, Shared, Strided, with_scratch};
 use super::math;
-use gemm::multiply;
 use ::gemm::Parallelism;
+use gemm::multiply;
 
 /// Queries of a task.
 const QUERY_BLOCK: usize = 256;

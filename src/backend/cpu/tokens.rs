@@ -258,12 +258,8 @@ mod tests {
         let tokens = Tokens { batch: 2, text: 3, grid_rows: 2, grid_cols: 2 };
         let all = segments(tokens, 0..14);
         let parts: Vec<_> = all.iter().map(|s| (s.stream, s.joint, s.rows.clone())).collect();
-        let expected = [
-            (Stream::Text, 0, 0..3),
-            (Stream::Image, 3, 0..4),
-            (Stream::Text, 7, 3..6),
-            (Stream::Image, 10, 4..8),
-        ];
+        let expected =
+            [(Stream::Text, 0, 0..3), (Stream::Image, 3, 0..4), (Stream::Text, 7, 3..6), (Stream::Image, 10, 4..8)];
         assert_eq!(parts, expected);
         let cut = segments(tokens, 5..8);
         assert_eq!(cut[0], Segment { stream: Stream::Image, joint: 5, rows: 2..4 });
