@@ -27,7 +27,7 @@ pub enum CheckpointError {
     )]
     Teacher { path: String },
     #[error("{path} does not fit the network ({config}): {mismatch}")]
-    Mismatch { path: String, config: String, mismatch: Mismatch },
+    Mismatch { path: String, config: String, mismatch: Box<Mismatch> },
     #[error("{path}: {source}")]
     Config { path: String, source: ConfigError },
     #[error(transparent)]

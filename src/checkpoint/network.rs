@@ -62,6 +62,6 @@ impl Checkpoint {
             return Ok(());
         }
         let config = config.name().map_or_else(|| config.to_string(), str::to_owned);
-        Err(CheckpointError::Mismatch { path: self.shown(), config, mismatch })
+        Err(CheckpointError::Mismatch { path: self.shown(), config, mismatch: Box::new(mismatch) })
     }
 }

@@ -209,27 +209,27 @@ impl Config {
                 "expected 0 (a low-quality picture input is not part of any released checkpoint)",
             );
         }
-        if self.hidden_size % (4 * self.num_groups) != 0 || self.head_dim() < 8 {
+        if !self.hidden_size.is_multiple_of(4 * self.num_groups) || self.head_dim() < 8 {
             return fail("hidden_size", self.hidden_size, "expected num_groups heads of a multiple of 4, at least 8");
         }
-        if self.hidden_size % 3 != 0 {
+        if !self.hidden_size.is_multiple_of(3) {
             return fail("hidden_size", self.hidden_size, "expected a multiple of 3 (the feed-forward is 8/3 wide)");
         }
-        if self.pixel_attn_hidden_size % (4 * self.pixel_num_groups) != 0 || self.pixel_head_dim() < 8 {
+        if !self.pixel_attn_hidden_size.is_multiple_of(4 * self.pixel_num_groups) || self.pixel_head_dim() < 8 {
             return fail(
                 "pixel_attn_hidden_size",
                 self.pixel_attn_hidden_size,
                 "expected pixel_num_groups heads of a multiple of 4, at least 8",
             );
         }
-        if self.pixel_hidden_size % 4 != 0 {
+        if !self.pixel_hidden_size.is_multiple_of(4) {
             return fail("pixel_hidden_size", self.pixel_hidden_size, "expected a multiple of 4");
         }
-        if self.lq_hidden_dim % 4 != 0 {
+        if !self.lq_hidden_dim.is_multiple_of(4) {
             return fail("lq_hidden_dim", self.lq_hidden_dim, "expected a multiple of 4 (group norm has 4 groups)");
         }
         let factor = self.lq_latent_unpatchify_factor;
-        if factor != 1 && factor != 2 || self.lq_latent_channels % (factor * factor) != 0 {
+        if factor != 1 && factor != 2 || !self.lq_latent_channels.is_multiple_of(factor * factor) {
             return fail(
                 "lq_latent_unpatchify_factor",
                 factor,

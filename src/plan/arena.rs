@@ -29,6 +29,9 @@ pub(super) struct Packed {
     pub bytes: usize,
 }
 
+/// Items with the larger key are placed first.
+type SortKey = fn(&Item) -> (usize, usize);
+
 /// Orders tried beyond the fixed ones, unless the lower bound is reached before.
 const ROUNDS: usize = 200;
 
@@ -43,7 +46,7 @@ pub(super) fn pack(items: &[Item]) -> Packed {
             *best = Some((packed, order.to_vec()));
         }
     };
-    let keys: [fn(&Item) -> (usize, usize); 4] = [
+    let keys: [SortKey; 4] = [
         |i| (i.bytes, i.duration()),
         |i| (i.duration(), i.bytes),
         |i| (i.bytes.saturating_mul(i.duration()), i.bytes),

@@ -65,7 +65,7 @@ fn intermediates(graph: &Graph, run: &Range<usize>) -> Vec<TensorId> {
     let mut found: Vec<TensorId> = Vec::new();
     for id in written {
         let read_first = first_use_reads(graph, run, id);
-        let rows_fit = graph[id].elements() % rows == 0;
+        let rows_fit = graph[id].elements().is_multiple_of(rows);
         let tapped = graph.nodes[run.clone()].iter().any(|n| taps(n, id));
         let inner = graph[id].role == Role::Temporary && rows_fit && !read_first && !tapped && !outside(id);
         let read = graph.nodes[run.clone()].iter().any(|n| n.op.reads().contains(&id));

@@ -2,10 +2,9 @@
 
 use rayon::prelude::*;
 
-use super::gemm::{self, Accumulate, Shared, Strided, with_scratch};
+use super::gemm::{Accumulate, Shared, Strided, multiply, multiply_nt, with_scratch};
 use super::math;
 use ::gemm::Parallelism;
-use gemm::multiply;
 
 /// Queries of a task.
 const QUERY_BLOCK: usize = 256;
@@ -35,7 +34,9 @@ pub(super) fn attention(
             let (scores, rest) = scratch.split_at_mut(queries * KEY_BLOCK);
             let (acc, rest) = rest.split_at_mut(queries * d);
             let (max, sum) = rest.split_at_mut(queries);
-            query_block(q, k, v, d, scores, acc, max, sum);
+            let mut running = Running { acc, max, sum };
+            running.over_keys(q, k, v, scores);
+            let Running { acc, sum, .. } = running;
             for (i, (row, sum)) in acc.chunks_exact(d).zip(sum).enumerate() {
                 // SAFETY: one task owns these queries of this head.
                 let out = unsafe { out.slice(((start + i) * heads + h) * d, d) };
@@ -47,30 +48,41 @@ pub(super) fn attention(
     });
 }
 
-/// Unnormalised output `acc [queries, d]` and row sums of one block of queries over all keys, with a running
-/// maximum.
-#[allow(clippy::too_many_arguments)]
-fn query_block(
-    q: &[f32],
-    k: &[f32],
-    v: &[f32],
-    d: usize,
-    scores: &mut [f32],
-    acc: &mut [f32],
-    max: &mut [f32],
-    sum: &mut [f32],
-) {
-    let queries = q.len() / d;
-    let scale = 1.0 / (d as f32).sqrt();
-    acc.fill(0.0);
-    max.fill(f32::NEG_INFINITY);
-    sum.fill(0.0);
-    for (k, v) in k.chunks(KEY_BLOCK * d).zip(v.chunks(KEY_BLOCK * d)) {
-        let keys = k.len() / d;
-        let scores = &mut scores[..queries * keys];
-        gemm::multiply_nt(q, k, scores, [queries, keys, d]);
-        let rows = scores.chunks_exact_mut(keys).zip(acc.chunks_exact_mut(d));
-        for ((row, acc), (max, sum)) in rows.zip(max.iter_mut().zip(sum.iter_mut())) {
+/// Softmax-weighted sums of one block of queries, unnormalised, relative to a running maximum.
+struct Running<'a> {
+    /// `[queries, d]`.
+    acc: &'a mut [f32],
+    /// Largest scaled score so far, `[queries]`.
+    max: &'a mut [f32],
+    /// Sum of exponentials, `[queries]`.
+    sum: &'a mut [f32],
+}
+
+impl Running<'_> {
+    /// Sees all keys, block by block; `scores` is scratch of `queries * KEY_BLOCK`.
+    fn over_keys(&mut self, q: &[f32], k: &[f32], v: &[f32], scores: &mut [f32]) {
+        let queries = self.max.len();
+        let d = q.len() / queries;
+        self.acc.fill(0.0);
+        self.max.fill(f32::NEG_INFINITY);
+        self.sum.fill(0.0);
+        for (k, v) in k.chunks(KEY_BLOCK * d).zip(v.chunks(KEY_BLOCK * d)) {
+            let keys = k.len() / d;
+            let scores = &mut scores[..queries * keys];
+            multiply_nt(q, k, scores, [queries, keys, d]);
+            self.weigh(scores, 1.0 / (d as f32).sqrt());
+            let lhs = Strided { data: scores, row: keys, col: 1 };
+            let rhs = Strided { data: v, row: d, col: 1 };
+            multiply(lhs, rhs, self.acc, [queries, d, keys], Accumulate::Yes, Parallelism::None);
+        }
+    }
+
+    /// Turns scores into exponentials, and rescales what came before where the maximum rose.
+    fn weigh(&mut self, scores: &mut [f32], scale: f32) {
+        let queries = self.max.len();
+        let (keys, d) = (scores.len() / queries, self.acc.len() / queries);
+        let rows = scores.chunks_exact_mut(keys).zip(self.acc.chunks_exact_mut(d));
+        for ((row, acc), (max, sum)) in rows.zip(self.max.iter_mut().zip(self.sum.iter_mut())) {
             let new_max = max.max(math::max(row) * scale);
             let rescale = (*max - new_max).exp();
             *max = new_max;
@@ -79,8 +91,5 @@ fn query_block(
                 acc.iter_mut().for_each(|a| *a *= rescale);
             }
         }
-        let lhs = Strided { data: scores, row: keys, col: 1 };
-        let rhs = Strided { data: v, row: d, col: 1 };
-        multiply(lhs, rhs, acc, [queries, d, keys], Accumulate::Yes, Parallelism::None);
     }
 }

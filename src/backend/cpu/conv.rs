@@ -21,31 +21,31 @@ pub(super) enum Then {
     Accumulate,
 }
 
+/// A convolution's weights and what follows the product.
+pub(super) struct Kernel<'a> {
+    /// `[O, 9 * C]`, tap-major.
+    pub weight: &'a Matrix<'a>,
+    /// `[O]`.
+    pub bias: &'a [f32],
+    pub padding: Padding,
+    pub then: Then,
+}
+
 /// 3x3 convolution of `input` (see [`ConvInput`]) to `output [B, Hs * Ws, O]`.
-pub(super) fn conv3x3(
-    source: ConvInput,
-    tokens: Tokens,
-    padding: Padding,
-    input: &[f32],
-    weight: &Matrix<'_>,
-    bias: &[f32],
-    then: Then,
-    output: &mut [f32],
-) {
-    let image = tokens.image();
+pub(super) fn conv3x3(source: ConvInput, tokens: Tokens, input: &[f32], kernel: &Kernel<'_>, output: &mut [f32]) {
     let per_sample = input.len() / tokens.batch;
-    let outputs = output.chunks_exact_mut(image * weight.rows());
+    let outputs = output.chunks_exact_mut(tokens.image() * kernel.weight.rows());
     for (input, output) in input.chunks_exact(per_sample).zip(outputs) {
-        let padded = pad(source, tokens, padding, input);
-        sample(&padded, tokens, weight, bias, then, output);
+        let padded = pad(source, tokens, kernel.padding, input);
+        sample(&padded, tokens, kernel, output);
     }
 }
 
 /// One sample: nine accumulating products over the padded picture seen as a flat list of pixels. Shifting that
 /// list by `ky * (Ws + 2) + kx` aligns tap (ky, kx) with every output at once; the two extra columns of each
 /// line yield values that nobody reads.
-fn sample(padded: &[f32], tokens: Tokens, weight: &Matrix<'_>, bias: &[f32], then: Then, output: &mut [f32]) {
-    let (channels, out_channels) = (weight.cols() / 9, weight.rows());
+fn sample(padded: &[f32], tokens: Tokens, kernel: &Kernel<'_>, output: &mut [f32]) {
+    let (channels, out_channels) = (kernel.weight.cols() / 9, kernel.weight.rows());
     let (rows, cols) = (tokens.grid_rows, tokens.grid_cols);
     let pitch = cols + 2;
     let flat = rows * pitch - 2;
@@ -56,14 +56,14 @@ fn sample(padded: &[f32], tokens: Tokens, weight: &Matrix<'_>, bias: &[f32], the
         let (panel, block) = (task / blocks, task % blocks);
         let outs = panel * CHANNEL_PANEL..((panel + 1) * CHANNEL_PANEL).min(out_channels);
         let pixels = block * PIXEL_BLOCK..((block + 1) * PIXEL_BLOCK).min(flat);
-        let taps = outs.len() * weight.cols();
+        let taps = outs.len() * kernel.weight.cols();
         with_scratch(taps + pixels.len() * outs.len(), |scratch| {
-            let (kernel, tile) = scratch.split_at_mut(taps);
-            weight.widen_rows(outs.clone(), kernel);
+            let (weights, tile) = scratch.split_at_mut(taps);
+            kernel.weight.widen_rows(outs.clone(), weights);
             for tap in 0..9 {
                 let start = (pixels.start + tap / 3 * pitch + tap % 3) * channels;
                 let lhs = Strided { data: &padded[start..], row: channels, col: 1 };
-                let rhs = Strided { data: &kernel[tap * channels..], row: 1, col: weight.cols() };
+                let rhs = Strided { data: &weights[tap * channels..], row: 1, col: kernel.weight.cols() };
                 let accumulate = if tap == 0 { Accumulate::No } else { Accumulate::Yes };
                 let sizes = [pixels.len(), outs.len(), channels];
                 multiply(lhs, rhs, tile, sizes, accumulate, Parallelism::None);
@@ -73,7 +73,7 @@ fn sample(padded: &[f32], tokens: Tokens, weight: &Matrix<'_>, bias: &[f32], the
                 if x < cols {
                     // SAFETY: one task owns these channels of these pixels.
                     let out = unsafe { output.slice((y * cols + x) * out_channels + outs.start, outs.len()) };
-                    finish(out, values, &bias[outs.clone()], then);
+                    finish(out, values, &kernel.bias[outs.clone()], kernel.then);
                 }
             }
         });

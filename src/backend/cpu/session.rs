@@ -5,7 +5,7 @@ use std::ops::Range;
 
 use super::arena::{Arena, Operands};
 use super::attention::attention;
-use super::conv::{Then, conv3x3, group_norm_silu};
+use super::conv::{Kernel, Then, conv3x3, group_norm_silu};
 use super::pixel::{self, PixelMlp, UpdateWeights};
 use super::rotary::RotaryTable;
 use super::tokens::{self, Heads, Modulated, QkvWeights, segments};
@@ -143,7 +143,8 @@ impl<'a> Run<'a> {
             (false, false) => Then::Nothing,
         };
         let (input, output) = (self.operands.read(op.input), self.operands.write(op.output));
-        conv3x3(op.source, op.tokens, op.padding, input, &weight, &bias, then, output);
+        let kernel = Kernel { weight: &weight, bias: &bias, padding: op.padding, then };
+        conv3x3(op.source, op.tokens, input, &kernel, output);
         Ok(())
     }
 

@@ -129,7 +129,7 @@ pub(super) struct Heads {
 /// tokens `first ..`.
 pub(super) fn qkv_project(x: &[f32], weights: &QkvWeights<'_>, heads: Heads, first: usize, qkv: [&mut [f32]; 3]) {
     let d = heads.head_dim;
-    let out = qkv.map(|t| Shared::new(t));
+    let out = qkv.map(Shared::new);
     blocks(x, weights.weight.cols(), weights.norm.as_ref(), |start, x| {
         let factor = Factor { a: x, weight: weights.weight, cols_per_unit: d };
         gemm::tiles(x.len() / weights.weight.cols(), 3 * heads.heads, &[factor], |tile| {
