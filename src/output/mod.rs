@@ -118,7 +118,7 @@ mod tests {
         let folder = tempfile::tempdir().unwrap();
         let path = folder.path().join("a.png");
         let info = vec![("pid.seed".to_owned(), "7".to_owned()), ("note".to_owned(), "\u{4e2d}".to_owned())];
-        assert_eq!(save(&picture(1), &path, &info).unwrap(), [path.clone()]);
+        assert_eq!(save(&picture(1), &path, &info).unwrap(), std::slice::from_ref(&path));
         let decoder = png::Decoder::new(std::io::BufReader::new(std::fs::File::open(&path).unwrap()));
         let mut reader = decoder.read_info().unwrap();
         let mut pixels = vec![0; reader.output_buffer_size().unwrap()];

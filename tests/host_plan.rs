@@ -1,0 +1,331 @@
+//! Plans of random graphs and of the model's own: nothing that lives at the same time shares bytes, whatever
+//! is read is what was written, and the arena is close to the least possible.
+
+#![allow(clippy::unwrap_used)]
+
+use std::collections::HashMap;
+
+use pid_engine::graph::op::{
+    Affine, Copy, GatedResidual, GatedResidualStream, Linear, Modulation, ModulationHalf, NormModulate, Stream, SwiGlu,
+    SwiGluStream, Tokens,
+};
+use pid_engine::graph::{ElementType, Graph, Op, Phase, Recipe, Role, TensorId, Weight, WeightId};
+use pid_engine::model::{Config, NetworkOptions, Precision, Release, network};
+use pid_engine::plan::{Plan, PlanOptions, plan};
+
+const ALIGNMENT: usize = 256;
+
+fn options(chunks: usize) -> PlanOptions {
+    PlanOptions { alignment: ALIGNMENT, chunks, weight_bytes_per_element: 2 }
+}
+
+/// Splitmix64.
+struct Random(u64);
+
+impl Random {
+    fn below(&mut self, n: usize) -> usize {
+        self.0 = self.0.wrapping_add(0x9E37_79B9_7F4A_7C15);
+        let mut z = self.0;
+        z = (z ^ (z >> 30)).wrapping_mul(0xBF58_476D_1CE4_E5B9);
+        z = (z ^ (z >> 27)).wrapping_mul(0x94D0_49BB_1331_11EB);
+        ((z ^ (z >> 31)) % n as u64) as usize
+    }
+}
+
+/// A random graph over one sample of `rows` tokens: linears of random widths, copies, in-place residuals and
+/// feed-forwards, before and in the loop; every tensor is written before it is read.
+struct RandomGraph {
+    graph: Graph,
+    random: Random,
+    rows: usize,
+    /// Tensors `[1, rows, width]` that hold something, by phase in which they were made.
+    once: Vec<(TensorId, usize)>,
+    step: Vec<(TensorId, usize)>,
+}
+
+impl RandomGraph {
+    fn build(seed: u64) -> Graph {
+        let mut random = Random(seed);
+        let rows = [1, 7, 128, 129, 300, 1000][random.below(6)];
+        let mut this = Self { graph: Graph::default(), random, rows, once: Vec::new(), step: Vec::new() };
+        let input = this.tensor(8, Role::Input);
+        this.once.push((input, 8));
+        let output = this.tensor(8, Role::Output);
+        for _ in 0..this.random.below(12) {
+            this.node(Phase::Once);
+        }
+        for _ in 0..1 + this.random.below(25) {
+            this.node(Phase::Step);
+        }
+        let last = this.pick(Phase::Step, Some(8));
+        let op = Op::Copy(Copy { input: last, output });
+        this.graph.push("result", Phase::Step, op).unwrap();
+        this.graph
+    }
+
+    fn tensor(&mut self, width: usize, role: Role) -> TensorId {
+        let name = format!("t{}", self.graph.tensors.len());
+        self.graph.tensor(name, &[1, self.rows, width], ElementType::F32, role)
+    }
+
+    fn tokens(&self) -> Tokens {
+        Tokens { batch: 1, text: 0, grid_rows: 1, grid_cols: self.rows }
+    }
+
+    fn weight(&mut self, rows: usize, cols: usize) -> WeightId {
+        self.graph.weight(Weight { rows, cols, recipe: Recipe::Stored(format!("w{rows}x{cols}")) })
+    }
+
+    /// A tensor that may be read in `phase`.
+    fn pick(&mut self, phase: Phase, width: Option<usize>) -> TensorId {
+        self.pick_with_width(phase, width).0
+    }
+
+    fn pick_with_width(&mut self, phase: Phase, width: Option<usize>) -> (TensorId, usize) {
+        let mut known = self.once.clone();
+        if phase == Phase::Step {
+            known.extend(&self.step);
+        }
+        let fitting: Vec<_> = known.into_iter().filter(|(_, w)| width.is_none_or(|wanted| wanted == *w)).collect();
+        fitting[self.random.below(fitting.len())]
+    }
+
+    fn made(&mut self, phase: Phase, id: TensorId, width: usize) {
+        match phase {
+            Phase::Once => self.once.push((id, width)),
+            Phase::Step => self.step.push((id, width)),
+        }
+    }
+
+    fn node(&mut self, phase: Phase) {
+        match self.random.below(4) {
+            0 => {
+                let (input, width) = self.pick_with_width(phase, None);
+                let output = self.tensor(width, Role::Temporary);
+                self.graph.push("copy", phase, Op::Copy(Copy { input, output })).unwrap();
+                self.made(phase, output, width);
+            }
+            1 | 2 => self.linear(phase),
+            _ => self.feed_forward(phase),
+        }
+    }
+
+    fn linear(&mut self, phase: Phase) {
+        let (input, in_features) = self.pick_with_width(phase, None);
+        let out_features = [8, 16, 8, 64][self.random.below(4)];
+        let output = self.tensor(out_features, Role::Temporary);
+        let weight = self.weight(out_features, in_features);
+        let affine = Affine { weight, bias: None };
+        let op = Linear { rows: self.rows, input, output, affine, in_features, out_features };
+        self.graph.push("linear", phase, Op::Linear(op)).unwrap();
+        self.made(phase, output, out_features);
+    }
+
+    /// The pair of ops that chunking is for, on a stream updated in place.
+    fn feed_forward(&mut self, phase: Phase) {
+        let local: Vec<_> = match phase {
+            Phase::Once => self.once.clone(),
+            Phase::Step => self.step.clone(),
+        };
+        let streams: Vec<_> =
+            local.into_iter().filter(|(t, w)| *w == 8 && self.graph[*t].role == Role::Temporary).collect();
+        if streams.is_empty() {
+            return self.linear(phase);
+        }
+        let (residual, hidden) = streams[self.random.below(streams.len())];
+        let inner = 64;
+        let output = self.tensor(inner, Role::Temporary);
+        let modulation = Modulation { block: 0, stream: Stream::Image, half: ModulationHalf::FeedForward };
+        let norm = NormModulate { weight: self.weight(1, hidden), modulation };
+        let weight = self.weight(2 * inner, hidden);
+        let streams = vec![SwiGluStream { stream: Stream::Image, input: residual, norm, weight }];
+        let op = SwiGlu { tokens: self.tokens(), streams, output, hidden, inner };
+        self.graph.push("swiglu", phase, Op::SwiGlu(op)).unwrap();
+        let affine = Affine { weight: self.weight(hidden, inner), bias: None };
+        let streams = vec![GatedResidualStream { stream: Stream::Image, residual, affine, gate: modulation }];
+        let op = GatedResidual { tokens: self.tokens(), input: output, streams, in_features: inner, hidden };
+        self.graph.push("residual", phase, Op::GatedResidual(op)).unwrap();
+    }
+}
+
+/// Bytes of a tensor that a launch touches, as a range in the arena.
+fn touched(graph: &Graph, plan: &Plan, id: TensorId, rows: Option<&std::ops::Range<usize>>) -> std::ops::Range<usize> {
+    let start = plan.offsets[id.index()].unwrap();
+    let tensor = &graph[id];
+    match rows {
+        Some(rows) => {
+            let per_row = tensor.bytes() / tensor.shape[1];
+            if plan.chunked[id.index()] {
+                start..start + rows.len() * per_row
+            } else {
+                start + rows.start * per_row..start + rows.end * per_row
+            }
+        }
+        None => start..start + plan.allocated_bytes[id.index()],
+    }
+}
+
+/// Runs the launches, three rounds of the loop, on an arena that remembers for each byte which tensor wrote it
+/// last; a read of a byte that another tensor wrote is an error. Knows nothing of how plans are made.
+fn simulate(graph: &Graph, plan: &Plan) -> Result<(), String> {
+    let mut owner: Vec<Option<TensorId>> = vec![None; plan.arena_bytes];
+    for (i, tensor) in graph.tensors.iter().enumerate() {
+        if tensor.role == Role::Input && plan.offsets[i].is_some() {
+            let id = TensorId(i as u32);
+            owner[touched(graph, plan, id, None)].fill(Some(id));
+        }
+    }
+    let (once, step) = plan.launches.split_at(plan.step_start);
+    for launch in once.iter().chain(step).chain(step).chain(step) {
+        let node = &graph.nodes[launch.node];
+        for id in node.op.reads() {
+            let range = touched(graph, plan, id, launch.rows.as_ref());
+            if owner[range].iter().any(|o| *o != Some(id)) {
+                return Err(format!("{} reads {} after it was overwritten", node.name, graph[id].name));
+            }
+        }
+        for id in node.op.writes() {
+            owner[touched(graph, plan, id, launch.rows.as_ref())].fill(Some(id));
+        }
+    }
+    Ok(())
+}
+
+fn check(graph: &Graph, plan: &Plan) {
+    for i in 0..graph.tensors.len() {
+        let (Some(a), Some(live_a)) = (plan.offsets[i], plan.live[i].clone()) else { continue };
+        assert_eq!(a % ALIGNMENT, 0);
+        assert!(a + plan.allocated_bytes[i] <= plan.arena_bytes);
+        for j in 0..i {
+            let (Some(b), Some(live_b)) = (plan.offsets[j], plan.live[j].clone()) else { continue };
+            let together = live_a.start < live_b.end && live_b.start < live_a.end;
+            let apart = a + plan.allocated_bytes[i] <= b || b + plan.allocated_bytes[j] <= a;
+            assert!(!together || apart, "{} and {} overlap", graph.tensors[i].name, graph.tensors[j].name);
+        }
+    }
+    assert!(plan.arena_bytes >= plan.max_live_bytes);
+    assert_eq!(plan.peak_bytes, plan.arena_bytes + plan.weights_bytes + plan.constants_bytes);
+    cover_rows_once(graph, plan);
+    simulate(graph, plan).unwrap();
+}
+
+/// Every node runs once per phase: whole, or in ranges that follow one another and cover its rows.
+fn cover_rows_once(graph: &Graph, plan: &Plan) {
+    let mut covered: HashMap<usize, usize> = HashMap::new();
+    for launch in &plan.launches {
+        let rows = graph.nodes[launch.node].op.row_domain().unwrap_or(1);
+        let range = launch.rows.clone().unwrap_or(0..rows);
+        let done = covered.entry(launch.node).or_default();
+        assert_eq!(*done, range.start, "{}", graph.nodes[launch.node].name);
+        assert!(range.end == rows || range.end % 128 == 0, "boundaries are multiples of the row tile");
+        *done = range.end;
+    }
+    for (i, node) in graph.nodes.iter().enumerate() {
+        assert_eq!(covered[&i], node.op.row_domain().unwrap_or(1), "{}", node.name);
+    }
+}
+
+#[test]
+fn random_graphs() {
+    let mut chunked = 0;
+    for seed in 0..400 {
+        let graph = RandomGraph::build(seed);
+        for chunks in [1, 2, 5] {
+            let made = plan(&graph, &options(chunks)).unwrap();
+            assert_eq!(made, plan(&graph, &options(chunks)).unwrap(), "the same plan every time");
+            check(&graph, &made);
+            chunked += made.chunked.iter().filter(|c| **c).count();
+        }
+    }
+    assert!(chunked > 100, "the graphs exercise chunking: {chunked}");
+}
+
+/// The simulator is worth its name: moving any shared tensor onto its neighbour is noticed.
+#[test]
+fn a_wrong_plan_is_caught() {
+    let mut caught = 0;
+    for seed in 0..50 {
+        let graph = RandomGraph::build(seed);
+        let mut wrong = plan(&graph, &options(1)).unwrap();
+        let Some(moved) = (0..graph.tensors.len()).find(|i| {
+            let used_in_loop = wrong.live[*i].as_ref().is_some_and(|l| l.end == wrong.launches.len());
+            used_in_loop && wrong.offsets[*i].is_some_and(|o| o > 0) && graph.tensors[*i].role != Role::Output
+        }) else {
+            continue;
+        };
+        wrong.offsets[moved] = Some(0);
+        caught += usize::from(simulate(&graph, &wrong).is_err());
+    }
+    assert!(caught >= 10, "only {caught} caught");
+}
+
+#[test]
+fn reading_what_nothing_wrote_is_an_error() {
+    let mut graph = Graph::default();
+    let a = graph.tensor("never", &[4], ElementType::F32, Role::Temporary);
+    let b = graph.tensor("b", &[4], ElementType::F32, Role::Output);
+    graph.push("copy", Phase::Step, Op::Copy(Copy { input: a, output: b })).unwrap();
+    let text = plan(&graph, &options(1)).unwrap_err().to_string();
+    assert!(text.contains("never") && text.contains("copy"), "{text}");
+}
+
+#[test]
+fn misshapen_operands_are_refused() {
+    let mut graph = Graph::default();
+    let a = graph.tensor("a", &[4], ElementType::F32, Role::Input);
+    let b = graph.tensor("b", &[5], ElementType::F32, Role::Output);
+    let text = graph.push("copy", Phase::Once, Op::Copy(Copy { input: a, output: b })).unwrap_err().to_string();
+    assert!(text.contains("b: [5], expected [4]"), "{text}");
+}
+
+fn network_options(width: usize, height: usize, precision: Precision) -> NetworkOptions {
+    NetworkOptions { batch: 1, text_tokens: 300, width, height, precision, recompute_features: false, observed: false }
+}
+
+/// The model's own graphs: the arena at most 5% above the largest live sum.
+#[test]
+fn model_arenas_are_tight() {
+    for release in Release::ALL {
+        let config = release.config();
+        for (width, height) in [(512, 512), (2048, 2048), (2688, 1536), (4096, 4096)] {
+            for precision in [Precision::F32, Precision::Bf16] {
+                for chunks in [1, 4] {
+                    let options_n = NetworkOptions {
+                        text_tokens: config.txt_max_length,
+                        ..network_options(width, height, precision)
+                    };
+                    let graph = network::build(&config, &options_n).unwrap().graph;
+                    let made = plan(&graph, &options(chunks)).unwrap();
+                    let ratio = made.arena_bytes as f64 / made.max_live_bytes as f64;
+                    assert!(ratio <= 1.05, "{} {width}x{height} {precision:?}: {ratio:.3}", release.name);
+                }
+            }
+        }
+    }
+}
+
+/// The numbers the engine promises for v1.5 in bf16, weights included.
+#[test]
+fn promised_memory() {
+    let config = Config::by_name("flux-v1.5").unwrap();
+    for (side, most) in [(2048, 3_500_000_000), (4096, 7_500_000_000)] {
+        let graph = network::build(&config, &network_options(side, side, Precision::Bf16)).unwrap().graph;
+        let made = plan(&graph, &options(1)).unwrap();
+        println!("{side}x{side}: {} bytes", made.peak_bytes);
+        assert!(made.peak_bytes <= most, "{side}: {}", made.peak_bytes);
+    }
+}
+
+#[test]
+fn small_model_graphs_simulate() {
+    for name in ["tiny", "flux-2k"] {
+        let config = Config::by_name(name).unwrap();
+        let small = NetworkOptions { text_tokens: 8, ..network_options(64, 96, Precision::F32) };
+        for recompute_features in [false, true] {
+            let small = NetworkOptions { recompute_features, ..small };
+            let graph = network::build(&config, &small).unwrap().graph;
+            let made = plan(&graph, &options(1)).unwrap();
+            simulate(&graph, &made).unwrap();
+        }
+    }
+}

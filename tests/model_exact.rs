@@ -1,0 +1,167 @@
+//! The same result however it is computed: any budget, any number of threads, any time.
+
+#![allow(clippy::unwrap_used)]
+
+use pid_engine::checkpoint::{Checkpoint, synthetic};
+use pid_engine::exec::{self, Inputs, NoObserver, Observer};
+use pid_engine::latent::{Caption, Latent, Sigma};
+use pid_engine::model::{Config, NetworkOptions, Precision, TimeConstants, network};
+use pid_engine::plan::{PlanOptions, plan};
+use pid_engine::progress::NoProgress;
+use pid_engine::sampler::{Noise, NoiseSource, Schedule, Variant};
+use pid_engine::{Decoder, Error, Request};
+
+fn decoder() -> Decoder {
+    Decoder::builder().build(Checkpoint::synthetic(&Config::tiny(), 2, &NoProgress)).unwrap()
+}
+
+fn inputs(batch: usize, height: usize, width: usize) -> (Latent, Caption) {
+    let shape = [batch, 16, height, width];
+    let latent = Latent::new(synthetic::latent(&shape, 2), shape).unwrap();
+    let caption = Caption::new(synthetic::caption(&[batch, 11, 64], 2), [batch, 11, 64]).unwrap();
+    (latent, caption)
+}
+
+#[test]
+fn two_runs_are_bit_equal() {
+    let decoder = decoder();
+    let (latent, caption) = inputs(1, 9, 7);
+    let request = Request::new(caption);
+    let first = decoder.decode(&latent, &request).unwrap().picture;
+    assert_eq!(first, decoder.decode(&latent, &request).unwrap().picture);
+    let one_thread = rayon::ThreadPoolBuilder::new().num_threads(1).build().unwrap();
+    assert_eq!(first, one_thread.install(|| decoder.decode(&latent, &request)).unwrap().picture);
+}
+
+#[test]
+fn threads_share_a_decoder() {
+    let decoder = decoder();
+    let (latent, caption) = inputs(1, 3, 4);
+    let request = |seed| Request { noise: NoiseSource::Philox { seed }, ..Request::new(caption.clone()) };
+    let alone: Vec<_> = (0..4).map(|s| decoder.decode(&latent, &request(s)).unwrap().picture).collect();
+    let together: Vec<_> = std::thread::scope(|scope| {
+        let (decoder, latent) = (&decoder, &latent);
+        let runs: Vec<_> =
+            (0..4).map(|s| (s, request(s))).map(|(_, r)| scope.spawn(move || decoder.decode(latent, &r))).collect();
+        runs.into_iter().map(|r| r.join().unwrap().unwrap().picture).collect()
+    });
+    assert_eq!(alone, together);
+    assert_ne!(alone[0], alone[1]);
+}
+
+/// A sample of a batch is decoded as it would be alone (its noise given).
+#[test]
+fn a_batch_is_its_samples() {
+    let decoder = decoder();
+    let (latent, caption) = inputs(2, 3, 2);
+    let plane = 3 * 96 * 64;
+    let noise: Vec<Vec<f32>> = (0..4).map(|k| synthetic::noise(&[2, 3, 96, 64], k, 2)).collect();
+    let request = Request {
+        sigma: Sigma::new(vec![0.1, 0.6]).unwrap(),
+        noise: NoiseSource::Given(noise.clone()),
+        ..Request::new(caption.clone())
+    };
+    let both = decoder.decode(&latent, &request).unwrap().picture;
+    for b in 0..2 {
+        let part = |values: &[f32]| values[b * values.len() / 2..(b + 1) * values.len() / 2].to_vec();
+        let latent = Latent::new(part(&latent.data), [1, 16, 3, 2]).unwrap();
+        let request = Request {
+            caption: Caption::new(part(&caption.data), [1, 11, 64]).unwrap(),
+            sigma: Sigma::new(vec![[0.1, 0.6][b]]).unwrap(),
+            noise: NoiseSource::Given(noise.iter().map(|n| part(n)).collect()),
+            ..request.clone()
+        };
+        let alone = decoder.decode(&latent, &request).unwrap().picture;
+        let worst = alone.data.iter().zip(&both.data[b * plane..]).map(|(a, c)| (a - c).abs()).fold(0.0, f32::max);
+        assert!(worst < 1e-5, "sample {b}: {worst}");
+    }
+}
+
+/// Row ranges and recomputed features change where numbers lie, not what they are.
+#[test]
+fn every_form_of_the_plan_computes_the_same() {
+    use pid_engine::backend::cpu::CpuBackend;
+    let config = Config::tiny();
+    let checkpoint = std::sync::Arc::new(Checkpoint::synthetic(&config, 2, &NoProgress));
+    let backend = CpuBackend::new(checkpoint.clone());
+    let schedule = Schedule::new(4, Variant::Sde).unwrap();
+    let times: Vec<f64> = schedule.steps().iter().map(|s| s.t).collect();
+    let constants = TimeConstants::compute(&config, &*checkpoint, &times).unwrap();
+    let constants: Vec<_> = constants.iter().collect();
+    let (latent, caption) = inputs(2, 12, 10);
+    let run = |chunks: usize, recompute_features: bool| {
+        let options = NetworkOptions {
+            batch: 2,
+            text_tokens: 11,
+            width: 320,
+            height: 384,
+            precision: Precision::F32,
+            recompute_features,
+            observed: false,
+        };
+        let network = network::build(&config, &options).unwrap();
+        let options = PlanOptions { alignment: 256, chunks, weight_bytes_per_element: 2 };
+        let plan = plan(&network.graph, &options).unwrap();
+        let (arena, launches) = (plan.arena_bytes, plan.launches.len());
+        let program = exec::Program { network, plan, variant: String::new() };
+        let inputs = Inputs { latent: &latent.data, caption: &caption.data, sigma: &[0.0, 0.4] };
+        let mut noise = Noise::new(NoiseSource::Philox { seed: 1 });
+        let image = exec::run(&backend, &program, &inputs, &schedule, &constants, &mut noise, &mut NoObserver).unwrap();
+        (image, arena, launches)
+    };
+    let (whole, arena, launches) = run(1, false);
+    for (chunks, recompute) in [(2, false), (4, false), (1, true), (3, true)] {
+        let (image, smaller, more) = run(chunks, recompute);
+        assert_eq!(image, whole, "{chunks} ranges, features recomputed: {recompute}");
+        assert!(smaller <= arena && (chunks == 1 || more > launches));
+    }
+}
+
+#[test]
+fn fewer_steps_and_ode_run() {
+    let decoder = decoder();
+    let (latent, caption) = inputs(1, 2, 2);
+    for steps in 1..=4 {
+        for variant in [Variant::Sde, Variant::Ode] {
+            let request = Request { steps, variant, ..Request::new(caption.clone()) };
+            let decoded = decoder.decode(&latent, &request).unwrap();
+            assert_eq!(decoded.timings.steps.len(), steps);
+            assert!(decoded.picture.data.iter().all(|v| (-1.0..=1.0).contains(v)));
+        }
+    }
+    let request = Request { steps: 5, ..Request::new(caption) };
+    assert!(matches!(decoder.decode(&latent, &request), Err(Error::Schedule(_))));
+}
+
+#[test]
+fn an_observer_can_stop_a_decode() {
+    struct Stop(usize);
+    impl Observer for Stop {
+        fn launched(&mut self, _: usize, _: usize) {
+            self.0 += 1;
+        }
+        fn cancelled(&self) -> bool {
+            self.0 >= 5
+        }
+    }
+    let decoder = decoder();
+    let (latent, caption) = inputs(1, 2, 2);
+    let result = decoder.decode_observed(&latent, &Request::new(caption.clone()), &mut Stop(0));
+    assert!(matches!(result, Err(Error::Exec(exec::ExecError::Cancelled { .. }))), "{result:?}");
+    decoder.decode(&latent, &Request::new(caption)).unwrap();
+}
+
+#[test]
+fn budgets_are_met_or_refused() {
+    let checkpoint = || Checkpoint::synthetic(&Config::tiny(), 2, &NoProgress);
+    let (latent, caption) = inputs(1, 8, 8);
+    let request = Request::new(caption);
+    let free = Decoder::builder().build(checkpoint()).unwrap().decode(&latent, &request).unwrap();
+    let tight = format!("{}", free.planned_bytes - 100_000).parse().unwrap();
+    let fitted = Decoder::builder().budget(tight).build(checkpoint()).unwrap().decode(&latent, &request).unwrap();
+    assert!(fitted.planned_bytes as u64 <= tight.0);
+    assert_eq!(fitted.picture, free.picture);
+    let impossible = Decoder::builder().budget("1MB".parse().unwrap()).build(checkpoint()).unwrap();
+    let text = impossible.decode(&latent, &request).unwrap_err().to_string();
+    assert!(text.contains("1.0 MB") && text.contains("short"), "{text}");
+}
