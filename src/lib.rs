@@ -44,3 +44,8 @@ pub mod sampler;
 
 pub use decoder::{Decoded, Decoder, DecoderBuilder, Device, Request, Timings};
 pub use error::Error;
+
+/// The README's example compiles.
+#[cfg(doctest)]
+#[doc = include_str!("../README.md")]
+struct ReadmeExamples;

@@ -15,7 +15,7 @@ pub(super) const ROW_BLOCK: usize = 1024;
 /// Bytes of widened weights per task, half of a 1 MiB second-level cache each for weights and tile.
 const PANEL_BYTES: usize = 1536 << 10;
 /// Most columns of a task.
-const MAX_PANEL: usize = 256;
+const MAX_PANEL: usize = 128;
 
 /// One factor pair of a tile: `a [rows, K]` times `cols_per_unit` weight rows for each unit.
 pub(super) struct Factor<'a> {

@@ -1,0 +1,54 @@
+//! The README and the map tell the truth: what they link to is there, what they say to run is what CI runs.
+
+#![allow(clippy::unwrap_used)]
+
+use std::path::Path;
+
+fn read(name: &str) -> String {
+    std::fs::read_to_string(Path::new(env!("CARGO_MANIFEST_DIR")).join(name)).unwrap()
+}
+
+/// Targets of `[text](target)` that are files of this repository.
+fn links(text: &str) -> Vec<String> {
+    let starts = text.match_indices("](").map(|(i, _)| i + 2);
+    let targets = starts.filter_map(|i| text[i..].split(')').next());
+    targets.filter(|t| !t.contains("://")).map(str::to_owned).collect()
+}
+
+#[test]
+fn links_lead_somewhere() {
+    let links = links(&read("README.md"));
+    assert!(links.len() >= 4, "{links:?}");
+    for link in links {
+        assert!(Path::new(env!("CARGO_MANIFEST_DIR")).join(&link).exists(), "README.md links to {link}");
+    }
+}
+
+/// Every `src/...`, `tests/...`, `tools/...` path in backquotes, braces and globs left out.
+#[test]
+fn the_map_names_what_exists() {
+    let text = read("ARCHITECTURE.md");
+    let quoted = text.split('`').skip(1).step_by(2);
+    let is_path = |t: &&str| {
+        ["src/", "tests/", "tools/", "benches/", "kernels/"].iter().any(|p| t.starts_with(p)) && !t.contains(['*', '{'])
+    };
+    let paths: Vec<&str> = quoted.filter(is_path).collect();
+    assert!(paths.len() >= 15, "{paths:?}");
+    for path in paths {
+        assert!(Path::new(env!("CARGO_MANIFEST_DIR")).join(path).exists(), "ARCHITECTURE.md names {path}");
+    }
+}
+
+#[test]
+fn ci_runs_the_readmes_tests() {
+    let readme = read("README.md");
+    assert!(readme.contains("cargo run --release -- demo") && readme.contains("cargo test --release"));
+    assert!(read(".ci/run").contains("cargo test --locked --release"));
+}
+
+#[test]
+fn the_first_screen_has_a_table_and_the_first_command() {
+    let readme = read("README.md");
+    let first: Vec<&str> = readme.lines().take(40).collect();
+    assert!(first.iter().any(|l| l.starts_with("|---")) && first.iter().any(|l| l.contains("cargo run --release")));
+}
