@@ -9,6 +9,8 @@ mod math;
 mod pixel;
 mod rotary;
 mod session;
+#[cfg(test)]
+mod tests;
 mod tokens;
 mod weights;
 

@@ -1,0 +1,378 @@
+//! Every op against its definition, written once more in float64 and as plainly as possible.
+
+use std::sync::Arc;
+
+use super::attention::attention;
+use super::conv::{Kernel, Then, conv3x3, group_norm_silu};
+use super::pixel::{self, PixelMlp, UpdateWeights};
+use super::rotary::RotaryTable;
+use super::tokens::{self, Heads, Modulated, QkvWeights};
+use super::{Matrix, TensorSource, WeightStore};
+use crate::checkpoint::{DType, TensorView};
+use crate::graph::op::{ConvInput, Padding, Rotary, Tokens};
+use crate::graph::{Recipe, Weight};
+
+/// Values in [-1, 1), with an outlier now and then.
+fn values(count: usize, seed: u64) -> Vec<f32> {
+    let mut state = seed.wrapping_mul(0x9E37_79B9_7F4A_7C15) | 1;
+    let next = |i: usize| {
+        state ^= state << 13;
+        state ^= state >> 7;
+        state ^= state << 17;
+        let x = (state >> 40) as f32 / 8_388_608.0 - 1.0;
+        if i % 97 == 13 { 4.0 * x } else { x }
+    };
+    (0..count).map(next).collect()
+}
+
+/// One float32 tensor called `w`.
+#[derive(Debug)]
+struct One {
+    shape: Vec<usize>,
+    bytes: Vec<u8>,
+}
+
+impl TensorSource for One {
+    fn tensor(&self, name: &str) -> Option<TensorView<'_>> {
+        (name == "w").then_some(TensorView { dtype: DType::F32, shape: &self.shape, bytes: &self.bytes })
+    }
+}
+
+/// Runs `f` on the matrix that `recipe` makes of `data`.
+fn with_matrix<R>(data: &[f32], weight: Weight, f: impl FnOnce(&Matrix<'_>) -> R) -> R {
+    let bytes = data.iter().flat_map(|v| v.to_le_bytes()).collect();
+    let store = WeightStore::new(Arc::new(One { shape: vec![data.len()], bytes }));
+    f(&store.matrix(&weight).unwrap())
+}
+
+fn stored(rows: usize, cols: usize) -> Weight {
+    Weight { rows, cols, recipe: Recipe::Stored("w".into()) }
+}
+
+fn close(found: &[f32], expected: &[f64], bound: f64) {
+    assert_eq!(found.len(), expected.len());
+    let scale = expected.iter().map(|e| e.abs()).fold(1e-3, f64::max);
+    for (i, (f, e)) in found.iter().zip(expected).enumerate() {
+        let error = (f64::from(*f) - e).abs();
+        assert!(error <= bound * scale, "element {i}: {f}, expected {e}, off by {error:.1e} of {scale:.1e}");
+    }
+}
+
+fn dot(a: &[f32], b: &[f32]) -> f64 {
+    a.iter().zip(b).map(|(a, b)| f64::from(*a) * f64::from(*b)).sum()
+}
+
+fn product(a: &[f32], w: &[f32], k: usize) -> Vec<f64> {
+    a.chunks(k).flat_map(|a| w.chunks(k).map(move |w| dot(a, w))).collect()
+}
+
+fn sigmoid(x: f64) -> f64 {
+    1.0 / (1.0 + (-x).exp())
+}
+
+fn rms(x: &[f64], weight: &[f32]) -> Vec<f64> {
+    let mean = x.iter().map(|v| v * v).sum::<f64>() / x.len() as f64;
+    x.iter().zip(weight).map(|(v, w)| v / (mean + 1e-6).sqrt() * f64::from(*w)).collect()
+}
+
+fn wide(x: &[f32]) -> Vec<f64> {
+    x.iter().map(|v| f64::from(*v)).collect()
+}
+
+/// Sizes around the blocks of rows (1024) and panels (128 columns), and odd ones.
+const SIZES: [[usize; 3]; 6] = [[1, 1, 1], [3, 127, 17], [5, 129, 64], [1023, 4, 8], [1025, 131, 9], [2049, 3, 5]];
+
+#[test]
+fn linear_and_gated_residual() {
+    for [m, n, k] in SIZES {
+        let (a, w, bias, gate) = (values(m * k, 1), values(n * k, 2), values(n, 3), values(n, 4));
+        let plain = product(&a, &w, k);
+        let expected: Vec<f64> = plain.iter().enumerate().map(|(i, v)| v + f64::from(bias[i % n])).collect();
+        let mut out = vec![f32::NAN; m * n];
+        with_matrix(&w, stored(n, k), |w| tokens::linear(&a, w, &bias, &mut out));
+        close(&out, &expected, 1e-6);
+        let mut residual = values(m * n, 5);
+        let expected: Vec<f64> =
+            (0..m * n).map(|i| f64::from(residual[i]) + f64::from(gate[i % n]) * expected[i]).collect();
+        with_matrix(&w, stored(n, k), |w| tokens::gated_residual(&a, w, Some(&bias), &gate, &mut residual));
+        close(&residual, &expected, 1e-6);
+    }
+}
+
+#[test]
+fn swiglu_of_interleaved_rows() {
+    let (m, inner, k) = (1030, 37, 12);
+    let (x, w) = (values(m * k, 1), values(2 * inner * k, 2));
+    let (weight, scale, shift) = (values(k, 3), values(k, 4), values(k, 5));
+    let mut expected = Vec::new();
+    for row in x.chunks(k) {
+        let z: Vec<f32> = rms(&wide(row), &weight)
+            .iter()
+            .enumerate()
+            .map(|(i, v)| (v * (1.0 + f64::from(scale[i])) + f64::from(shift[i])) as f32)
+            .collect();
+        for pair in w.chunks(2 * k) {
+            let (a, b) = (dot(&z, &pair[..k]), dot(&z, &pair[k..]));
+            expected.push(a * sigmoid(a) * b);
+        }
+    }
+    let mut out = vec![f32::NAN; m * inner];
+    let norm = Modulated { weight: &weight, shift: &shift, scale: &scale };
+    with_matrix(&w, stored(2 * inner, k), |w| tokens::swiglu(&x, &norm, w, &mut out));
+    close(&out, &expected, 3e-6);
+}
+
+#[test]
+fn qkv_is_normalised_rotated_and_split() {
+    let (heads, d, k, rows, first) = (3, 12, 20, 6, 4);
+    let joint = first + rows;
+    let grid = Tokens { batch: 1, text: first, grid_rows: 2, grid_cols: 3 };
+    let (x, w) = (values(rows * k, 1), values(3 * heads * d * k, 2));
+    let (q_norm, k_norm) = (values(d, 3), values(d, 4));
+    let rotary = Rotary::Image { reference_rows: 8, reference_cols: 8 };
+    let table = RotaryTable::new(rotary, grid, d);
+    let mut qkv = [0, 1, 2].map(|_| vec![7.0; heads * joint * d]);
+    with_matrix(&w, stored(3 * heads * d, k), |weight| {
+        let weights = QkvWeights { weight, norm: None, q_norm: &q_norm, k_norm: &k_norm, rotary: &table };
+        let [q, k, v] = &mut qkv;
+        tokens::qkv_project(&x, &weights, Heads { heads, head_dim: d, joint }, first, [q, k, v]);
+    });
+    let plain = product(&x, &w, k);
+    let e = d as f64 / 2.0;
+    for (which, found) in qkv.iter().enumerate() {
+        for h in 0..heads {
+            for n in 0..rows {
+                let head = &plain[n * 3 * heads * d + (which * heads + h) * d..][..d];
+                let mut expected = match which {
+                    0 => rms(head, &q_norm),
+                    1 => rms(head, &k_norm),
+                    _ => head.to_vec(),
+                };
+                for m in 0..if which < 2 { d / 2 } else { 0 } {
+                    // Column n % 3 of three spans 0..16, row n / 3 of two likewise; even pairs turn with columns.
+                    let (at, count) = if m % 2 == 0 { (n % 3, 3.0) } else { (n / 3, 2.0) };
+                    let theta: f64 = 10000.0 * (count / 8f64).powf(e / (e - 2.0));
+                    let position = at as f64 * 16.0 / (count - 1.0);
+                    let angle = position * theta.powf(-4.0 * (m / 2) as f64 / d as f64);
+                    let (a, b) = (expected[2 * m], expected[2 * m + 1]);
+                    expected[2 * m] = a * angle.cos() - b * angle.sin();
+                    expected[2 * m + 1] = a * angle.sin() + b * angle.cos();
+                }
+                close(&found[(h * joint + first + n) * d..][..d], &expected, 3e-6);
+            }
+            assert!(found[h * joint * d..][..first * d].iter().all(|v| *v == 7.0), "text rows are not touched");
+        }
+    }
+}
+
+#[test]
+fn attention_of_any_length() {
+    for (n, d, start) in [(1, 8, 0), (5, 72, 2), (257, 64, 0), (513, 12, 300), (1100, 8, 7)] {
+        let heads = 2;
+        let [q, k, v] = [1, 2, 3].map(|s| values(heads * n * d, s));
+        let mut out = vec![7.0; n * heads * d];
+        attention(&q, &k, &v, &mut out, [heads, n, d], start);
+        for h in 0..heads {
+            for i in (start..n).step_by(1 + n / 40) {
+                let row = |x: &'_ [f32], j: usize| x[(h * n + j) * d..][..d].to_vec();
+                let scores: Vec<f64> = (0..n).map(|j| dot(&row(&q, i), &row(&k, j)) / (d as f64).sqrt()).collect();
+                let weights: Vec<f64> = scores.iter().map(|s| s.exp()).collect();
+                let sum: f64 = weights.iter().sum();
+                let expected: Vec<f64> = (0..d)
+                    .map(|c| (0..n).map(|j| weights[j] * f64::from(v[(h * n + j) * d + c])).sum::<f64>() / sum)
+                    .collect();
+                // Long rows average large values to small ones: the error is of the values, not of the mean.
+                close(&out[(i * heads + h) * d..][..d], &expected, 1e-5);
+            }
+        }
+        assert!(out[..start * heads * d].iter().all(|x| *x == 7.0), "rows before the first query are left alone");
+    }
+}
+
+#[test]
+fn convolution_of_latents_and_tokens() {
+    for (padding, then) in
+        [(Padding::Zeros, Then::Silu), (Padding::Replicate, Then::Nothing), (Padding::Zeros, Then::Accumulate)]
+    {
+        for source in [
+            ConvInput::Tokens { channels: 5 },
+            ConvInput::Latent { channels: 5, height: 3, width: 2, unpatchify: 1 },
+            ConvInput::Latent { channels: 20, height: 3, width: 2, unpatchify: 2 },
+        ] {
+            convolution(source, padding, then);
+        }
+    }
+}
+
+fn convolution(source: ConvInput, padding: Padding, then: Then) {
+    let tokens = Tokens { batch: 2, text: 0, grid_rows: 6, grid_cols: 8 };
+    let (channels, outs) = (5, 67);
+    let stored_per_sample = match source {
+        ConvInput::Tokens { .. } => tokens.image() * channels,
+        ConvInput::Latent { channels, height, width, .. } => channels * height * width,
+    };
+    let (input, w, bias) = (values(2 * stored_per_sample, 1), values(outs * channels * 9, 2), values(outs, 3));
+    let at = |b: usize, c: usize, y: isize, x: isize| -> f64 {
+        let inside = (0..6).contains(&y) && (0..8).contains(&x);
+        if !inside && padding == Padding::Zeros {
+            return 0.0;
+        }
+        let (y, x) = (y.clamp(0, 5) as usize, x.clamp(0, 7) as usize);
+        let sample = &input[b * stored_per_sample..];
+        f64::from(match source {
+            ConvInput::Tokens { .. } => sample[(y * 8 + x) * channels + c],
+            ConvInput::Latent { height, width, unpatchify: f, .. } => {
+                let (y, x) = (y * height * f / 6, x * width * f / 8);
+                sample[((c * f * f + y % f * f + x % f) * height + y / f) * width + x / f]
+            }
+        })
+    };
+    let mut output = values(2 * tokens.image() * outs, 4);
+    let mut expected = Vec::new();
+    for (i, before) in output.iter().enumerate() {
+        let (pixel, o) = (i / outs, i % outs);
+        let (b, y, x) = (pixel / 48, (pixel % 48 / 8) as isize, (pixel % 8) as isize);
+        let mut sum = f64::from(bias[o]);
+        for c in 0..channels {
+            for tap in 0..9 {
+                let weight = f64::from(w[(o * channels + c) * 9 + tap]);
+                sum += weight * at(b, c, y + tap as isize / 3 - 1, x + tap as isize % 3 - 1);
+            }
+        }
+        expected.push(match then {
+            Then::Nothing => sum,
+            Then::Silu => sum * sigmoid(sum),
+            Then::Accumulate => sum + f64::from(*before),
+        });
+    }
+    let recipe = Recipe::ConvTaps { source: "w".into(), in_channels: channels };
+    with_matrix(&w, Weight { rows: outs, cols: 9 * channels, recipe }, |weight| {
+        conv3x3(source, tokens, &input, &Kernel { weight, bias: &bias, padding, then }, &mut output);
+    });
+    close(&output, &expected, 2e-6);
+}
+
+#[test]
+fn group_norm_per_sample_and_group() {
+    let (tokens, channels, groups) = (70, 12, 4);
+    let (x, weight, bias) = (values(2 * tokens * channels, 1), values(channels, 2), values(channels, 3));
+    let mut expected = vec![0.0; x.len()];
+    for b in 0..2 {
+        for g in 0..groups {
+            let members: Vec<usize> =
+                (0..tokens).flat_map(|t| (0..3).map(move |c| (b * tokens + t) * channels + g * 3 + c)).collect();
+            let count = members.len() as f64;
+            let mean = members.iter().map(|i| f64::from(x[*i])).sum::<f64>() / count;
+            let variance = members.iter().map(|i| (f64::from(x[*i]) - mean).powi(2)).sum::<f64>() / count;
+            for i in members {
+                let c = i % channels;
+                let z = (f64::from(x[i]) - mean) / (variance + 1e-5).sqrt() * f64::from(weight[c]) + f64::from(bias[c]);
+                expected[i] = z * sigmoid(z);
+            }
+        }
+    }
+    let mut out = vec![f32::NAN; x.len()];
+    group_norm_silu(Some(&x), &mut out, tokens, groups, &weight, &bias);
+    close(&out, &expected, 1e-6);
+    let mut in_place = x;
+    group_norm_silu(None, &mut in_place, tokens, groups, &weight, &bias);
+    assert_eq!(in_place, out);
+}
+
+#[test]
+fn gates_per_token_and_per_channel() {
+    let (rows, d) = (1026, 9);
+    for width in [1, d] {
+        let (features, half, w) = (values(rows * d, 2), values(rows * width, 3), values(width * d, 4));
+        let mut stream = values(rows * d, 1);
+        let logits = product(&stream, &w, d);
+        let expected: Vec<f64> = (0..rows * d)
+            .map(|i| {
+                let g = i / d * width + i % d % width;
+                let gate = sigmoid(logits[g] + f64::from(half[g]) - 0.75);
+                f64::from(stream[i]) + gate * f64::from(features[i])
+            })
+            .collect();
+        with_matrix(&w, stored(width, d), |w| tokens::latent_gate(&mut stream, &features, &half, w, 0.75));
+        close(&stream, &expected, 1e-6);
+    }
+}
+
+/// erf by its Taylor series, which float64 sums well up to 4; beyond, erf is 1 within 2e-8.
+fn erf(x: f64) -> f64 {
+    if x.abs() > 4.0 {
+        return x.signum();
+    }
+    let (mut term, mut sum) = (x, x);
+    for n in 1..300 {
+        term *= -x * x / f64::from(n);
+        sum += term / f64::from(2 * n + 1);
+    }
+    sum * 2.0 / std::f64::consts::PI.sqrt()
+}
+
+#[test]
+fn pixel_halves() {
+    let (rows, d, c, positions, width, mlp) = (7, 6, 4, 9, 5, 8);
+    let slots = values(positions * 6 * c * d, 1);
+    let bias = values(positions * 6 * c, 2);
+    let (stream, attended) = (values(rows * d, 3), values(rows * width, 4));
+    let (norm, expand, expand_bias) = (values(c, 5), values(positions * c * width, 6), values(positions * c, 7));
+    let (fc1, bias1, fc2, bias2) = (values(mlp * c, 8), values(mlp, 9), values(c * mlp, 10), values(c, 11));
+    let pixels = values(rows * positions * c, 12);
+    let slot_weight = |start, count| {
+        let recipe = Recipe::PixelSlots { source: "w".into(), start, count, slots: 6, channels: c };
+        Weight { rows: positions * count * c, cols: d, recipe }
+    };
+    let slot_bias = |start: usize, count: usize| -> Vec<f32> {
+        bias.chunks(6 * c).flat_map(|b| b[start * c..(start + count) * c].to_vec()).collect()
+    };
+    // Slot s of pixel p for token n.
+    let modulation = |n: usize, p: usize, s: usize, i: usize| {
+        let row = (p * 6 + s) * c + i;
+        dot(&stream[n * d..][..d], &slots[row * d..][..d]) + f64::from(bias[row])
+    };
+    let (mut first, mut second) = (Vec::new(), Vec::new());
+    for n in 0..rows {
+        for p in 0..positions {
+            let mut x = wide(&pixels[(n * positions + p) * c..][..c]);
+            let z = rms(&x, &norm);
+            first.extend((0..c).map(|i| z[i] * (1.0 + modulation(n, p, 1, i)) + modulation(n, p, 0, i)));
+            for (i, x) in x.iter_mut().enumerate() {
+                let e = dot(&attended[n * width..][..width], &expand[(p * c + i) * width..][..width]);
+                *x += modulation(n, p, 2, i) * (e + f64::from(expand_bias[p * c + i]));
+            }
+            let z = rms(&x, &norm);
+            let z: Vec<f64> = (0..c).map(|i| z[i] * (1.0 + modulation(n, p, 4, i)) + modulation(n, p, 3, i)).collect();
+            let hidden: Vec<f64> = (0..mlp)
+                .map(|h| (0..c).map(|i| z[i] * f64::from(fc1[h * c + i])).sum::<f64>() + f64::from(bias1[h]))
+                .map(|h| 0.5 * h * (1.0 + erf(h / 2f64.sqrt())))
+                .collect();
+            for (i, x) in x.iter_mut().enumerate() {
+                let out = (0..mlp).map(|h| hidden[h] * f64::from(fc2[i * mlp + h])).sum::<f64>() + f64::from(bias2[i]);
+                *x += modulation(n, p, 5, i) * out;
+            }
+            second.extend(x);
+        }
+    }
+    let mut out = vec![f32::NAN; first.len()];
+    with_matrix(&slots, slot_weight(0, 2), |w| {
+        pixel::pixel_modulate(&stream, &pixels, w, &slot_bias(0, 2), &norm, &mut out);
+    });
+    close(&out, &first, 2e-6);
+    let mut updated = pixels;
+    with_matrix(&slots, slot_weight(2, 4), |modulation| {
+        with_matrix(&expand, stored(positions * c, width), |expand| {
+            let weights = UpdateWeights {
+                modulation,
+                modulation_bias: &slot_bias(2, 4),
+                expand,
+                expand_bias: &expand_bias,
+                norm: &norm,
+                mlp: PixelMlp::new(&fc1, bias1.clone(), &fc2, bias2.clone()),
+            };
+            pixel::pixel_update(&stream, &attended, &weights, &mut updated);
+        });
+    });
+    close(&updated, &second, 3e-6);
+}
