@@ -48,6 +48,7 @@ pub struct DecoderBuilder {
     config: Option<Config>,
     backbone: Option<Backbone>,
     device: Device,
+    precision: Precision,
     budget: Option<ByteSize>,
 }
 
@@ -71,6 +72,12 @@ impl DecoderBuilder {
         self
     }
 
+    /// The number format; [`Precision::F32`] by default, the only one of the CPU.
+    pub fn precision(mut self, precision: Precision) -> Self {
+        self.precision = precision;
+        self
+    }
+
     /// Most bytes that weights and activations may take together.
     pub fn budget(mut self, budget: ByteSize) -> Self {
         self.budget = Some(budget);
@@ -90,6 +97,10 @@ impl DecoderBuilder {
     /// # Errors
     /// As [`DecoderBuilder::open`].
     pub fn build(self, checkpoint: Checkpoint) -> Result<Decoder, Error> {
+        if self.precision != Precision::F32 {
+            let message = format!("{:?} on the cpu: the CPU computes in float32 only", self.precision);
+            return Err(Error::Device(message));
+        }
         let checkpoint = checkpoint.into_network()?;
         let config = match self.config {
             Some(config) => config,
@@ -101,7 +112,7 @@ impl DecoderBuilder {
         let checkpoint = Arc::new(checkpoint);
         let backend = CpuBackend::new(checkpoint.clone());
         Ok(Decoder {
-            sizes: trained_sizes(&config, checkpoint.metadata().get("release").map(String::as_str)),
+            sizes: trained_sizes(&config, backbone),
             config,
             backbone,
             budget: self.budget,
@@ -113,14 +124,18 @@ impl DecoderBuilder {
     }
 }
 
-/// Sizes a checkpoint of this configuration was trained for; the widest of the releases that share it.
-fn trained_sizes(config: &Config, release: Option<&str>) -> TrainedSizes {
-    if let Some(release) = release.and_then(Release::by_name) {
-        return release.sizes;
+/// Sizes a checkpoint of this configuration was trained for: the widest of the releases that share the network
+/// and belong to the backbone.
+fn trained_sizes(config: &Config, backbone: Option<Backbone>) -> TrainedSizes {
+    let family = backbone.map(|b| if b == Backbone::ZImage { Backbone::Flux.name() } else { b.name() });
+    let shares = |r: &&Release| r.config() == *config;
+    let belongs = |r: &&Release| family.is_none_or(|f| r.name.split('-').next() == Some(f));
+    let sizes: Vec<TrainedSizes> = Release::ALL.iter().filter(shares).filter(belongs).map(|r| r.sizes).collect();
+    if sizes.contains(&TrainedSizes::TwoKToFourK) {
+        TrainedSizes::TwoKToFourK
+    } else {
+        sizes.first().copied().unwrap_or(TrainedSizes::Any)
     }
-    let mut matching = Release::ALL.iter().filter(|r| r.config() == *config).map(|r| r.sizes);
-    let first = matching.next().unwrap_or(TrainedSizes::Any);
-    if matching.any(|sizes| sizes == TrainedSizes::TwoKToFourK) { TrainedSizes::TwoKToFourK } else { first }
 }
 
 /// A loaded network. `Send + Sync`: share it by reference or [`Arc`]; every call of [`Decoder::decode`] has

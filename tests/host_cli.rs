@@ -179,6 +179,14 @@ fn wrong_captions_are_refused() {
 }
 
 #[test]
+fn captions_without_their_padding_are_warned_of() {
+    let sandbox = Sandbox::with_model();
+    let run = sandbox.decode(&["--out", "a.png"]);
+    assert_eq!(run.code, 0, "{}", run.stderr);
+    assert!(run.stderr.contains("caption: 8 rows") && run.stderr.contains("24"), "{}", run.stderr);
+}
+
+#[test]
 fn long_captions_are_cut_with_a_warning() {
     let sandbox = Sandbox::with_model();
     sandbox.tensor("long.safetensors", "caption", &[1, 40, 64], |i| (i % 5) as f32 / 5.0);
@@ -231,7 +239,12 @@ fn wrong_outputs_are_refused() {
 fn noise_file_must_fit() {
     let sandbox = Sandbox::with_model();
     sandbox.tensor("noise.safetensors", "noise.0", &[1, 3, 8, 8], |_| 0.5);
-    refused(&sandbox, &["--noise", "noise.safetensors"], 1, &["noise.0"]);
+    refused(&sandbox, &["--noise", "noise.safetensors"], 1, &["noise.0", "192", "18432"]);
+    sandbox.tensor("nan.safetensors", "noise.0", &[1, 3, 96, 64], |i| if i == 9 { f32::NAN } else { 0.5 });
+    refused(&sandbox, &["--noise", "nan.safetensors"], 1, &["noise.0", "element 9 is NaN"]);
+    sandbox.tensor("one.safetensors", "noise.0", &[1, 3, 96, 64], |_| 0.5);
+    refused(&sandbox, &["--noise", "one.safetensors"], 1, &["noise.1 is missing"]);
+    assert_eq!(sandbox.decode(&["--noise", "one.safetensors", "--sampler", "ode", "--out", "a.png"]).code, 0);
 }
 
 /// `/dev/full` refuses every write: the picture fails, and says so.

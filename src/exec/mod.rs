@@ -7,7 +7,7 @@ use std::fmt;
 
 use crate::graph::{Op, Phase};
 use crate::model::{Network, TimeConstants};
-use crate::plan::{Launch, Plan};
+use crate::plan::{ByteSize, Launch, Plan};
 use crate::sampler::{Noise, Schedule, Step, Variant};
 
 /// A graph and where everything goes.
@@ -54,9 +54,9 @@ pub trait Backend: Send + Sync + fmt::Debug {
 #[allow(missing_docs)]
 pub enum ExecError {
     #[error(
-        "out of memory: the plan's arena of {needed} bytes could not be allocated; decode a smaller picture or pass a --budget"
+        "out of memory: the decode needs {needed} for activations, {available} are free; decode a smaller picture or pass a --budget"
     )]
-    OutOfMemory { needed: usize },
+    OutOfMemory { needed: ByteSize, available: ByteSize },
     #[error("noise: {0}")]
     Noise(#[from] crate::sampler::NoiseError),
     #[error(transparent)]

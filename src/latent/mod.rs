@@ -290,6 +290,12 @@ impl Caption {
             let cut = self.tokens;
             warnings.push(format!("caption: {cut} tokens, the network uses the first {tokens}"));
         }
+        if tokens < config.txt_max_length {
+            warnings.push(format!(
+                "caption: {tokens} rows, the networks were trained on {}, padding included: keep the encoder's pad rows",
+                config.txt_max_length
+            ));
+        }
         let mut data = Vec::with_capacity(batch * tokens * self.width);
         for b in 0..batch {
             let start = (b % self.batch) * self.tokens * self.width;

@@ -5,6 +5,8 @@ use std::ops::Range;
 
 use crate::exec::{ExecError, Program};
 use crate::graph::TensorId;
+use crate::memory;
+use crate::plan::ByteSize;
 
 /// All activations of a decode: float32, at the plan's offsets.
 pub(super) struct Arena<'a> {
@@ -16,8 +18,14 @@ impl<'a> Arena<'a> {
     /// Allocates the plan's arena, zeroed.
     pub(super) fn new(program: &'a Program) -> Result<Self, ExecError> {
         let len = program.plan.arena_bytes.div_ceil(4);
+        let needed = ByteSize(program.plan.arena_bytes as u64);
+        // Linux hands out more than it has and kills later: ask first.
+        let available = memory::available_bytes().map_or(ByteSize(u64::MAX), ByteSize);
+        let out_of_memory = ExecError::OutOfMemory { needed, available };
         let mut floats = Vec::new();
-        floats.try_reserve_exact(len).map_err(|_| ExecError::OutOfMemory { needed: program.plan.arena_bytes })?;
+        if needed > available || floats.try_reserve_exact(len).is_err() {
+            return Err(out_of_memory);
+        }
         floats.resize(len, 0.0);
         Ok(Self { program, floats: UnsafeCell::new(floats) })
     }
