@@ -109,6 +109,9 @@ impl DecoderBuilder {
         config.validate()?;
         checkpoint.check(&config)?;
         let backbone = self.backbone.or_else(|| Backbone::of_config(&config));
+        if let Some(backbone) = backbone {
+            backbone.check(&config)?;
+        }
         let checkpoint = Arc::new(checkpoint);
         let backend = CpuBackend::new(checkpoint.clone());
         Ok(Decoder {

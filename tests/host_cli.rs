@@ -204,6 +204,7 @@ fn wrong_steps_and_configs_are_refused() {
     refused(&sandbox, &["--config", "flux-9000"], 2, &["flux-9000", "flux-v1.5"]);
     refused(&sandbox, &["--config", "flux-2k"], 1, &["missing", "misshapen", "unexpected", "lq_proj.gate_modules.2"]);
     refused(&sandbox, &["--backbone", "dalle"], 2, &["dalle", "flux"]);
+    refused(&sandbox, &["--backbone", "sdxl"], 1, &["sdxl", "4", "16"]);
     refused(&sandbox, &["--device", "tpu"], 2, &["tpu"]);
 }
 

@@ -19,7 +19,9 @@ impl Checkpoint {
     /// When the checkpoint is an undistilled teacher.
     pub fn into_network(mut self) -> Result<Self, CheckpointError> {
         let says_teacher = |text: &str| text.to_lowercase().contains("undistill");
-        let in_path = self.path.as_ref().is_some_and(|p| says_teacher(&p.display().to_string()));
+        // Released checkpoints are all called model_ema_bf16.pth; their folder tells them apart.
+        let names = self.path.iter().flat_map(|p| [p.file_name(), p.parent().and_then(|f| f.file_name())]);
+        let in_path = names.flatten().any(|name| says_teacher(&name.to_string_lossy()));
         if in_path || self.metadata.values().any(|v| says_teacher(v)) {
             return Err(CheckpointError::Teacher { path: self.shown() });
         }

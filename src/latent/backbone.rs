@@ -50,6 +50,15 @@ impl Backbone {
         }
     }
 
+    /// Checks that the network of `config` takes this backbone's latents.
+    pub(crate) fn check(self, config: &Config) -> Result<(), InputError> {
+        let (channels, expected) = (self.channels(), config.lq_latent_channels);
+        if channels == expected {
+            return Ok(());
+        }
+        Err(InputError::WrongBackbone { name: self.name(), channels, expected })
+    }
+
     /// The backbone that `config` was made for, where its channels tell; 16 channels do not.
     pub fn of_config(config: &Config) -> Option<Self> {
         let mut fitting = Self::ALL.into_iter().filter(|b| b.channels() == config.lq_latent_channels);

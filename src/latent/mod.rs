@@ -44,6 +44,10 @@ pub enum InputError {
     SigmaSyntax { text: String },
     #[error("{found} sigmas for a batch of {batch}: give one for all, or {batch}")]
     SigmaCount { found: usize, batch: usize },
+    #[error(
+        "backbone {name} has latents of {channels} channels, the checkpoint takes {expected}; it belongs to another backbone"
+    )]
+    WrongBackbone { name: &'static str, channels: usize, expected: usize },
     #[error("unknown backbone `{name}`; known: {known}")]
     Backbone { name: String, known: String },
     #[error("{0}")]

@@ -6,9 +6,11 @@ mod constants;
 mod layers;
 pub mod names;
 pub mod network;
+mod options;
 mod program;
 
 pub use config::{Config, ConfigError, GateType, PaddingMode, Release, TrainedSizes};
 pub use constants::TimeConstants;
-pub use network::{Network, NetworkOptions, Precision, SizeError};
+pub use network::Network;
+pub use options::{NetworkOptions, Precision, SizeError};
 pub use program::program;

@@ -1,7 +1,8 @@
 //! Graph and plan in one: the cheapest form of a decode that fits the budget.
 
 use super::config::Config;
-use super::network::{self, NetworkOptions, Precision};
+use super::network;
+use super::options::{NetworkOptions, Precision};
 use crate::error::Error;
 use crate::exec::Program;
 use crate::plan::{self, ByteSize, PlanOptions};
