@@ -3,6 +3,9 @@
 use std::fmt;
 
 use serde::{Deserialize, Serialize};
+use serde_json::{Map, Value};
+
+use super::release::Release;
 
 /// How the adapter's features are gated into the patch stream.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, Serialize, Deserialize)]
@@ -25,8 +28,8 @@ pub enum PaddingMode {
 }
 
 /// The network's hyper-parameters under their official argument names (nv-tlabs/PiD). Absent names in JSON
-/// take the defaults of the released v1 FLUX checkpoint; unknown names are refused, except for those of the
-/// public code that do not change the released networks.
+/// take the defaults of the released v1 FLUX checkpoint; arguments of the public code that only training uses
+/// are skipped ([`Config::from_json`]), unknown names are refused.
 #[derive(Clone, Debug, PartialEq, Eq, Hash, Serialize, Deserialize)]
 #[serde(default, deny_unknown_fields)]
 pub struct Config {
@@ -91,6 +94,30 @@ pub enum RopeMode {
     NtkAware,
 }
 
+/// Arguments of the public code that have one value (as JSON) in all released networks.
+const FIXED_ARGUMENTS: &[(&str, &str)] = &[
+    ("use_text_rope", "true"),
+    ("text_rope_theta", "10000.0"),
+    ("lq_inject_mode", "\"controlnet\""),
+    ("enable_ed", "false"),
+];
+
+/// Arguments of the public code that have no part in decoding.
+const TRAINING_ARGUMENTS: &[&str] = &[
+    "num_text_blocks",
+    "repa_encoder_index",
+    "lq_aux_rgb_head",
+    "lq_aux_rgb_head_latent_block_idx",
+    "zero_init_lq",
+    "train_lq_proj_only",
+    "ed_compress_ratio",
+    "ed_depth_per_stage",
+    "ed_window_size",
+    "ed_num_heads",
+    "ed_hidden_size",
+    "ed_use_token_shuffle",
+];
+
 impl Default for Config {
     fn default() -> Self {
         Self {
@@ -138,11 +165,11 @@ pub enum ConfigError {
 }
 
 impl Config {
-    fn v1(channels: usize, down: usize, sr_scale: usize) -> Self {
+    pub(super) fn v1(channels: usize, down: usize, sr_scale: usize) -> Self {
         Self { lq_latent_channels: channels, latent_spatial_down_factor: down, sr_scale, ..Self::default() }
     }
 
-    fn v15(channels: usize, down: usize, unpatchify: usize) -> Self {
+    pub(super) fn v15(channels: usize, down: usize, unpatchify: usize) -> Self {
         Self {
             lq_hidden_dim: 1024,
             lq_gate_type: GateType::PerToken,
@@ -302,7 +329,21 @@ impl Config {
     /// # Errors
     /// When the text is not JSON, names an unknown argument, or a value is out of range.
     pub fn from_json(text: &str) -> Result<Self, ConfigError> {
-        let config: Self = serde_json::from_str(text).map_err(|e| ConfigError::Json(e.to_string()))?;
+        let json = |e: serde_json::Error| ConfigError::Json(e.to_string());
+        let mut object: Map<String, Value> = serde_json::from_str(text).map_err(json)?;
+        for (name, only) in FIXED_ARGUMENTS {
+            let only: Value = serde_json::from_str(only).map_err(json)?;
+            match object.remove(*name) {
+                Some(found) if found != only => {
+                    return Err(ConfigError::Json(format!("{name} = {found}: only {only} is supported, as released")));
+                }
+                _ => {}
+            }
+        }
+        for name in TRAINING_ARGUMENTS {
+            object.remove(*name);
+        }
+        let config: Self = serde_json::from_value(Value::Object(object)).map_err(json)?;
         config.validate()?;
         Ok(config)
     }
@@ -346,129 +387,33 @@ impl fmt::Display for Config {
     }
 }
 
-/// Sizes a checkpoint was trained for.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum TrainedSizes {
-    /// 2048x2048, 2304x1728, 1728x2304, 2688x1536, 1536x2688.
-    TwoK,
-    /// Those, up to 4096 on a side.
-    TwoKToFourK,
-    /// A test network: any.
-    Any,
-}
+#[cfg(test)]
+mod tests {
+    use super::*;
 
-/// The 2K buckets of the public training code, width x height.
-pub const TWO_K_SIZES: [(usize, usize); 5] = [(2048, 2048), (2304, 1728), (1728, 2304), (2688, 1536), (1536, 2688)];
-
-impl TrainedSizes {
-    /// A warning when `width x height` is not a size the checkpoint was trained for.
-    pub fn warning(self, width: usize, height: usize) -> Option<String> {
-        let fits = match self {
-            Self::Any => true,
-            Self::TwoK => TWO_K_SIZES.contains(&(width, height)),
-            Self::TwoKToFourK => {
-                let (long, short) = (width.max(height), width.min(height));
-                long <= 4096 && short >= 1536 && long >= 2048 && long * 4 <= short * 7 + 4
-            }
-        };
-        if fits {
-            return None;
+    #[test]
+    fn json_round_trips() {
+        for release in Release::ALL {
+            assert_eq!(Config::from_json(&release.config().to_json()), Ok(release.config()), "{}", release.name);
         }
-        let list = TWO_K_SIZES.map(|(w, h)| format!("{w}x{h}")).join(", ");
-        let more =
-            if self == Self::TwoKToFourK { ", and larger ones of those shapes up to 4096 on a side" } else { "" };
-        Some(format!(
-            "{width}x{height} is not a size this checkpoint was trained for ({list}{more}): expect a worse picture"
-        ))
-    }
-}
-
-/// A released checkpoint (or a network for tests) by name.
-#[derive(Clone, Copy, Debug)]
-pub struct Release {
-    /// `flux-2k`, `flux2-v1.5`, ...
-    pub name: &'static str,
-    /// Folder of the published checkpoint; empty for test networks.
-    pub checkpoint: &'static str,
-    /// Sizes it was trained for.
-    pub sizes: TrainedSizes,
-    config: fn() -> Config,
-}
-
-impl Release {
-    /// Every known network. Source: spec of the public checkpoints, nv-tlabs/PiD
-    /// `pid/_src/inference/checkpoint_registry.py`.
-    pub const ALL: &'static [Self] = &[
-        Self {
-            name: "flux-2k",
-            checkpoint: "PiD_res2k_sr4x_official_flux_distill_4step",
-            sizes: TrainedSizes::TwoK,
-            config: || Config::v1(16, 8, 4),
-        },
-        Self {
-            name: "flux2-2k",
-            checkpoint: "PiD_res2k_sr4x_official_flux2_distill_4step",
-            sizes: TrainedSizes::TwoK,
-            config: || Config::v1(128, 16, 4),
-        },
-        Self {
-            name: "sd3-2k",
-            checkpoint: "PiD_res2k_sr4x_official_sd3_distill_4step",
-            sizes: TrainedSizes::TwoK,
-            config: || Config::v1(16, 8, 4),
-        },
-        Self {
-            name: "sd3-2kto4k",
-            checkpoint: "PiD_res2kto4k_sr4x_official_sd3_distill_4step",
-            sizes: TrainedSizes::TwoKToFourK,
-            config: || Config::v1(16, 8, 4),
-        },
-        Self {
-            name: "sdxl-2kto4k",
-            checkpoint: "PiD_res2kto4k_sr4x_official_sdxl_distill_4step",
-            sizes: TrainedSizes::TwoKToFourK,
-            config: || Config::v1(4, 8, 4),
-        },
-        Self {
-            name: "dinov2-2k",
-            checkpoint: "PiD_res2k_sr4x_official_dinov2_distill_4step",
-            sizes: TrainedSizes::TwoK,
-            config: || Config::v1(768, 16, 4),
-        },
-        Self {
-            name: "siglip-2k",
-            checkpoint: "PiD_res2k_sr8x_official_siglip_distill_4step",
-            sizes: TrainedSizes::TwoK,
-            config: || Config::v1(1152, 16, 8),
-        },
-        Self {
-            name: "flux-v1.5",
-            checkpoint: "PiD_v1pt5_res2kto4k_sr4x_official_flux_distill_4step",
-            sizes: TrainedSizes::TwoKToFourK,
-            config: || Config::v15(16, 8, 1),
-        },
-        Self {
-            name: "qwenimage-v1.5",
-            checkpoint: "PiD_v1pt5_res2kto4k_sr4x_official_qwenimage_distill_4step",
-            sizes: TrainedSizes::TwoKToFourK,
-            config: || Config::v15(16, 8, 1),
-        },
-        Self {
-            name: "flux2-v1.5",
-            checkpoint: "PiD_v1pt5_res2kto4k_sr4x_official_flux2_distill_4step",
-            sizes: TrainedSizes::TwoKToFourK,
-            config: || Config::v15(128, 16, 2),
-        },
-        Self { name: "tiny", checkpoint: "", sizes: TrainedSizes::Any, config: Config::tiny },
-    ];
-
-    /// The release called `name`.
-    pub fn by_name(name: &str) -> Option<&'static Self> {
-        Self::ALL.iter().find(|r| r.name == name)
     }
 
-    /// Its network.
-    pub fn config(&self) -> Config {
-        (self.config)()
+    #[test]
+    fn official_arguments_are_read_and_others_refused() {
+        let text = r#"{"hidden_size": 192, "num_groups": 3, "repa_encoder_index": 6, "use_text_rope": true}"#;
+        assert_eq!(Config::from_json(text).unwrap().hidden_size, 192);
+        for (text, word) in [
+            (r#"{"lq_inject_mode": "token_add"}"#, "lq_inject_mode"),
+            (r#"{"hidden_sise": 192}"#, "hidden_sise"),
+            (r#"{"hidden_size": 0}"#, "hidden_size = 0"),
+            (r#"{"hidden_size": 1537}"#, "1537"),
+            (r#"{"num_groups": -1}"#, "-1"),
+            (r#"{"lq_gate_type": "open"}"#, "open"),
+            ("[]", "config JSON"),
+            ("", "config JSON"),
+        ] {
+            let error = Config::from_json(text).unwrap_err().to_string();
+            assert!(error.contains(word), "{text}: {error}");
+        }
     }
 }

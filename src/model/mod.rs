@@ -8,9 +8,11 @@ pub mod names;
 pub mod network;
 mod options;
 mod program;
+mod release;
 
-pub use config::{Config, ConfigError, GateType, PaddingMode, Release, TrainedSizes};
+pub use config::{Config, ConfigError, GateType, PaddingMode};
 pub use constants::TimeConstants;
 pub use network::Network;
 pub use options::{NetworkOptions, Precision, SizeError};
 pub use program::program;
+pub use release::{Release, TrainedSizes};
