@@ -83,9 +83,22 @@ pub(super) fn pixel_modulate(
     });
 }
 
+/// The width of a pixel in every released network: known to the compiler, the loops below unroll.
+const USUAL_CHANNELS: usize = 16;
+/// The pixel MLP's hidden width there.
+const USUAL_MLP: usize = 64;
+
 #[multiversion(targets("x86_64+avx512f+avx512dq+avx512vl+fma", "x86_64+avx2+fma"))]
 fn modulate_row(modulation: &[f32], bias: &[f32], pixels: &[f32], norm: &[f32], output: &mut [f32]) {
-    let c = norm.len();
+    match norm.len() {
+        USUAL_CHANNELS => modulate_pixels(USUAL_CHANNELS, modulation, bias, pixels, norm, output),
+        c => modulate_pixels(c, modulation, bias, pixels, norm, output),
+    }
+}
+
+#[inline(always)]
+fn modulate_pixels(c: usize, modulation: &[f32], bias: &[f32], pixels: &[f32], norm: &[f32], output: &mut [f32]) {
+    let norm = &norm[..c];
     let modulation = modulation.chunks_exact(2 * c).zip(bias.chunks_exact(2 * c));
     for ((out, x), (m, b)) in output.chunks_exact_mut(c).zip(pixels.chunks_exact(c)).zip(modulation) {
         let r = math::inverse_rms(x);
@@ -149,10 +162,31 @@ pub(super) fn pixel_update(stream: &[f32], attention: &[f32], weights: &UpdateWe
 /// Pixels `first ..` of one token.
 #[multiversion(targets("x86_64+avx512f+avx512bw+avx512dq+avx512vl+fma", "x86_64+avx2+fma"))]
 fn update_row(modulation: &[f32], expanded: &[f32], weights: &UpdateWeights<'_>, first: usize, pixels: &mut [f32]) {
-    let c = weights.norm.len();
+    match (weights.norm.len(), weights.mlp.bias1.len()) {
+        (USUAL_CHANNELS, USUAL_MLP) => {
+            let (mut z, mut hidden) = ([0.0; USUAL_CHANNELS], [0.0; USUAL_MLP]);
+            update_pixels(modulation, expanded, weights, first, pixels, &mut z, &mut hidden);
+        }
+        (c, mlp) => {
+            update_pixels(modulation, expanded, weights, first, pixels, &mut vec![0.0; c], &mut vec![0.0; mlp]);
+        }
+    }
+}
+
+/// `z [C]` and `hidden [M]` are scratch whose lengths are the sizes.
+#[inline(always)]
+fn update_pixels(
+    modulation: &[f32],
+    expanded: &[f32],
+    weights: &UpdateWeights<'_>,
+    first: usize,
+    pixels: &mut [f32],
+    z: &mut [f32],
+    hidden: &mut [f32],
+) {
+    let c = z.len();
     let mlp = &weights.mlp;
-    let mut z = vec![0.0f32; c];
-    let mut hidden = vec![0.0f32; mlp.bias1.len()];
+    let norm = &weights.norm[..c];
     let bias = weights.modulation_bias[first * 4 * c..].chunks_exact(4 * c);
     let expand_bias = weights.expand_bias[first * c..].chunks_exact(c);
     let operands = modulation.chunks_exact(4 * c).zip(bias).zip(expanded.chunks_exact(c).zip(expand_bias));
@@ -162,7 +196,7 @@ fn update_row(modulation: &[f32], expanded: &[f32], weights: &UpdateWeights<'_>,
         }
         let r = math::inverse_rms(x);
         for i in 0..c {
-            z[i] = x[i] * r * weights.norm[i] * (1.0 + m[2 * c + i] + b[2 * c + i]) + m[c + i] + b[c + i];
+            z[i] = x[i] * r * norm[i] * (1.0 + m[2 * c + i] + b[2 * c + i]) + m[c + i] + b[c + i];
         }
         hidden.copy_from_slice(&mlp.bias1);
         for (z, row) in z.iter().zip(mlp.fc1.chunks_exact(hidden.len())) {
@@ -170,7 +204,7 @@ fn update_row(modulation: &[f32], expanded: &[f32], weights: &UpdateWeights<'_>,
                 *h += z * w;
             }
         }
-        for h in &mut hidden {
+        for h in hidden.iter_mut() {
             *h = math::gelu(*h);
         }
         z.copy_from_slice(&mlp.bias2);
