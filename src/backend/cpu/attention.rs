@@ -30,32 +30,36 @@ pub(super) fn attention(
         let head = h * tokens * d..(h + 1) * tokens * d;
         let q = &q[head.start + start * d..][..queries * d];
         let (k, v) = (&k[head.clone()], &v[head]);
-        with_scratch(queries * (KEY_BLOCK + d + 2), |scratch| {
+        with_scratch(queries * (KEY_BLOCK + d + 3), |scratch| {
             let (scores, rest) = scratch.split_at_mut(queries * KEY_BLOCK);
             let (acc, rest) = rest.split_at_mut(queries * d);
-            let (max, sum) = rest.split_at_mut(queries);
-            let mut running = Running { acc, max, sum };
+            let (max, rest) = rest.split_at_mut(queries);
+            let (sum, rescale) = rest.split_at_mut(queries);
+            let mut running = Running { acc, max, sum, rescale };
             running.over_keys(q, k, v, scores);
-            let Running { acc, sum, .. } = running;
-            for (i, (row, sum)) in acc.chunks_exact(d).zip(sum).enumerate() {
+            for i in 0..queries {
                 // SAFETY: one task owns these queries of this head.
                 let out = unsafe { out.slice(((start + i) * heads + h) * d, d) };
-                for (o, a) in out.iter_mut().zip(row) {
-                    *o = a / *sum;
+                for (o, column) in out.iter_mut().zip(running.acc.chunks_exact(queries)) {
+                    *o = column[i] / running.sum[i];
                 }
             }
         });
     });
 }
 
-/// Softmax-weighted sums of one block of queries, unnormalised, relative to a running maximum.
+/// Softmax-weighted sums of one block of queries, unnormalised, relative to a running maximum. Queries lie along
+/// the contiguous axis everywhere, so that softmax needs no sums across a vector and the second product reads
+/// the weights where they are.
 struct Running<'a> {
-    /// `[queries, d]`.
+    /// `[d, queries]`.
     acc: &'a mut [f32],
-    /// Largest scaled score so far, `[queries]`.
+    /// Largest score so far, `[queries]`.
     max: &'a mut [f32],
     /// Sum of exponentials, `[queries]`.
     sum: &'a mut [f32],
+    /// What the last block's rise of the maximum multiplies earlier terms by, `[queries]`.
+    rescale: &'a mut [f32],
 }
 
 impl Running<'_> {
@@ -68,28 +72,15 @@ impl Running<'_> {
         self.sum.fill(0.0);
         for (k, v) in k.chunks(KEY_BLOCK * d).zip(v.chunks(KEY_BLOCK * d)) {
             let keys = k.len() / d;
-            let scores = &mut scores[..queries * keys];
-            multiply_nt(q, k, scores, [queries, keys, d]);
-            self.weigh(scores, 1.0 / (d as f32).sqrt());
-            let lhs = Strided { data: scores, row: keys, col: 1 };
-            let rhs = Strided { data: v, row: d, col: 1 };
-            multiply(lhs, rhs, self.acc, [queries, d, keys], Accumulate::Yes, Parallelism::None);
-        }
-    }
-
-    /// Turns scores into exponentials, and rescales what came before where the maximum rose.
-    fn weigh(&mut self, scores: &mut [f32], scale: f32) {
-        let queries = self.max.len();
-        let (keys, d) = (scores.len() / queries, self.acc.len() / queries);
-        let rows = scores.chunks_exact_mut(keys).zip(self.acc.chunks_exact_mut(d));
-        for ((row, acc), (max, sum)) in rows.zip(self.max.iter_mut().zip(self.sum.iter_mut())) {
-            let new_max = max.max(math::max(row) * scale);
-            let rescale = (*max - new_max).exp();
-            *max = new_max;
-            *sum = *sum * rescale + math::exp_sum(row, scale, new_max);
-            if rescale != 1.0 {
-                acc.iter_mut().for_each(|a| *a *= rescale);
+            let scores = &mut scores[..keys * queries];
+            multiply_nt(k, q, scores, [keys, queries, d]);
+            math::softmax_block(scores, 1.0 / (d as f32).sqrt(), self.max, self.sum, self.rescale);
+            for row in self.acc.chunks_exact_mut(queries) {
+                row.iter_mut().zip(&*self.rescale).for_each(|(a, r)| *a *= r);
             }
+            let lhs = Strided { data: v, row: 1, col: d };
+            let rhs = Strided { data: scores, row: queries, col: 1 };
+            multiply(lhs, rhs, self.acc, [d, queries, keys], Accumulate::Yes, Parallelism::None);
         }
     }
 }

@@ -2,13 +2,16 @@
 
 use multiversion::multiversion;
 
-/// `e^x` within 2 units in the last place; 0 below -87.3, infinity is never produced below 88.
+/// `e^x` within 2 units in the last place for x from -87.3 to 88; e^-87.3 (1e-38) below, e^88 above.
 /// Cody-Waite reduction by ln 2 and a degree-6 polynomial (coefficients of Cephes `expf`).
 #[inline(always)]
 pub(super) fn exp(x: f32) -> f32 {
-    let clamped = x.clamp(-87.3, 88.0);
-    let n = (clamped * std::f32::consts::LOG2_E + 12_582_912.0) - 12_582_912.0;
-    let r = clamped - n * 0.693_359_4 + n * 2.121_944_4e-4;
+    // 1.5 * 2^23: adding it leaves round(x log2 e) in the low bits.
+    const SHIFT: f32 = 12_582_912.0;
+    let x = x.clamp(-87.3, 88.0);
+    let shifted = x * std::f32::consts::LOG2_E + SHIFT;
+    let n = shifted - SHIFT;
+    let r = x - n * 0.693_359_4 + n * 2.121_944_4e-4;
     let p = 1.987_569_1e-4;
     let p = p * r + 1.398_199_9e-3;
     let p = p * r + 8.333_452e-3;
@@ -16,8 +19,7 @@ pub(super) fn exp(x: f32) -> f32 {
     let p = p * r + 0.166_666_65;
     let p = p * r + 0.5;
     let e = p * r * r + r + 1.0;
-    let scale = f32::from_bits((((n as i32) + 127) as u32) << 23);
-    if x < -87.3 { 0.0 } else { e * scale }
+    e * f32::from_bits((shifted.to_bits() << 23).wrapping_add(0x3f80_0000))
 }
 
 /// `1 / (1 + e^-x)`.
@@ -47,36 +49,28 @@ pub(super) fn gelu(x: f32) -> f32 {
     0.5 * x * (1.0 + erf)
 }
 
-/// Replaces each x by `e^(scale x - max)` and returns their sum.
+/// One block of a running softmax over `scores [keys, queries]`: raises `max`, turns scores into
+/// `e^(scale (score - max))`, adds them to `sum`, and leaves in `rescale` what earlier terms must be multiplied
+/// by (`sum` already is). All but the scores are `[queries]`.
 #[multiversion(targets("x86_64+avx512f+avx512bw+avx512dq+avx512vl+fma", "x86_64+avx2+fma"))]
-pub(super) fn exp_sum(row: &mut [f32], scale: f32, max: f32) -> f32 {
-    let mut sums = [0.0f32; 16];
-    let mut chunks = row.chunks_exact_mut(16);
-    for chunk in &mut chunks {
-        for (x, sum) in chunk.iter_mut().zip(&mut sums) {
-            *x = exp(*x * scale - max);
-            *sum += *x;
+pub(super) fn softmax_block(scores: &mut [f32], scale: f32, max: &mut [f32], sum: &mut [f32], rescale: &mut [f32]) {
+    let queries = max.len();
+    rescale.copy_from_slice(max);
+    for row in scores.chunks_exact(queries) {
+        for (m, s) in max.iter_mut().zip(row) {
+            *m = if *s > *m { *s } else { *m };
         }
     }
-    let mut total = 0.0;
-    for x in chunks.into_remainder() {
-        *x = exp(*x * scale - max);
-        total += *x;
+    for ((r, m), sum) in rescale.iter_mut().zip(&*max).zip(&mut *sum) {
+        *r = exp((*r - m) * scale);
+        *sum *= *r;
     }
-    total + sums.iter().sum::<f32>()
-}
-
-/// The largest element, or negative infinity.
-#[multiversion(targets("x86_64+avx512f", "x86_64+avx2"))]
-pub(super) fn max(row: &[f32]) -> f32 {
-    let mut most = [f32::NEG_INFINITY; 16];
-    let (chunks, rest) = row.as_chunks::<16>();
-    for chunk in chunks {
-        for (m, x) in most.iter_mut().zip(chunk) {
-            *m = if *x > *m { *x } else { *m };
+    for row in scores.chunks_exact_mut(queries) {
+        for ((s, m), sum) in row.iter_mut().zip(&*max).zip(&mut *sum) {
+            *s = exp((*s - m) * scale);
+            *sum += *s;
         }
     }
-    rest.iter().chain(&most).copied().fold(f32::NEG_INFINITY, f32::max)
 }
 
 /// `sum x^2`.
@@ -151,8 +145,7 @@ mod tests {
             let error = (f64::from(exp(x)) - exact).abs() / exact;
             assert!(error < 2.4e-7, "exp({x}): {error:.1e}");
         }
-        assert_eq!(exp(-200.0), 0.0);
-        assert_eq!(exp(f32::NEG_INFINITY), 0.0);
+        assert!(exp(-200.0) < 2e-38 && exp(f32::NEG_INFINITY) < 2e-38);
     }
 
     /// erf by its Taylor series in float64.
@@ -175,13 +168,19 @@ mod tests {
     }
 
     #[test]
-    fn rows_of_any_length() {
-        for len in [1, 15, 16, 17, 33] {
-            let row: Vec<f32> = (0..len).map(|i| (i as f32 * 0.7).sin()).collect();
-            assert_eq!(max(&row), row.iter().copied().fold(f32::NEG_INFINITY, f32::max));
-            let exact: f64 = row.iter().map(|x| f64::from(*x * 0.5 - 1.0).exp()).sum();
-            let mut copy = row.clone();
-            assert!((f64::from(exp_sum(&mut copy, 0.5, 1.0)) - exact).abs() < 1e-5);
+    fn softmax_of_any_number_of_queries() {
+        for queries in [1, 15, 16, 17, 33] {
+            let mut scores: Vec<f32> = (0..3 * queries).map(|i| (i as f32 * 0.7).sin() * 3.0).collect();
+            let before = scores.clone();
+            let (mut max, mut sum) = (vec![f32::NEG_INFINITY; queries], vec![0.0; queries]);
+            let mut rescale = vec![f32::NAN; queries];
+            softmax_block(&mut scores, 0.5, &mut max, &mut sum, &mut rescale);
+            for q in 0..queries {
+                let column = [0, 1, 2].map(|k| f64::from(before[k * queries + q]));
+                let most = column.iter().copied().fold(f64::MIN, f64::max);
+                let exact: f64 = column.iter().map(|s| ((s - most) * 0.5).exp()).sum();
+                assert!((f64::from(sum[q]) - exact).abs() < 1e-6 && f64::from(max[q]) == most && rescale[q] < 2e-38);
+            }
         }
     }
 }
