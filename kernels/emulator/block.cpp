@@ -1,0 +1,261 @@
+#include "block.hpp"
+
+#include <algorithm>
+#include <cstdio>
+#include <cstring>
+
+#include "sanitizer.hpp"
+
+namespace pid::emu {
+
+namespace {
+constexpr std::size_t kStackBytes = 256 * 1024;
+// A canary behind shared memory: writes past the end are found when the block ends.
+constexpr std::size_t kCanaryBytes = 256;
+constexpr unsigned char kCanary = 0xa5;
+constexpr std::size_t kSharedAlignment = 1024;
+
+thread_local Block* tls_block = nullptr;
+thread_local Thread* tls_thread = nullptr;
+
+std::string at(Site site) { return std::string(site.file) + ":" + std::to_string(site.line); }
+}  // namespace
+
+Block* Block::current() { return tls_block; }
+Thread& Block::thread() { return *tls_thread; }
+
+Block::Block() : shared_memory_(new char[kMaxSharedBytes + kCanaryBytes + kSharedAlignment]) {
+    auto address = reinterpret_cast<std::uintptr_t>(shared_memory_.get());
+    shared_ = reinterpret_cast<char*>((address + kSharedAlignment - 1) / kSharedAlignment * kSharedAlignment);
+}
+
+void Block::start(const Options& options, Dim3 index, Body body, const void* params) {
+    options_ = options;
+    index_ = index;
+    body_ = body;
+    params_ = params;
+    error_.clear();
+    num_threads_ = options.block.count();
+    num_done_ = 0;
+    sanitizer::unpoison(shared_, kMaxSharedBytes + kCanaryBytes);
+    sanitizer::forget(shared_, kMaxSharedBytes);
+    std::memset(shared_, kPoison, options.shared_bytes);
+    std::memset(shared_ + options.shared_bytes, kCanary, kCanaryBytes);
+    sanitizer::poison(shared_ + options.shared_bytes, kMaxSharedBytes + kCanaryBytes - options.shared_bytes);
+    for (auto& barrier : barriers_) barrier = Barrier{};
+    const unsigned num_warps = (num_threads_ + kWarpSize - 1) / kWarpSize;
+    rendezvous_.assign(num_warps, {});
+    const std::uint64_t place = (index.z * 0x10001ull + index.y) * 0x10001ull + index.x;
+    ready_.reset(options, num_warps, options.seed * 0x2545F4914F6CDD1Dull + place);
+    while (threads_.size() < num_threads_) {
+        threads_.push_back(std::make_unique<Thread>());
+        threads_.back()->stack = std::make_unique<Stack>(kStackBytes);
+    }
+    const Dim3 extent = options.block;
+    for (unsigned i = 0; i < num_threads_; ++i) {
+        Thread& t = *threads_[i];
+        t.linear = i;
+        t.index = Dim3{i % extent.x, i / extent.x % extent.y, i / (extent.x * extent.y)};
+        t.status = Status::runnable;
+        t.uncommitted.clear();
+        t.groups.clear();
+        sanitizer::unpoison(t.stack->bottom(), kStackBytes);
+        make_fiber(t.context, *t.stack, &Block::enter, this);
+        ready_.push(&t);
+    }
+}
+
+void Block::enter(void* self) {
+    auto* block = static_cast<Block*>(self);
+    sanitizer::acquire(block);
+    block->body_(block->params_);
+    block->finish_thread(thread());
+    sanitizer::release(block);
+    block->leave();
+}
+
+void Block::finish_thread(Thread& t) {
+    if (!t.uncommitted.empty() || !t.groups.empty()) {
+        const Site site = t.uncommitted.empty() ? t.groups.front().front().site : t.uncommitted.front().site;
+        fail(site, "thread %u ended before its cp.async was waited for", t.linear);
+    }
+    t.status = Status::done;
+    ++num_done_;
+}
+
+std::string Block::run(const Options& options, Dim3 index, Body body, const void* params) {
+    start(options, index, body, params);
+    tls_block = this;
+    tls_thread = ready_.pop();
+    sanitizer::release(this);
+    switch_fiber(scheduler_, tls_thread->context);
+    sanitizer::acquire(this);
+    tls_block = nullptr;
+    tls_thread = nullptr;
+    if (error_.empty()) error_ = end_checks();
+    return error_;
+}
+
+std::string Block::end_checks() const {
+    const auto* canary = reinterpret_cast<const unsigned char*>(shared_ + options_.shared_bytes);
+    const bool intact = std::all_of(canary, canary + kCanaryBytes, [](unsigned char c) { return c == kCanary; });
+    if (!intact) return "a write past the end of shared memory (" + std::to_string(options_.shared_bytes) + " bytes)";
+    return {};
+}
+
+// Gives the OS thread to the next thread that can run; without one the block is done, or stuck.
+void Block::switch_from(Thread& t) {
+    Thread* next = ready_.pop();
+    if (next == &t) return;
+    if (!next) {
+        if (num_done_ < num_threads_) error_ = deadlock();
+        switch_fiber(t.context, scheduler_);
+    } else {
+        tls_thread = next;
+        switch_fiber(t.context, next->context);
+    }
+}
+
+void Block::leave() {
+    switch_from(thread());
+    __builtin_unreachable();
+}
+
+void Block::wait(const char* reason, Site site) {
+    Thread& t = thread();
+    t.status = Status::waiting;
+    t.waiting_for = reason;
+    t.waiting_at = site;
+    switch_from(t);
+}
+
+void Block::wake(Thread& t) {
+    t.status = Status::runnable;
+    ready_.push(&t);
+}
+
+void Block::arrive(unsigned id, unsigned count, Site site) {
+    if (id >= kNumNamedBarriers) fail(site, "barrier %u, there are %u", id, kNumNamedBarriers);
+    if (count == 0 || count % kWarpSize != 0 || count > (num_threads_ + kWarpSize - 1) / kWarpSize * kWarpSize)
+        fail(site, "barrier %u for %u threads of a block of %u", id, count, num_threads_);
+    Barrier& barrier = barriers_[id];
+    if (barrier.expected != 0 && barrier.expected != count)
+        fail(site, "barrier %u: some threads expect %u, thread %u expects %u", id, barrier.expected, thread().linear,
+             count);
+    barrier.expected = count;
+    ++barrier.arrived;
+    sanitizer::release(&barrier);
+}
+
+void Block::release(Barrier& barrier) {
+    std::vector<Thread*> waiting;
+    waiting.swap(barrier.waiting);
+    barrier = Barrier{};
+    for (Thread* t : waiting) wake(*t);
+}
+
+void Block::barrier(unsigned id, unsigned count, Site site) {
+    arrive(id, count, site);
+    Barrier& barrier = barriers_[id];
+    // A block whose size is no multiple of the warp's counts its absent lanes as arrived.
+    if (barrier.arrived < std::min(count, num_threads_)) {
+        barrier.waiting.push_back(&thread());
+        wait("barrier", site);
+    } else {
+        release(barrier);
+    }
+    sanitizer::acquire(&barrier);
+}
+
+void Block::barrier_arrive(unsigned id, unsigned count, Site site) {
+    arrive(id, count, site);
+    Barrier& barrier = barriers_[id];
+    if (barrier.arrived >= std::min(count, num_threads_)) release(barrier);
+}
+
+void Block::collective(unsigned mask, const char* operation, Site site, void* argument, Compute compute) {
+    Thread& t = thread();
+    const unsigned bit = 1u << t.lane();
+    if (!(mask & bit)) fail(site, "%s: lane %u is not in its own mask %08x", operation, t.lane(), mask);
+    auto& meetings = rendezvous_[t.warp()];
+    auto found = meetings.begin();
+    while (found != meetings.end() && !(found->mask & mask)) ++found;
+    if (found == meetings.end()) {
+        Rendezvous meeting;
+        meeting.mask = mask;
+        meeting.operation = operation;
+        meeting.site = site;
+        found = meetings.insert(meetings.end(), meeting);
+    }
+    if (found->mask != mask)
+        fail(site, "%s with mask %08x while lanes of mask %08x wait in %s (%s)", operation, mask, found->mask,
+             found->operation, at(found->site).c_str());
+    if (found->operation != operation || found->site.line != site.line)
+        fail(site, "%s meets %s (%s) in one warp: divergent collectives", operation, found->operation,
+             at(found->site).c_str());
+    found->arrived |= bit;
+    found->arguments[t.lane()] = argument;
+    if (found->arrived != mask) {
+        wait(operation, site);
+        return;
+    }
+    const Rendezvous complete = *found;
+    meetings.erase(found);
+    compute(complete.arguments, mask);
+    for (unsigned left = mask & ~bit; left != 0; left &= left - 1)
+        wake(*threads_[t.warp() * kWarpSize + static_cast<unsigned>(__builtin_ctz(left))]);
+}
+
+bool Block::in_shared(const void* pointer, std::size_t bytes) const {
+    const auto* p = static_cast<const char*>(pointer);
+    return p >= shared_ && p + bytes <= shared_ + options_.shared_bytes;
+}
+
+std::string Block::deadlock() const {
+    std::string text = "deadlock:";
+    for (unsigned first = 0; first < num_threads_; first += kWarpSize) {
+        std::string last;
+        unsigned count = 0;
+        const auto flush = [&] {
+            if (count)
+                text += " warp " + std::to_string(first / kWarpSize) + ": " + std::to_string(count) + " in " + last + ";";
+        };
+        for (unsigned i = first; i < std::min(first + kWarpSize, num_threads_); ++i) {
+            const Thread& t = *threads_[i];
+            const std::string now =
+                t.status == Status::done ? "exit" : std::string(t.waiting_for) + " at " + at(t.waiting_at);
+            if (now != last) {
+                flush();
+                last = now;
+                count = 0;
+            }
+            ++count;
+        }
+        flush();
+    }
+    return text;
+}
+
+void Block::fail(Site site, const char* format, ...) {
+    char text[512];
+    va_list arguments;
+    va_start(arguments, format);
+    std::vsnprintf(text, sizeof text, format, arguments);
+    va_end(arguments);
+    error_ = at(site) + ": " + text;
+    switch_fiber(thread().context, scheduler_);
+    __builtin_unreachable();
+}
+
+void Block::fail_access(const void* address) {
+    char text[160];
+    const auto offset = static_cast<const char*>(address) - thread().stack->bottom();
+    const bool overflow = offset < 0 && offset > -65536;
+    std::snprintf(text, sizeof text, "thread %u %s %p", thread().linear,
+                  overflow ? "overflowed its stack at" : "accessed memory that is not allocated, at", address);
+    error_ = text;
+    switch_fiber(thread().context, scheduler_);
+    __builtin_unreachable();
+}
+
+}  // namespace pid::emu

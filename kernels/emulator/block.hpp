@@ -1,0 +1,167 @@
+// block: one CUDA thread block on one OS thread, each CUDA thread a fiber, and the schedule between them.
+//   A thread runs until it waits for others (barrier, warp collective, asynchronous work); then the schedule picks the
+//   next one that can run. A fault ends the block with a message; nothing unwinds, the stacks are reused.
+#pragma once
+#include <cstdarg>
+#include <cstddef>
+#include <cstdint>
+#include <memory>
+#include <string>
+#include <vector>
+
+#include "fiber.hpp"
+
+namespace pid::emu {
+
+constexpr unsigned kWarpSize = 32;
+constexpr unsigned kFullMask = 0xffffffffu;
+constexpr unsigned kNumNamedBarriers = 16;
+constexpr unsigned kMaxThreads = 1024;
+// The most that any supported card gives a block (sm_90: 227 KB).
+constexpr std::size_t kMaxSharedBytes = 227 * 1024;
+// Fresh and in-flight memory: NaN in every float format.
+constexpr unsigned char kPoison = 0xff;
+
+struct Dim3 {
+    unsigned x = 1, y = 1, z = 1;
+    unsigned count() const { return x * y * z; }
+};
+
+// Which of the threads that can run goes on. FIFO alone hides reuse races; tests use LIFO and several PCT seeds.
+enum class Schedule : std::uint32_t { fifo = 0, lifo = 1, pct = 2 };
+
+struct Options {
+    Dim3 grid, block;
+    std::size_t shared_bytes = 0;
+    Schedule schedule = Schedule::fifo;
+    std::uint64_t seed = 0;
+};
+
+// Where in a kernel something was called, for messages.
+struct Site {
+    const char* file;
+    int line;
+};
+
+// One cp.async: source and destination are remembered, the bytes move when its group is waited for.
+struct AsyncCopy {
+    void* destination;
+    const void* source;
+    unsigned bytes;         // 4, 8 or 16
+    unsigned source_bytes;  // the rest is zeros
+    Site site;
+};
+
+enum class Status : std::uint8_t { runnable, waiting, done };
+
+struct Thread {
+    Dim3 index;
+    unsigned linear = 0;
+    Status status = Status::runnable;
+    const char* waiting_for = "";
+    Site waiting_at{"", 0};
+    Context context;
+    std::unique_ptr<Stack> stack;
+    std::vector<AsyncCopy> uncommitted;
+    std::vector<std::vector<AsyncCopy>> groups;  // committed cp.async groups, oldest first
+
+    unsigned lane() const { return linear % kWarpSize; }
+    unsigned warp() const { return linear / kWarpSize; }
+};
+
+struct Barrier {
+    unsigned expected = 0;  // 0: nobody has arrived
+    unsigned arrived = 0;
+    std::vector<Thread*> waiting;
+};
+
+// Lanes of a warp that meet in one collective.
+struct Rendezvous {
+    unsigned mask = 0;
+    unsigned arrived = 0;
+    const char* operation = nullptr;
+    Site site{"", 0};
+    void* arguments[kWarpSize] = {};
+};
+
+// Threads that can run, handed out in the order of the schedule.
+class ReadyQueue {
+public:
+    void reset(const Options& options, unsigned num_warps, std::uint64_t seed);
+    void push(Thread* thread);
+    Thread* pop();  // null when empty
+
+private:
+    Thread* pop_pct();
+    std::uint64_t random();
+
+    Schedule schedule_ = Schedule::fifo;
+    std::vector<Thread*> order_;  // fifo: from head_ on; lifo: from the back
+    std::size_t head_ = 0;
+    std::vector<std::vector<Thread*>> by_warp_;  // pct
+    std::vector<std::uint64_t> priority_;
+    unsigned nonempty_ = 0;  // bit per warp
+    std::uint64_t random_state_ = 0;
+};
+
+class Block {
+public:
+    using Body = void (*)(const void* params);
+    using Compute = void (*)(void* const* arguments, unsigned mask);
+
+    Block();
+    // Runs block `index` of a launch; empty on success, else what went wrong and where every warp stands.
+    std::string run(const Options& options, Dim3 index, Body body, const void* params);
+
+    // The block and thread that run on this OS thread; null outside of a launch.
+    static Block* current();
+    static Thread& thread();
+
+    const Options& options() const { return options_; }
+    Dim3 index() const { return index_; }
+    char* shared() const { return shared_; }
+
+    // bar.sync id, count: all of `count` threads have arrived.
+    void barrier(unsigned id, unsigned count, Site site);
+    // bar.arrive id, count: counts, and goes on.
+    void barrier_arrive(unsigned id, unsigned count, Site site);
+    // Meets the lanes of `mask`; the last to come runs compute(arguments by lane), then all go on.
+    void collective(unsigned mask, const char* operation, Site site, void* argument, Compute compute);
+    // Suspends the running thread until wake().
+    void wait(const char* reason, Site site);
+    void wake(Thread& thread);
+    // Ends the block with a message.
+    [[noreturn]] void fail(Site site, const char* format, ...) __attribute__((format(printf, 3, 4)));
+    // Ends the block from a signal handler: the running thread touched memory that it may not.
+    [[noreturn]] void fail_access(const void* address);
+    // True when `bytes` at `pointer` lie in this block's shared memory.
+    bool in_shared(const void* pointer, std::size_t bytes) const;
+
+private:
+    static void enter(void* block);
+    void start(const Options& options, Dim3 index, Body body, const void* params);
+    void arrive(unsigned id, unsigned count, Site site);
+    void release(Barrier& barrier);
+    void finish_thread(Thread& thread);
+    void switch_from(Thread& thread);
+    [[noreturn]] void leave();
+    std::string deadlock() const;
+    std::string end_checks() const;
+
+    Options options_;
+    Dim3 index_;
+    Body body_ = nullptr;
+    const void* params_ = nullptr;
+    char* shared_ = nullptr;
+    std::unique_ptr<char[]> shared_memory_;
+    std::vector<std::unique_ptr<Thread>> threads_;
+    unsigned num_threads_ = 0;
+    unsigned num_done_ = 0;
+    Barrier barriers_[kNumNamedBarriers];
+    std::vector<std::vector<Rendezvous>> rendezvous_;  // by warp; several masks may meet at a time
+    ReadyQueue ready_;
+    Context scheduler_;
+    std::string error_;
+};
+
+}  // namespace pid::emu

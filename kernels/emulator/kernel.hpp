@@ -1,0 +1,53 @@
+// kernel: what a kernel sees of the emulator. host.cuh gives these the names of the intrinsics.
+#pragma once
+#include "block.hpp"
+
+namespace pid::emu {
+
+// A kernel in the table of kernels, put there before main() by PID_KERNEL.
+struct Registration {
+    Registration(const char* name, std::size_t params_bytes, unsigned max_threads, Block::Body body);
+    const char* name;
+    std::size_t params_bytes;
+    unsigned max_threads;
+    Block::Body body;
+    const Registration* next;
+};
+const Registration* find_kernel(const char* name);
+const Registration* first_kernel();
+
+// Shared memory as a T; fails when the launch asked for less.
+void* shared_memory(std::size_t bytes, Site site);
+template <class T>
+T& shared_as(Site site) {
+    return *static_cast<T*>(shared_memory(sizeof(T), site));
+}
+
+inline Dim3 block_index() { return Block::current()->index(); }
+inline unsigned lane() { return Block::thread().lane(); }
+
+void sync_threads(Site site);
+void sync_warp(unsigned mask, Site site);
+
+// Value of lane `source` (each lane names its own); 4 bytes.
+std::uint32_t shuffle(unsigned mask, std::uint32_t value, unsigned source, Site site);
+unsigned ballot(unsigned mask, bool predicate, Site site);
+
+void cp_async(void* shared, const void* global, unsigned bytes, unsigned source_bytes, Site site);
+void cp_async_commit();
+void cp_async_wait(unsigned pending);
+
+// One 16-byte row address per lane; r[i] is this lane's fragment of matrix i.
+void ldmatrix_x4(std::uint32_t* r, const void* row, bool transposed, Site site);
+void stmatrix_x4(const std::uint32_t* r, void* row, bool transposed, Site site);
+
+// d += a b; fragments as the PTX manual lays them out for m16n8k16 (bf16 or f16 in, f32 out).
+void mma_m16n8k16(float* d, const std::uint32_t* a, const std::uint32_t* b, bool is_half, Site site);
+// The same for m16n8k32, e4m3 in.
+void mma_m16n8k32_e4m3(float* d, const std::uint32_t* a, const std::uint32_t* b, Site site);
+
+float e4m3_to_float(std::uint8_t bits);
+float half_to_float(std::uint16_t bits);
+float bf16_bits_to_float(std::uint16_t bits);
+
+}  // namespace pid::emu

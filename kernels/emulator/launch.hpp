@@ -1,0 +1,28 @@
+// launch: the emulator's C interface. Launches are synchronous; blocks run on a pool of OS threads that stays.
+#pragma once
+#include <cstddef>
+#include <cstdint>
+
+extern "C" {
+
+struct PidEmuLaunch {
+    const char* kernel;
+    std::uint32_t grid[3];
+    std::uint32_t block[3];
+    std::uint32_t shared_bytes;
+    std::uint32_t schedule;  // pid::emu::Schedule
+    std::uint64_t seed;
+    const void* params;
+    std::uint64_t params_bytes;
+};
+
+// 0 on success; else 1 and a message in `error`.
+int pid_emu_launch(const PidEmuLaunch* launch, char* error, std::size_t error_bytes);
+
+// "Device" memory filled with NaN, its end at an unmapped page; 16-byte aligned. Null when there is none.
+void* pid_emu_allocate(std::size_t bytes);
+void pid_emu_free(void* pointer, std::size_t bytes);
+
+// Name of kernel `index`, null past the last.
+const char* pid_emu_kernel_name(std::size_t index);
+}

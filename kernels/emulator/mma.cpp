@@ -1,0 +1,120 @@
+// mma: the warp-wide matrix products of mma.sync, computed once all lanes have brought their fragments.
+#include <cmath>
+#include <cstring>
+
+#include "kernel.hpp"
+
+#if defined(__x86_64__) && defined(__GNUC__) && !defined(__clang__)
+#define PID_CLONES __attribute__((target_clones("avx2", "default")))
+#else
+#define PID_CLONES
+#endif
+
+namespace pid::emu {
+
+namespace {
+
+struct Fragments {
+    float* d;
+    const std::uint32_t* a;
+    const std::uint32_t* b;
+};
+
+// d [16][8] += a [16][kK] b [kK][8], in order of k.
+template <int kK>
+inline void product(float (&d)[16][8], const float (&a)[16][kK], const float (&b)[kK][8]) {
+    for (int k = 0; k < kK; ++k)
+        for (int i = 0; i < 16; ++i)
+            for (int j = 0; j < 8; ++j) d[i][j] += a[i][k] * b[k][j];
+}
+
+PID_CLONES void product_16(float (&d)[16][8], const float (&a)[16][16], const float (&b)[16][8]) { product<16>(d, a, b); }
+PID_CLONES void product_32(float (&d)[16][8], const float (&a)[16][32], const float (&b)[32][8]) { product<32>(d, a, b); }
+
+// Lane l of the accumulator: rows l / 4 and l / 4 + 8, columns 2 (l % 4) and one more.
+void gather_d(void* const* arguments, float (&d)[16][8]) {
+    for (unsigned l = 0; l < kWarpSize; ++l) {
+        const float* from = static_cast<const Fragments*>(arguments[l])->d;
+        for (unsigned r = 0; r < 4; ++r) d[l / 4 + r / 2 * 8][l % 4 * 2 + r % 2] = from[r];
+    }
+}
+void scatter_d(void* const* arguments, const float (&d)[16][8]) {
+    for (unsigned l = 0; l < kWarpSize; ++l) {
+        float* to = static_cast<const Fragments*>(arguments[l])->d;
+        for (unsigned r = 0; r < 4; ++r) to[r] = d[l / 4 + r / 2 * 8][l % 4 * 2 + r % 2];
+    }
+}
+
+template <float (*kWiden)(std::uint16_t)>
+void compute_16(void* const* arguments, unsigned) {
+    float a[16][16], b[16][8], d[16][8];
+    for (unsigned l = 0; l < kWarpSize; ++l) {
+        const auto* f = static_cast<const Fragments*>(arguments[l]);
+        for (unsigned r = 0; r < 4; ++r)
+            for (unsigned h = 0; h < 2; ++h)
+                a[l / 4 + r % 2 * 8][l % 4 * 2 + r / 2 * 8 + h] = kWiden(static_cast<std::uint16_t>(f->a[r] >> 16 * h));
+        for (unsigned r = 0; r < 2; ++r)
+            for (unsigned h = 0; h < 2; ++h)
+                b[l % 4 * 2 + r * 8 + h][l / 4] = kWiden(static_cast<std::uint16_t>(f->b[r] >> 16 * h));
+    }
+    gather_d(arguments, d);
+    product_16(d, a, b);
+    scatter_d(arguments, d);
+}
+
+void compute_32(void* const* arguments, unsigned) {
+    float a[16][32], b[32][8], d[16][8];
+    for (unsigned l = 0; l < kWarpSize; ++l) {
+        const auto* f = static_cast<const Fragments*>(arguments[l]);
+        for (unsigned r = 0; r < 4; ++r)
+            for (unsigned h = 0; h < 4; ++h)
+                a[l / 4 + r % 2 * 8][l % 4 * 4 + r / 2 * 16 + h] = e4m3_to_float(static_cast<std::uint8_t>(f->a[r] >> 8 * h));
+        for (unsigned r = 0; r < 2; ++r)
+            for (unsigned h = 0; h < 4; ++h)
+                b[l % 4 * 4 + r * 16 + h][l / 4] = e4m3_to_float(static_cast<std::uint8_t>(f->b[r] >> 8 * h));
+    }
+    gather_d(arguments, d);
+    product_32(d, a, b);
+    scatter_d(arguments, d);
+}
+
+}  // namespace
+
+float bf16_bits_to_float(std::uint16_t bits) {
+    const std::uint32_t wide = static_cast<std::uint32_t>(bits) << 16;
+    float value;
+    std::memcpy(&value, &wide, sizeof value);
+    return value;
+}
+
+float half_to_float(std::uint16_t bits) {
+    const int exponent = bits >> 10 & 31, mantissa = bits & 1023;
+    const float sign = bits >> 15 ? -1.0f : 1.0f;
+    if (exponent == 31) return mantissa ? NAN : sign * INFINITY;
+    if (exponent == 0) return sign * std::ldexp(static_cast<float>(mantissa), -24);
+    return sign * std::ldexp(static_cast<float>(mantissa + 1024), exponent - 25);
+}
+
+float e4m3_to_float(std::uint8_t bits) {
+    const int exponent = bits >> 3 & 15, mantissa = bits & 7;
+    const float sign = bits >> 7 ? -1.0f : 1.0f;
+    if (exponent == 15 && mantissa == 7) return NAN;
+    if (exponent == 0) return sign * std::ldexp(static_cast<float>(mantissa), -9);
+    return sign * std::ldexp(static_cast<float>(mantissa + 8), exponent - 10);
+}
+
+void mma_m16n8k16(float* d, const std::uint32_t* a, const std::uint32_t* b, bool is_half, Site site) {
+    Fragments fragments{d, a, b};
+    Block& block = *Block::current();
+    if (is_half)
+        block.collective(kFullMask, "mma.m16n8k16.f16", site, &fragments, compute_16<half_to_float>);
+    else
+        block.collective(kFullMask, "mma.m16n8k16.bf16", site, &fragments, compute_16<bf16_bits_to_float>);
+}
+
+void mma_m16n8k32_e4m3(float* d, const std::uint32_t* a, const std::uint32_t* b, Site site) {
+    Fragments fragments{d, a, b};
+    Block::current()->collective(kFullMask, "mma.m16n8k32.e4m3", site, &fragments, compute_32);
+}
+
+}  // namespace pid::emu

@@ -1,0 +1,113 @@
+// host: the intrinsics on the emulator. Collectives meet; asynchronous copies land late, poisoned until then.
+#pragma once
+#include <cmath>
+#include <cstring>
+
+#include "../emulator/kernel.hpp"
+
+#define PID_DEVICE inline
+#define PID_UNROLL
+#define PID_KERNEL(name, Params, max_threads, min_blocks)                                                         \
+    static void name##_body(const Params& params);                                                                \
+    static const ::pid::emu::Registration name##_registration(                                                    \
+        #name, sizeof(Params), max_threads, [](const void* p) { name##_body(*static_cast<const Params*>(p)); });  \
+    static void name##_body([[maybe_unused]] const Params& params)
+// `body` is called as body(params), with PID_FAULT the number of the fault.
+#define PID_FAULT_KERNEL(name, Params, max_threads, ...)                                     \
+    static const ::pid::emu::Registration name##_registration(                               \
+        #name, sizeof(Params), max_threads, [](const void* p) { __VA_ARGS__(*static_cast<const Params*>(p)); });
+#define PID_SHARED(Type, name) Type& name = ::pid::emu::shared_as<Type>(::pid::emu::Site{__FILE__, __LINE__})
+// Calls carry the place they stand at; the parameter is last and fills itself in.
+#define PID_HERE ::pid::emu::Site site = ::pid::emu::Site{__builtin_FILE(), __builtin_LINE()}
+
+#define threadIdx (::pid::emu::Block::thread().index)
+#define blockIdx (::pid::emu::block_index())
+#define blockDim (::pid::emu::Block::current()->options().block)
+#define gridDim (::pid::emu::Block::current()->options().grid)
+
+struct alignas(8) float2 {
+    float x, y;
+};
+struct alignas(16) float4 {
+    float x, y, z, w;
+};
+struct alignas(8) uint2 {
+    std::uint32_t x, y;
+};
+struct alignas(16) uint4 {
+    std::uint32_t x, y, z, w;
+};
+inline float2 make_float2(float x, float y) { return {x, y}; }
+inline float4 make_float4(float x, float y, float z, float w) { return {x, y, z, w}; }
+inline uint2 make_uint2(std::uint32_t x, std::uint32_t y) { return {x, y}; }
+inline uint4 make_uint4(std::uint32_t x, std::uint32_t y, std::uint32_t z, std::uint32_t w) { return {x, y, z, w}; }
+
+inline float bits_to_float(std::uint32_t bits) {
+    float value;
+    std::memcpy(&value, &bits, sizeof value);
+    return value;
+}
+inline std::uint32_t float_to_bits(float x) {
+    std::uint32_t bits;
+    std::memcpy(&bits, &x, sizeof bits);
+    return bits;
+}
+inline std::uint32_t cvt_rn_bf16x2(float low, float high) {
+    const auto round = [](float x) -> std::uint32_t {
+        const std::uint32_t bits = float_to_bits(x);
+        if (x != x) return 0x7fff;
+        return (bits + 0x7fff + (bits >> 16 & 1)) >> 16;
+    };
+    return round(low) | round(high) << 16;
+}
+
+inline void syncthreads(PID_HERE) { pid::emu::sync_threads(site); }
+inline void syncwarp(std::uint32_t mask = 0xffffffffu, PID_HERE) { pid::emu::sync_warp(mask, site); }
+template <int kId, int kThreads>
+inline void bar_sync(PID_HERE) {
+    pid::emu::Block::current()->barrier(kId, kThreads, site);
+}
+template <int kId, int kThreads>
+inline void bar_arrive(PID_HERE) {
+    pid::emu::Block::current()->barrier_arrive(kId, kThreads, site);
+}
+
+inline float shfl_sync(std::uint32_t mask, float value, int source, PID_HERE) {
+    return bits_to_float(pid::emu::shuffle(mask, float_to_bits(value), static_cast<unsigned>(source), site));
+}
+inline float shfl_xor_sync(std::uint32_t mask, float value, int xor_mask, PID_HERE) {
+    const unsigned source = pid::emu::lane() ^ static_cast<unsigned>(xor_mask);
+    return bits_to_float(pid::emu::shuffle(mask, float_to_bits(value), source, site));
+}
+inline std::uint32_t ballot_sync(std::uint32_t mask, bool predicate, PID_HERE) {
+    return pid::emu::ballot(mask, predicate, site);
+}
+inline std::uint32_t atomic_add(std::uint32_t* address, std::uint32_t value) {
+    return __atomic_fetch_add(address, value, __ATOMIC_RELAXED);
+}
+
+inline void cp_async_cg_16(void* smem, const void* global, std::uint32_t source_bytes = 16, PID_HERE) {
+    pid::emu::cp_async(smem, global, 16, source_bytes, site);
+}
+inline void cp_async_commit_group() { pid::emu::cp_async_commit(); }
+template <int kPending>
+inline void cp_async_wait_group() {
+    pid::emu::cp_async_wait(kPending);
+}
+
+inline void ldmatrix_x4(std::uint32_t (&r)[4], const void* row, PID_HERE) {
+    pid::emu::ldmatrix_x4(r, row, false, site);
+}
+inline void ldmatrix_x4_trans(std::uint32_t (&r)[4], const void* row, PID_HERE) {
+    pid::emu::ldmatrix_x4(r, row, true, site);
+}
+inline void mma_m16n8k16_bf16(float (&d)[4], const std::uint32_t (&a)[4], const std::uint32_t (&b)[2], PID_HERE) {
+    pid::emu::mma_m16n8k16(d, a, b, false, site);
+}
+inline void mma_m16n8k16_f16(float (&d)[4], const std::uint32_t (&a)[4], const std::uint32_t (&b)[2], PID_HERE) {
+    pid::emu::mma_m16n8k16(d, a, b, true, site);
+}
+
+inline float ex2_approx(float x) { return std::exp2(x); }
+inline float rcp_approx(float x) { return 1.0f / x; }
+inline float rsqrt_approx(float x) { return 1.0f / std::sqrt(x); }
