@@ -1,0 +1,172 @@
+//! Writes `src/kernels/params.rs` from `kernels/params.h`; with `--check`, compares the two instead.
+
+use std::error::Error;
+use std::io::{ErrorKind, Write};
+use std::path::{Path, PathBuf};
+use std::process::{Command, ExitCode, Stdio};
+
+use bindgen::callbacks::{EnumVariantValue, ParseCallbacks};
+use bindgen::{Builder, EnumVariation, Formatter, RustEdition, RustTarget};
+use similar::TextDiff;
+
+const SOURCE: &str = "kernels/params.h";
+const TARGET: &str = "src/kernels/params.rs";
+
+/// `dead_code`: some constants and variants are read by kernels only.
+const HEADER: &str = "\
+//! Parameter structs of the CUDA kernels.
+//!
+//! Generated from `kernels/params.h` by `tools/check-bindings`: edit that, then run it.
+
+#![allow(dead_code)]
+";
+
+fn main() -> ExitCode {
+    match run() {
+        Ok(code) => code,
+        Err(error) => {
+            eprintln!("bindings: {error}");
+            ExitCode::from(2)
+        }
+    }
+}
+
+fn run() -> Result<ExitCode, Box<dyn Error>> {
+    let arguments: Vec<String> = std::env::args().skip(1).collect();
+    let check = match arguments.iter().map(String::as_str).collect::<Vec<_>>()[..] {
+        [] => false,
+        ["--check"] => true,
+        _ => return Err("usage: tools/check-bindings [--check]".into()),
+    };
+    let root = Path::new(env!("CARGO_MANIFEST_DIR")).join("../..").canonicalize()?;
+    let made = generate(&root)?;
+    let path = root.join(TARGET);
+    if !check {
+        if let Some(folder) = path.parent() {
+            std::fs::create_dir_all(folder)?;
+        }
+        std::fs::write(&path, made).map_err(|error| format!("{TARGET}: {error}"))?;
+        return Ok(ExitCode::SUCCESS);
+    }
+    let committed = match std::fs::read_to_string(&path) {
+        Ok(text) => text,
+        Err(error) if error.kind() == ErrorKind::NotFound => String::new(),
+        Err(error) => return Err(format!("{TARGET}: {error}").into()),
+    };
+    if committed == made {
+        return Ok(ExitCode::SUCCESS);
+    }
+    let difference = TextDiff::from_lines(&committed, &made);
+    print!("{}", difference.unified_diff().header(TARGET, &format!("{TARGET} (from {SOURCE})")));
+    eprintln!("{TARGET} is stale: run tools/check-bindings");
+    Ok(ExitCode::FAILURE)
+}
+
+/// The text of `src/kernels/params.rs`.
+fn generate(root: &Path) -> Result<String, Box<dyn Error>> {
+    let folder = |path: &str| -> Result<String, Box<dyn Error>> {
+        let path: PathBuf = root.join(path);
+        Ok(path.to_str().ok_or("the path of the repository is not UTF-8")?.to_owned())
+    };
+    let include = folder("tools/bindings/include")?;
+    // The layout is that of every 64-bit target that CUDA has; naming one makes the output the same on all of them.
+    let clang =
+        ["-std=c11", "-Wall", "-Werror", "--target=x86_64-unknown-linux-gnu", "-nostdinc", "-isystem", &include];
+    let bindings = Builder::default()
+        .header(folder(SOURCE)?)
+        .clang_args(clang)
+        .detect_include_paths(false)
+        .allowlist_file(".*/kernels/params(\\.h|/.*)")
+        .use_core()
+        .rust_target(RustTarget::stable(89, 0).map_err(|error| error.to_string())?)
+        .rust_edition(RustEdition::Edition2024)
+        .default_enum_style(EnumVariation::Rust { non_exhaustive: false })
+        .parse_callbacks(Box::new(Names))
+        .disable_header_comment()
+        .formatter(Formatter::Prettyplease)
+        .generate()?;
+    let items = bindings.to_string();
+    if items.contains("_bindgen_ty_") {
+        return Err(format!("{SOURCE}: an enum or struct has no name (for a constant: `static const`)").into());
+    }
+    // bindgen's own call of rustfmt leaves `#[doc]` attributes: prettyplease makes doc comments of them first.
+    rustfmt(root, &format!("{HEADER}\n{}", layout(&items)))
+}
+
+/// `items` with an empty line after each block, and with line comments only.
+fn layout(items: &str) -> String {
+    let mut text = String::new();
+    let mut in_comment = false;
+    for line in items.lines() {
+        let mut line = line;
+        if let Some(rest) = line.trim_start().strip_prefix("/**") {
+            in_comment = true;
+            line = rest;
+        }
+        if !in_comment {
+            text += line;
+            text += if line == "}" || line == "};" { "\n\n" } else { "\n" };
+            continue;
+        }
+        if let Some(rest) = line.trim_end().strip_suffix("*/") {
+            in_comment = false;
+            line = rest;
+        }
+        text = text + "/// " + line.trim() + "\n";
+    }
+    text
+}
+
+/// `text` as `cargo fmt` has it.
+fn rustfmt(root: &Path, text: &str) -> Result<String, Box<dyn Error>> {
+    let mut child = Command::new(std::env::var_os("RUSTFMT").unwrap_or_else(|| "rustfmt".into()))
+        .args(["--edition", "2024", "--config-path"])
+        .arg(root)
+        .stdin(Stdio::piped())
+        .stdout(Stdio::piped())
+        .spawn()
+        .map_err(|error| format!("rustfmt: {error}"))?;
+    // rustfmt reads all of its input before it writes.
+    child.stdin.take().ok_or("rustfmt has no standard input")?.write_all(text.as_bytes())?;
+    let output = child.wait_with_output()?;
+    if !output.status.success() {
+        return Err(format!("rustfmt: {}", output.status).into());
+    }
+    Ok(String::from_utf8(output.stdout)?)
+}
+
+/// `PID_ACTIVATION_GELU_TANH` of `enum PidActivation` is `PidActivation::GeluTanh`.
+#[derive(Debug)]
+struct Names;
+
+impl ParseCallbacks for Names {
+    fn enum_variant_name(&self, enum_name: Option<&str>, variant: &str, _: EnumVariantValue) -> Option<String> {
+        let enum_name = enum_name?;
+        let enum_name = enum_name.strip_prefix("enum ").unwrap_or(enum_name);
+        let whole = camel_case(variant);
+        let name = whole.strip_prefix(enum_name).unwrap_or(&whole);
+        let named = name.starts_with(|first: char| first.is_ascii_alphabetic());
+        Some(if named { name } else { &whole }.to_owned())
+    }
+
+    /// bindgen leaves the mark of a comment that follows what it describes: `///<`, `//!<`.
+    fn process_comment(&self, comment: &str) -> Option<String> {
+        let unmarked = |line: &str| {
+            let text = line.trim_start();
+            match text.strip_prefix("!<").or_else(|| text.strip_prefix('<')) {
+                // rustdoc's own comments have a space first.
+                Some(rest) => format!(" {}", rest.trim_start()),
+                None => line.to_owned(),
+            }
+        };
+        Some(comment.lines().map(unmarked).collect::<Vec<_>>().join("\n"))
+    }
+}
+
+fn camel_case(name: &str) -> String {
+    let capitalised = |word: &str| {
+        let (first, rest) = word.split_at(word.len().min(1));
+        first.to_ascii_uppercase() + &rest.to_ascii_lowercase()
+    };
+    name.split('_').map(capitalised).collect()
+}
