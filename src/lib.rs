@@ -34,6 +34,7 @@ pub mod decoder;
 mod error;
 pub mod exec;
 pub mod graph;
+pub mod kernels;
 pub mod latent;
 pub mod memory;
 pub mod model;

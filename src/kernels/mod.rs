@@ -1,0 +1,3 @@
+//! The Rust half of the CUDA kernels.
+
+pub mod cubins;
