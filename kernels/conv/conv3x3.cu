@@ -3,7 +3,7 @@
 //   unpatchified by u and nearest-upsampled to Hs x Ws while it is loaded, any channels. W [n, ldb] bf16,
 //   k = tap * channels + channel; bias [n] f32; output [B Hs Ws, n] bf16, n a multiple of 16; f32 accumulators.
 //   Implicit GEMM: a slice of 32 inner columns is one tap's (tokens), its rows shifted patches, zeros or clamped.
-//   sm_80+; 128 x 128 tiles, grid ceil(B Hs Ws / 128) ceil(n / 128), block 256, smem 48 KB; 18 B Hs Ws n channels FLOP.
+//   sm_80+; 128 x 128 tiles, grid ceil(B Hs Ws / 128) ceil(n / 128), block 128, smem 48 KB; 18 B Hs Ws n channels FLOP.
 //   source: op Conv3x3 (src/graph/op.rs).
 #include "../gemm/epilogue.cuh"
 
@@ -34,30 +34,29 @@ PID_DEVICE bool step_to(const PidConvParams& params, int tap, GridAt& at) {
 template <int kFault>
 struct TokensLoader {
     const PidConvParams& params;
-    GridAt at[2];
-    bool inside[2];
+    GridAt at[kACopies];
+    bool inside[kACopies];
 
     PID_DEVICE TokensLoader(const PidConvParams& p, std::uint32_t first) : params(p) {
         PID_UNROLL
-        for (int i = 0; i < 2; ++i) {
-            const std::uint32_t index = first + ALoader<0>::tile_row(i);
+        for (int i = 0; i < kACopies; ++i) {
+            const std::uint32_t index = first + a_tile_row(i);
             inside[i] = index < p.gemm.group[0].rows.count;
             at[i] = grid_at(p, inside[i] ? index : 0);
         }
     }
 
     PID_DEVICE void issue(std::uint16_t* slice, std::uint32_t k0) const {
-        const int chunk = static_cast<int>(threadIdx.x) % kRowChunks;
         const std::uint32_t tap = k0 / params.channels;
-        const std::uint32_t channel = k0 - tap * params.channels + static_cast<std::uint32_t>(chunk) * kChunk;
+        const std::uint32_t channel = k0 - tap * params.channels + static_cast<std::uint32_t>(loader_chunk()) * kChunk;
         PID_UNROLL
-        for (int i = 0; i < 2; ++i) {
+        for (int i = 0; i < kACopies; ++i) {
             GridAt from = at[i];
             const bool valid = step_to<kFault>(params, static_cast<int>(tap), from) && inside[i];
             const std::size_t token =
                 (static_cast<std::size_t>(from.sample) * params.grid_rows + static_cast<std::size_t>(from.y)) * params.grid_cols +
                 static_cast<std::size_t>(from.x);
-            cp_async_cg_16(slice + slice_offset(static_cast<int>(ALoader<0>::tile_row(i)), chunk),
+            cp_async_cg_16(slice + a_slice_offset(i),
                            params.gemm.group[0].a + token * params.channels + channel, valid ? 16 : 0);
         }
     }
@@ -66,13 +65,13 @@ struct TokensLoader {
 template <int kFault>
 struct LatentLoader {
     const PidConvParams& params;
-    GridAt at[2];
-    bool inside[2];
+    GridAt at[kACopies];
+    bool inside[kACopies];
 
     PID_DEVICE LatentLoader(const PidConvParams& p, std::uint32_t first) : params(p) {
         PID_UNROLL
-        for (int i = 0; i < 2; ++i) {
-            const std::uint32_t index = first + ALoader<0>::tile_row(i);
+        for (int i = 0; i < kACopies; ++i) {
+            const std::uint32_t index = first + a_tile_row(i);
             inside[i] = index < p.gemm.group[0].rows.count;
             at[i] = grid_at(p, inside[i] ? index : 0);
         }
@@ -88,10 +87,9 @@ struct LatentLoader {
     }
 
     PID_DEVICE void issue(std::uint16_t* slice, std::uint32_t k0) const {
-        const int chunk = static_cast<int>(threadIdx.x) % kRowChunks;
-        const std::uint32_t first = k0 + static_cast<std::uint32_t>(chunk) * kChunk;
+        const std::uint32_t first = k0 + static_cast<std::uint32_t>(loader_chunk()) * kChunk;
         PID_UNROLL
-        for (int i = 0; i < 2; ++i) {
+        for (int i = 0; i < kACopies; ++i) {
             float v[8];
             PID_UNROLL
             for (std::uint32_t j = 0; j < 8; ++j) {
@@ -100,7 +98,7 @@ struct LatentLoader {
                 const bool valid = k < 9 * params.channels && inside[i] && step_to<kFault>(params, static_cast<int>(tap), from);
                 v[j] = valid ? value(from, k - tap * params.channels) : 0.0f;
             }
-            store_bf16(slice + slice_offset(static_cast<int>(ALoader<0>::tile_row(i)), chunk), v);
+            store_bf16(slice + a_slice_offset(i), v);
         }
     }
 };
@@ -131,8 +129,8 @@ PID_DEVICE void conv3x3(const PidConvParams& params) {
     PID_SHARED(GemmShared<128>, smem);
     const TileAt tile = tile_at<128>(params.gemm);
     const Loader a(params, tile.row);
-    const BLoader<128, kFault> b{params.gemm.group[0].b, params.gemm.n, params.gemm.k, params.gemm.ldb, tile.column};
-    float acc[2][8][4];
+    const auto b = BLoader<128, kFault>::make(params.gemm.group[0].b, params.gemm.n, params.gemm.k, params.gemm.ldb, tile.column);
+    float acc[kMTiles][8][4];
     clear(acc);
     multiply<8, Consecutive16, kFault>(a, b, params.gemm.k, smem, acc);
     each_row<8, kFault>(ConvEpilogue{params}, params.gemm, tile, acc);

@@ -6,15 +6,15 @@
 #include "../common/emit16.cuh"
 #include "tile.cuh"
 
-// Calls epilogue.row() for each of the thread's four rows.
+// Calls epilogue.row() for each of the thread's eight rows.
 template <int kNTiles, int kFault, class Epilogue>
 PID_DEVICE void each_row(const Epilogue& epilogue, const PidGemm& gemm, const TileAt& tile,
-                         const float (&acc)[2][kNTiles][4]) {
+                         const float (&acc)[kMTiles][kNTiles][4]) {
     const ThreadAt at = thread_at();
     const PidRows& rows = gemm.group[tile.group].rows;
     const std::uint32_t column = tile.column + static_cast<std::uint32_t>(at.warp_col) * kNTiles * 8;
     PID_UNROLL
-    for (int mi = 0; mi < 2; ++mi) {
+    for (int mi = 0; mi < kMTiles; ++mi) {
         PID_UNROLL
         for (int h = 0; h < 2; ++h) {
             const std::uint32_t index =
@@ -36,8 +36,8 @@ PID_DEVICE void gemm_tile(const PidGemm& gemm, const Epilogue& epilogue) {
     const TileAt tile = tile_at<kBlockN>(gemm);
     const PidGroup& group = gemm.group[tile.group];
     const auto a = ALoader<kFault>::template make<kJointA>(group.a, group.rows, tile.row, gemm.k);
-    const BLoader<kBlockN, kFault> b{group.b, gemm.n, gemm.k, gemm.ldb, tile.column};
-    float acc[2][kNTiles][4];
+    const auto b = BLoader<kBlockN, kFault>::make(group.b, gemm.n, gemm.k, gemm.ldb, tile.column);
+    float acc[kMTiles][kNTiles][4];
     clear(acc);
     multiply<kNTiles, ColumnOrder, kFault>(a, b, gemm.k, smem, acc);
     each_row<kNTiles, kFault>(epilogue, gemm, tile, acc);

@@ -1,7 +1,7 @@
 // gemm_linear: output = A W^T + bias
 //   A [rows, k] bf16, W [n, ldb] bf16, bias [n] f32, output [rows, n] bf16; rows 16-byte aligned, k a multiple of 8, n any
 //   (16-byte stores where n is a multiple of 8); f32 accumulators.
-//   sm_80+; 128 x 128 tiles, grid ceil(rows / 128) ceil(n / 128), block 256, smem 48 KB; 2 rows n k FLOP.
+//   sm_80+; 128 x 128 tiles, grid ceil(rows / 128) ceil(n / 128), block 128, smem 48 KB; 2 rows n k FLOP.
 //   source: spec of the op in src/graph/op.rs (Linear); tiling after CUTLASS's sm80 multistage mainloop.
 #include "epilogue.cuh"
 

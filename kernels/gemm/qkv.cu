@@ -2,7 +2,7 @@
 //   A [rows, k] bf16 by stream row, W [3 heads d, ldb] bf16; q, k, v [B, heads, N, d] bf16, text rows first, so that both
 //   streams land in one joint sequence; f32 accumulators, norms and rotation.
 //   A warp's columns are one head (d = 64: tile 128 x 128; d = 72: 128 x 144): sums over a head stay in a quad.
-//   sm_80+; grid (row tiles of both groups) ceil(3 heads d / BLOCK_N), block 256, smem 48 KB (51 KB); 2 rows n k FLOP.
+//   sm_80+; grid (row tiles of both groups) ceil(3 heads d / BLOCK_N), block 128, smem 48 KB (51 KB); 2 rows n k FLOP.
 //   source: op QkvProject (src/graph/op.rs); the folding is the identity r ((x . g) W^T) + shift W^T.
 #include "epilogue.cuh"
 

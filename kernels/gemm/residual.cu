@@ -1,7 +1,7 @@
 // gemm_residual: residual += gate * (A W^T + bias), and what the next product reads of it
 //   A [joint rows, k] bf16, W [n, ldb] bf16, bias and gate [n] f32, residual [rows, n] f32 by stream row (float32: at 2 of
 //   13 bytes a value that a step moves it costs little, and 28 sums in bf16 would lose 3 digits); n a multiple of 64.
-//   sm_80+; 128 x 128 tiles, grid (row tiles of both groups) ceil(n / 128), block 256, smem 48 KB; 2 rows n k FLOP.
+//   sm_80+; 128 x 128 tiles, grid (row tiles of both groups) ceil(n / 128), block 128, smem 48 KB; 2 rows n k FLOP.
 //   source: op GatedResidual (src/graph/op.rs).
 #include "epilogue.cuh"
 

@@ -1,6 +1,7 @@
 // tile: one 128-row tile of D = A B^T by cp.async, ldmatrix and mma.sync; what all products of the portable path share.
 //   A [rows, k] bf16 (or what a loader makes of it), B [n, k] bf16, accumulators float32. k in slices of 32, zero filled.
-//   256 threads, warps 4 (rows) x 2 (columns); a warp owns 32 rows x kNTiles * 8 columns. sm_80+.
+//   128 threads, warps 2 (rows) x 2 (columns); a warp owns 64 rows x kNTiles * 8 columns: 4 KB of shared memory read for
+//   every 64 x 64 x 16 products, half of what the tensor cores of an A100 leave time for. sm_80+.
 //   Within a warp the columns are permuted so that the thread with q = lane % 4 holds consecutive ones (ColumnOrder):
 //   heads, pixels and pairs end up in one thread or one quad, and stores are 16 bytes wide. The permutation costs nothing:
 //   it is which rows of B the lanes name to ldmatrix.
@@ -10,35 +11,43 @@
 
 constexpr int BLOCK_M = 128;
 constexpr int BLOCK_K = 32;
-constexpr int kGemmThreads = 256;
+constexpr int kGemmThreads = 128;
 constexpr int kGemmStages = 3;
-constexpr int kWarpRows = 32;
+constexpr int kMTiles = 4;                       // of 16 rows, per warp
+constexpr int kWarpRows = kMTiles * 16;
 constexpr int kChunk = 8;                        // elements of one 16-byte copy
 constexpr int kRowChunks = BLOCK_K / kChunk;     // 4
+constexpr int kLoadRows = kGemmThreads / kRowChunks;
+constexpr int kACopies = BLOCK_M / kLoadRows;     // 16-byte copies of a thread per slice of A
 
 // Which faults the variants for the tests have; each removes one wait, barrier or guard.
 enum GemmFault { kNoFault = 0, kNoCopyWait, kNoSlotBarrier, kNoRowGuard, kNoInnerGuard, kNoColumnGuard, kNoStoreGuard };
 
-// Element offset of 16-byte chunk `chunk` of row `row` in a [rows][32] slice. Eight rows that ldmatrix reads together
-// fall into distinct 16-byte columns of a 128-byte line, for consecutive rows and for every ColumnOrder below.
-PID_DEVICE int slice_offset(int row, int chunk) {
-    return row * BLOCK_K + (chunk ^ (((row >> 1) ^ (row >> 3) ^ (row >> 4)) & 3)) * kChunk;
-}
+// The 16-byte chunks of row `row` of a slice are stored XORed with this: eight rows that ldmatrix reads together fall into
+// distinct 16-byte columns of a 128-byte line, for consecutive rows and for every ColumnOrder below. Linear over XOR:
+// turn(a | b) = turn(a) ^ turn(b) where a and b share no bit, so that addresses differ by constants.
+PID_DEVICE constexpr int turn(int row) { return ((row >> 1) ^ (row >> 3) ^ (row >> 4)) & 3; }
+
+// Element offset of chunk `chunk` of row `row` in a [rows][32] slice.
+PID_DEVICE constexpr int slice_offset(int row, int chunk) { return row * BLOCK_K + (chunk ^ turn(row)) * kChunk; }
 
 template <int kBlockN>
 struct alignas(1024) GemmShared {
     std::uint16_t a[kGemmStages][BLOCK_M * BLOCK_K];
+    // The rows of each of the two columns of warps are swizzled by themselves.
     std::uint16_t b[kGemmStages][kBlockN * BLOCK_K];
 };
 
-// Thread q of a quad holds columns 16q .. 16q + 15 of the warp's 64; with a ninth n-tile, 64 + 2q and one more.
+// Which column of the warp is column j of n-tile ni: lane_row(j) | tile_row(ni), no bit in common.
+// Thread q of a quad holds columns 16q .. 16q + 15 of the warp's 64; with a ninth n-tile (not permuted), 64 + 2q and one more.
 struct Consecutive16 {
-    // Row of the warp's B slice that is column `j` of n-tile `ni`.
-    PID_DEVICE static int b_row(int ni, int j) { return ni < 8 ? (j >> 1) * 16 + ni * 2 + (j & 1) : 64 + j; }
+    PID_DEVICE static constexpr int lane_row(int j) { return (j >> 1) * 16 + (j & 1); }
+    PID_DEVICE static constexpr int tile_row(int ni) { return ni * 2; }
 };
 // Groups of 16 columns (slots of a pixel, n-tiles 2s and 2s + 1); thread q holds 4q .. 4q + 3 of every group.
 struct Groups16 {
-    PID_DEVICE static int b_row(int ni, int j) { return (ni >> 1) * 16 + (j >> 1) * 4 + (ni & 1) * 2 + (j & 1); }
+    PID_DEVICE static constexpr int lane_row(int j) { return (j >> 1) * 4 + (j & 1); }
+    PID_DEVICE static constexpr int tile_row(int ni) { return (ni >> 1) * 16 + (ni & 1) * 2; }
 };
 
 // Position of the tile that a block computes.
@@ -73,96 +82,119 @@ PID_DEVICE ThreadAt thread_at() {
     return {warp / 2, warp % 2, lane / 4, lane % 4};
 }
 
-// Rows of B, clamped to n; one thread copies one 16-byte chunk of kRows / 64 rows of a slice.
+// A thread copies 16-byte chunk loader_chunk() of row loader_row() and every 32nd after it.
+PID_DEVICE int loader_row() { return static_cast<int>(threadIdx.x) / kRowChunks; }
+PID_DEVICE int loader_chunk() { return static_cast<int>(threadIdx.x) % kRowChunks; }
+
+// Rows of B from `first` on, zeros beyond n and k. Positions are counted in chunks, so that 32 bits reach 2^35 elements.
 template <int kRows, int kFault>
 struct BLoader {
+    static constexpr int kCopies = (kRows + kLoadRows - 1) / kLoadRows;
     const std::uint16_t* base;
-    std::uint32_t n, k, ldb, first;
+    std::uint32_t n, k, ld_chunks, first;
+
+    PID_DEVICE static BLoader make(const std::uint16_t* base, std::uint32_t n, std::uint32_t k, std::uint32_t ldb,
+                                   std::uint32_t first) {
+        return {base, n, k, ldb / kChunk, first};
+    }
+
+    PID_DEVICE static int offset(int row) {
+        constexpr int kWarpColumns = kRows / 2;
+        return row / kWarpColumns * kWarpColumns * BLOCK_K + slice_offset(row % kWarpColumns, loader_chunk());
+    }
 
     PID_DEVICE void issue(std::uint16_t* slice, std::uint32_t k0) const {
-        const int chunk = static_cast<int>(threadIdx.x) % kRowChunks;
-        const std::uint32_t column = k0 + static_cast<std::uint32_t>(chunk) * kChunk;
+        const std::uint32_t column = k0 + static_cast<std::uint32_t>(loader_chunk()) * kChunk;
+        const bool in_k = kFault == kNoInnerGuard || column < k;
         PID_UNROLL
-        for (int i = 0; i < (kRows + 63) / 64; ++i) {
-            const int row = static_cast<int>(threadIdx.x) / kRowChunks + 64 * i;
-            if (kRows % 64 != 0 && row >= kRows) break;
+        for (int i = 0; i < kCopies; ++i) {
+            const int row = loader_row() + kLoadRows * i;
+            if (kRows % kLoadRows != 0 && row >= kRows) break;
             const std::uint32_t from = first + static_cast<std::uint32_t>(row);
-            const bool inside = (kFault == kNoColumnGuard || from < n) && (kFault == kNoInnerGuard || column < k);
-            const std::size_t offset = inside ? static_cast<std::size_t>(from) * ldb + column : 0;
-            cp_async_cg_16(slice + slice_offset(row, chunk), base + offset, inside ? 16 : 0);
+            const bool valid = in_k && (kFault == kNoColumnGuard || from < n);
+            const std::size_t chunk = valid ? from * ld_chunks + column / kChunk : 0;
+            cp_async_cg_16(slice + offset(row), base + chunk * kChunk, valid ? 16 : 0);
         }
     }
 };
 
-// Rows of A in bf16, `k` wide; the row of the thread's two chunks is found once per tile.
+// Row of the tile that the thread's copy i fills, and where in a slice of A.
+PID_DEVICE std::uint32_t a_tile_row(int i) { return static_cast<std::uint32_t>(loader_row() + kLoadRows * i); }
+PID_DEVICE int a_slice_offset(int i) {
+    return (slice_offset(loader_row(), loader_chunk()) ^ (turn(kLoadRows * i) * kChunk)) + kLoadRows * i * BLOCK_K;
+}
+
+// Rows of A in bf16, `k` wide; where the thread's rows begin is found once per tile, in chunks.
 template <int kFault>
 struct ALoader {
-    const std::uint16_t* row[2];
-    bool inside[2];
+    const std::uint16_t* base;
+    std::uint32_t chunk[kACopies];
+    bool inside[kACopies];
     std::uint32_t k;
-
-    // Index of tile row `i` of the thread's two.
-    PID_DEVICE static std::uint32_t tile_row(int i) { return threadIdx.x / kRowChunks + 64 * static_cast<std::uint32_t>(i); }
 
     // kJoint: the rows lie in a joint buffer.
     template <bool kJoint>
     PID_DEVICE static ALoader make(const std::uint16_t* base, const PidRows& rows, std::uint32_t first, std::uint32_t k) {
         ALoader loader;
+        loader.base = base;
         loader.k = k;
         PID_UNROLL
-        for (int i = 0; i < 2; ++i) {
-            const std::uint32_t index = first + tile_row(i);
+        for (int i = 0; i < kACopies; ++i) {
+            const std::uint32_t index = first + a_tile_row(i);
             loader.inside[i] = kFault == kNoRowGuard || index < rows.count;
             const Row row = row_at(rows, loader.inside[i] ? index : 0);
-            const std::size_t at = kJoint ? joint_row(rows, row) : row.stream;
-            loader.row[i] = base + at * k;
+            loader.chunk[i] = (kJoint ? joint_row(rows, row) : row.stream) * (k / kChunk);
         }
         return loader;
     }
 
     PID_DEVICE void issue(std::uint16_t* slice, std::uint32_t k0) const {
-        const int chunk = static_cast<int>(threadIdx.x) % kRowChunks;
-        const std::uint32_t column = k0 + static_cast<std::uint32_t>(chunk) * kChunk;
+        const std::uint32_t column = k0 + static_cast<std::uint32_t>(loader_chunk()) * kChunk;
+        const bool in_k = kFault == kNoInnerGuard || column < k;
         PID_UNROLL
-        for (int i = 0; i < 2; ++i) {
-            const bool valid = inside[i] && (kFault == kNoInnerGuard || column < k);
-            cp_async_cg_16(slice + slice_offset(static_cast<int>(tile_row(i)), chunk), valid ? row[i] + column : row[i],
-                           valid ? 16 : 0);
+        for (int i = 0; i < kACopies; ++i) {
+            const bool valid = in_k && inside[i];
+            const std::size_t from = chunk[i] + (valid ? column / kChunk : 0);
+            cp_async_cg_16(slice + a_slice_offset(i), base + from * kChunk, valid ? 16 : 0);
         }
     }
 };
 
 // acc += A slice x B slice^T over 32 columns.
 template <int kNTiles, class ColumnOrder>
-PID_DEVICE void multiply_slice(const std::uint16_t* a, const std::uint16_t* b, float (&acc)[2][kNTiles][4]) {
+PID_DEVICE void multiply_slice(const std::uint16_t* a, const std::uint16_t* b, float (&acc)[kMTiles][kNTiles][4]) {
     const ThreadAt at = thread_at();
     const int lane = static_cast<int>(threadIdx.x) % 32;
-    std::uint32_t fragments[2][2][4];
+    std::uint32_t fragments[kMTiles][2][4];
+    const int a_offset = slice_offset(at.warp_row * kWarpRows + lane % 16, lane / 16);
     PID_UNROLL
-    for (int mi = 0; mi < 2; ++mi) {
+    for (int mi = 0; mi < kMTiles; ++mi) {
         PID_UNROLL
-        for (int kk = 0; kk < 2; ++kk) {
-            const int row = at.warp_row * kWarpRows + mi * 16 + lane % 16;
-            ldmatrix_x4(fragments[mi][kk], a + slice_offset(row, kk * 2 + lane / 16));
-        }
+        for (int kk = 0; kk < 2; ++kk)
+            ldmatrix_x4(fragments[mi][kk], a + (a_offset ^ ((turn(16 * mi) ^ (2 * kk)) * kChunk)) + 16 * mi * BLOCK_K);
     }
+    const std::uint16_t* columns = b + at.warp_col * kNTiles * 8 * BLOCK_K;
+    const int b_offset = slice_offset(ColumnOrder::lane_row(lane % 8), lane / 8);
     PID_UNROLL
     for (int ni = 0; ni < kNTiles; ++ni) {
         // Four matrices: the n-tile's eight columns at k = 0, 8, 16, 24.
         std::uint32_t both[4];
-        const int row = at.warp_col * kNTiles * 8 + ColumnOrder::b_row(ni, lane % 8);
-        ldmatrix_x4(both, b + slice_offset(row, lane / 8));
+        const int row = ColumnOrder::tile_row(ni);
+        if (ni == 8)
+            ldmatrix_x4(both, columns + slice_offset(64 + lane % 8, lane / 8));
+        else
+            ldmatrix_x4(both, columns + (b_offset ^ (turn(row) * kChunk)) + row * BLOCK_K);
         const std::uint32_t low[2] = {both[0], both[1]}, high[2] = {both[2], both[3]};
-        mma_m16n8k16_bf16(acc[0][ni], fragments[0][0], low);
-        mma_m16n8k16_bf16(acc[1][ni], fragments[1][0], low);
-        mma_m16n8k16_bf16(acc[0][ni], fragments[0][1], high);
-        mma_m16n8k16_bf16(acc[1][ni], fragments[1][1], high);
+        PID_UNROLL
+        for (int mi = 0; mi < kMTiles; ++mi) mma_m16n8k16_bf16(acc[mi][ni], fragments[mi][0], low);
+        PID_UNROLL
+        for (int mi = 0; mi < kMTiles; ++mi) mma_m16n8k16_bf16(acc[mi][ni], fragments[mi][1], high);
     }
 }
 
 // The whole product of one tile: a ring of kGemmStages slices. Leaves no copy in flight and the slots free.
 template <int kNTiles, class ColumnOrder, int kFault, class A, class B, int kBlockN>
-PID_DEVICE void multiply(const A& a, const B& b, std::uint32_t k, GemmShared<kBlockN>& smem, float (&acc)[2][kNTiles][4]) {
+PID_DEVICE void multiply(const A& a, const B& b, std::uint32_t k, GemmShared<kBlockN>& smem, float (&acc)[kMTiles][kNTiles][4]) {
     const int slices = static_cast<int>((k + BLOCK_K - 1) / BLOCK_K);
     PID_UNROLL
     for (int s = 0; s < kGemmStages - 1; ++s) {
@@ -196,9 +228,9 @@ PID_DEVICE void multiply(const A& a, const B& b, std::uint32_t k, GemmShared<kBl
 }
 
 template <int kNTiles>
-PID_DEVICE void clear(float (&acc)[2][kNTiles][4]) {
+PID_DEVICE void clear(float (&acc)[kMTiles][kNTiles][4]) {
     PID_UNROLL
-    for (int mi = 0; mi < 2; ++mi)
+    for (int mi = 0; mi < kMTiles; ++mi)
         PID_UNROLL
         for (int ni = 0; ni < kNTiles; ++ni)
             PID_UNROLL
@@ -207,7 +239,7 @@ PID_DEVICE void clear(float (&acc)[2][kNTiles][4]) {
 
 // The thread's values of row half `h` (0: quad_row, 1: quad_row + 8) of row tile mi, in column order.
 template <int kNTiles>
-PID_DEVICE void take_row(const float (&acc)[2][kNTiles][4], int mi, int h, float (&v)[2 * kNTiles]) {
+PID_DEVICE void take_row(const float (&acc)[kMTiles][kNTiles][4], int mi, int h, float (&v)[2 * kNTiles]) {
     PID_UNROLL
     for (int ni = 0; ni < kNTiles; ++ni) {
         v[2 * ni] = acc[mi][ni][2 * h];

@@ -2,7 +2,7 @@
 //   A [rows, k] bf16, W [n, ldb] bf16 with rows [pixel, shift | scale, 16], bias [n] f32, pixels [rows, n / 32, 16] bf16,
 //   output [rows, n / 2] bf16; n a multiple of 64; f32 accumulators and norm.
 //   A warp's 64 columns are two pixels; thread q of a quad holds channels 4q .. 4q + 3 of both their slots.
-//   sm_80+; 128 x 128 tiles, grid ceil(rows / 128) ceil(n / 128), block 256, smem 48 KB; 2 rows n k FLOP.
+//   sm_80+; 128 x 128 tiles, grid ceil(rows / 128) ceil(n / 128), block 128, smem 48 KB; 2 rows n k FLOP.
 //   source: op PixelModulate (src/graph/op.rs).
 #include "../gemm/epilogue.cuh"
 #include "quad.cuh"

@@ -5,7 +5,7 @@
 //   expand_ldb] bf16, pixels [rows, n / 64, 16] bf16 updated; f32 accumulators; the 64-wide hidden layer stays in
 //   registers.
 //   A warp's 64 columns are one pixel, of both products: thread q of a quad holds channels 4q .. 4q + 3 of every slot.
-//   sm_80+; 128 x 128 tiles (two pixels), grid ceil(rows / 128) ceil(n / 128), block 256, smem 48 KB;
+//   sm_80+; 128 x 128 tiles (two pixels), grid ceil(rows / 128) ceil(n / 128), block 128, smem 48 KB;
 //   2 rows (n k + n / 4 expand_k) + 2 rows n / 64 * 2048 FLOP.
 //   source: ops PixelUpdate and SampleStep (src/graph/op.rs).
 #include "../gemm/epilogue.cuh"
@@ -96,14 +96,14 @@ PID_DEVICE void gemm_pixel_update_body(const PidPixelUpdateParams& params) {
     const TileAt tile = tile_at<128>(gemm);
     const ThreadAt at = thread_at();
 
-    float modulation[2][8][4], expanded[2][2][4];
+    float modulation[kMTiles][8][4], expanded[kMTiles][2][4];
     clear(modulation);
     clear(expanded);
     const auto a = ALoader<kFault>::template make<false>(group.a, group.rows, tile.row, gemm.k);
-    multiply<8, Groups16, kFault>(a, BLoader<128, kFault>{group.b, gemm.n, gemm.k, gemm.ldb, tile.column}, gemm.k, smem,
+    multiply<8, Groups16, kFault>(a, BLoader<128, kFault>::make(group.b, gemm.n, gemm.k, gemm.ldb, tile.column), gemm.k, smem,
                                   modulation);
     const auto attention = ALoader<kFault>::template make<false>(params.attention, group.rows, tile.row, params.expand_k);
-    const BLoader<32, kFault> expand{params.expand, gemm.n / 4, params.expand_k, params.expand_ldb, tile.column / 4};
+    const auto expand = BLoader<32, kFault>::make(params.expand, gemm.n / 4, params.expand_k, params.expand_ldb, tile.column / 4);
     multiply<2, Groups16, kFault>(attention, expand, params.expand_k, smem, expanded);
 
     const std::uint32_t column = tile.column + static_cast<std::uint32_t>(at.warp_col) * 64;
@@ -111,7 +111,7 @@ PID_DEVICE void gemm_pixel_update_body(const PidPixelUpdateParams& params) {
     if (column >= gemm.n) return;
     const PixelUpdate<kSample> update{params, column};
     PID_UNROLL
-    for (int mi = 0; mi < 2; ++mi) {
+    for (int mi = 0; mi < kMTiles; ++mi) {
         PixelPair pair;
         float v[2][16], e[2][4];
         PID_UNROLL
