@@ -7,6 +7,8 @@
 // x: the thread's 16 values of stream row `row` from `column` on (a multiple of 16); all lanes call it.
 PID_DEVICE void emit16(const PidEmit& emit, std::uint32_t row, bool valid, std::uint32_t column, std::uint32_t hidden,
                        int q, const float (&x)[16]) {
+    // The same for all threads of a launch.
+    if (!emit.enabled) return;
     float sum = 0.0f;
     PID_UNROLL
     for (int i = 0; i < 16; ++i) sum += x[i] * x[i];
