@@ -3,7 +3,7 @@
 //   that ColumnOrder gives them to thread q of the quad, where the warp's first column is `column`. `valid` says whether row
 //   and column exist; quad sums are allowed, so nobody leaves early.
 #pragma once
-#include "../common/emit16.cuh"
+#include "../common/emit.cuh"
 #include "tile.cuh"
 
 // Calls epilogue.row() for each of the thread's eight rows.

@@ -64,7 +64,10 @@ struct PixelUpdate {
             v[c] = quad_sum(sum) + sample.bias[c];
         }
         // One thread a channel of the picture.
-        if (valid && q < 3) sample_update(sample, row.sample, row.token, column / 64, q, q == 0 ? v[0] : q == 1 ? v[1] : v[2]);
+        if (!valid || q == 3) return;
+        const std::uint32_t pixel = column / 64;
+        const std::uint32_t y = row.token / sample.grid_cols * 16 + pixel / 16, x0 = row.token % sample.grid_cols * 16;
+        sample_channel(sample, q, q == 0 ? v[0] : q == 1 ? v[1] : v[2], row.sample, y, x0 + pixel % 16);
     }
 
     PID_DEVICE void apply(const PixelPair& pair, const float (&v)[2][16], const float (&e)[2][4], int q) const {

@@ -52,8 +52,8 @@ pub fn supports(config: &Config) -> Result<(), UnsupportedConfig> {
         (
             "hidden_size",
             config.hidden_size,
-            config.hidden_size <= 1 << 14 && config.pixel_attn_hidden_size.is_multiple_of(8),
-            "at most 16384",
+            config.hidden_size <= 2048 && config.pixel_attn_hidden_size.is_multiple_of(8),
+            "at most 2048",
         ),
     ];
     match rules.into_iter().find(|(_, _, holds, _)| !holds) {

@@ -68,4 +68,4 @@ impl Lowering<'_> {
 
 /// Shared memory of the group norm kernels.
 const GN_SHARED: u32 = 64;
-const GN_APPLY_SHARED: u32 = 64;
+const GN_APPLY_SHARED: u32 = 256;

@@ -3,15 +3,15 @@
 use std::ops::Range;
 
 use super::{GroupWeights, Lowering};
-use crate::graph::op::{PixelEmbed, PixelModulate, PixelUpdate, SampleStep};
+use crate::graph::op::{PixelEmbed, PixelModulate, PixelUpdate, SampleStep, Tokens};
 use crate::kernels::KernelCall;
 use crate::kernels::params::{
     PidPixelEmbedParams, PidPixelModulateParams, PidPixelUpdateParams, PidSample, PidSampleStepParams,
 };
 use crate::sampler::Variant;
 
-/// Threads of the kernels that give a thread a pixel.
-const PIXEL_THREADS: usize = 256;
+/// Threads of a block with a patch to itself.
+const PATCH_THREADS: u32 = 256;
 
 impl Lowering<'_> {
     pub(super) fn pixel_embed(&self, op: &PixelEmbed) -> Vec<KernelCall> {
@@ -25,8 +25,7 @@ impl Lowering<'_> {
             grid_cols: op.tokens.grid_cols as u32,
             reserved: 0,
         };
-        let pixels = op.tokens.batch * op.tokens.image() * op.patch * op.patch;
-        vec![pixel_call("pixel_embed", pixels, &params)]
+        vec![patch_call("pixel_embed", op.tokens, 1024, &params)]
     }
 
     pub(super) fn pixel_modulate(&self, op: &PixelModulate, range: Option<&Range<usize>>) -> Vec<KernelCall> {
@@ -74,8 +73,7 @@ impl Lowering<'_> {
             batch: op.tokens.batch as u32,
             reserved: 0,
         };
-        let pixels = op.tokens.batch * op.tokens.image() * op.patch * op.patch;
-        vec![pixel_call("sample_step", pixels, &params)]
+        vec![patch_call("sample_step", op.tokens, 0, &params)]
     }
 
     fn sample(&self, op: Option<&SampleStep>) -> PidSample {
@@ -103,6 +101,7 @@ impl Lowering<'_> {
     }
 }
 
-fn pixel_call<P: Copy>(kernel: &'static str, pixels: usize, params: &P) -> KernelCall {
-    KernelCall::new(kernel, [pixels.div_ceil(PIXEL_THREADS) as u32, 1, 1], PIXEL_THREADS as u32, 0, params)
+/// The call of a kernel whose blocks are patches.
+fn patch_call<P: Copy>(kernel: &'static str, tokens: Tokens, shared: u32, params: &P) -> KernelCall {
+    KernelCall::new(kernel, [(tokens.batch * tokens.image()) as u32, 1, 1], PATCH_THREADS, shared, params)
 }

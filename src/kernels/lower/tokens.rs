@@ -141,16 +141,17 @@ impl Lowering<'_> {
             query_start: op.query_start as u32,
         };
         let bounded = self.tables.bounded.get(&op.q).copied().unwrap_or(false);
+        // Bytes from row to row of keys and values in shared memory.
         let (kernel, stride) = match (op.head_dim, bounded) {
-            (64, true) => ("attention_bounded_d64", 72),
-            (64, false) => ("attention_online_d64", 72),
-            (_, true) => ("attention_bounded_d72", 88),
-            (_, false) => ("attention_online_d72", 88),
+            (64, true) => ("attention_bounded_d64", 144),
+            (64, false) => ("attention_online_d64", 144),
+            (_, true) => ("attention_bounded_d72", 176),
+            (_, false) => ("attention_online_d72", 176),
         };
         let tiles = (tokens - op.query_start).div_ceil(BLOCK_Q) as u32;
         let grid = [tiles, (op.tokens.batch * op.heads) as u32, 1];
         // Two stages of 64 keys and 64 values; the queries pass through the same bytes.
-        let shared = 4 * 64 * stride * 2;
+        let shared = 4 * 64 * stride;
         vec![KernelCall::new(kernel, grid, ATTENTION_THREADS, shared, &params)]
     }
 
