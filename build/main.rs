@@ -1,5 +1,6 @@
-//! Build script: the version that `pid --version` prints, and the CUDA kernels.
+//! Build script: the version that `pid --version` prints, the CUDA kernels for GPUs, and for the emulator.
 
+mod emulator;
 mod nvcc;
 
 use std::process::Command;
@@ -7,7 +8,7 @@ use std::process::Command;
 fn main() {
     println!("cargo::rerun-if-changed=build");
     version();
-    if let Err(message) = nvcc::build() {
+    if let Err(message) = nvcc::build().and_then(|()| emulator::build()) {
         fail(&message);
     }
 }
