@@ -96,6 +96,7 @@ impl DecoderBuilder {
             budget: self.budget,
             backend: opened.backend,
             precision: opened.precision,
+            warning: opened.warning,
             checkpoint,
             programs: Mutex::default(),
             constants: Mutex::default(),
@@ -128,6 +129,8 @@ pub struct Decoder {
     checkpoint: Arc<Checkpoint>,
     backend: Box<dyn Backend>,
     precision: Precision,
+    /// Why the device is not the one expected; told with every decode.
+    warning: Option<String>,
     programs: Mutex<HashMap<NetworkOptions, Arc<Program>>>,
     /// By the bits of the time.
     constants: Mutex<HashMap<u64, Arc<TimeConstants>>>,
@@ -238,7 +241,7 @@ impl Decoder {
         request: &Request,
         observer: &mut dyn Observer,
     ) -> Result<Decoded, Error> {
-        let mut warnings = Vec::new();
+        let mut warnings: Vec<String> = self.warning.iter().cloned().collect();
         let begin = Instant::now();
         let schedule = Schedule::new(request.steps, request.variant)?;
         latent.check_channels(self.config.lq_latent_channels, self.backbone)?;

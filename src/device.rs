@@ -57,6 +57,8 @@ impl fmt::Display for Device {
 pub(crate) struct Opened {
     pub(crate) backend: Box<dyn Backend>,
     pub(crate) precision: Precision,
+    /// Why it is not the device that one would expect.
+    pub(crate) warning: Option<String>,
 }
 
 impl Device {
@@ -66,49 +68,68 @@ impl Device {
     /// When the device is not there, or cannot run this network.
     pub(crate) fn open(self, config: &Config, source: Arc<dyn TensorSource>) -> Result<Opened, Error> {
         match self {
-            Self::Auto => Ok(match best_gpu(config, &source) {
-                Some(opened) => opened,
-                None => cpu(source),
-            }),
+            Self::Auto => Ok(automatic(config, source)),
             Self::Cpu => Ok(cpu(source)),
-            Self::Cuda { ordinal } => cuda(ordinal, config, source),
-            Self::Emulator => emulator(config, source),
+            Self::Cuda { ordinal } => {
+                supported(config)?;
+                cuda(ordinal, source).map_err(|e| Error::Device(e.reason))
+            }
+            Self::Emulator => {
+                supported(config)?;
+                emulator(source)
+            }
         }
     }
 }
 
-fn cpu(source: Arc<dyn TensorSource>) -> Opened {
-    Opened { backend: Box::new(CpuBackend::new(source)), precision: Precision::F32 }
+fn supported(config: &Config) -> Result<(), Error> {
+    kernels::supports(config).map_err(|e| Error::Device(e.to_string()))
 }
 
-/// The first GPU, when there is one that can run the network.
-fn best_gpu(config: &Config, source: &Arc<dyn TensorSource>) -> Option<Opened> {
-    cuda(0, config, Arc::clone(source)).ok()
+fn cpu(source: Arc<dyn TensorSource>) -> Opened {
+    Opened { backend: Box::new(CpuBackend::new(source)), precision: Precision::F32, warning: None }
+}
+
+/// Why a GPU is not used.
+struct Refusal {
+    reason: String,
+    /// Whether there is none, rather than one that cannot be used.
+    is_absence: bool,
+}
+
+/// The first GPU, when there is one that can run the network, else the CPU.
+fn automatic(config: &Config, source: Arc<dyn TensorSource>) -> Opened {
+    let refusal = match cuda(0, Arc::clone(&source)) {
+        Ok(opened) => match kernels::supports(config) {
+            Ok(()) => return opened,
+            Err(unsupported) => Refusal { reason: unsupported.to_string(), is_absence: false },
+        },
+        Err(refusal) => refusal,
+    };
+    let warning = (!refusal.is_absence).then(|| format!("on the CPU, not the GPU: {}", refusal.reason));
+    Opened { warning, ..cpu(source) }
 }
 
 #[cfg(feature = "cuda")]
-fn cuda(ordinal: usize, config: &Config, source: Arc<dyn TensorSource>) -> Result<Opened, Error> {
-    kernels::supports(config).map_err(|e| Error::Device(e.to_string()))?;
-    let backend = crate::backend::cuda::Cuda::open(ordinal)?.backend(source);
-    Ok(Opened { backend: Box::new(backend), precision: Precision::Bf16 })
+fn cuda(ordinal: usize, source: Arc<dyn TensorSource>) -> Result<Opened, Refusal> {
+    let cuda = crate::backend::cuda::Cuda::open(ordinal)
+        .map_err(|e| Refusal { reason: e.to_string(), is_absence: e.is_absence() })?;
+    Ok(Opened { backend: Box::new(cuda.backend(source)), precision: Precision::Bf16, warning: None })
 }
 
 #[cfg(not(feature = "cuda"))]
-fn cuda(ordinal: usize, config: &Config, _source: Arc<dyn TensorSource>) -> Result<Opened, Error> {
-    kernels::supports(config).map_err(|e| Error::Device(e.to_string()))?;
-    Err(Error::Device(format!("cuda:{ordinal}: this build lacks the feature `cuda`")))
+fn cuda(ordinal: usize, _source: Arc<dyn TensorSource>) -> Result<Opened, Refusal> {
+    Err(Refusal { reason: format!("cuda:{ordinal}: this build lacks the feature `cuda`"), is_absence: true })
 }
 
 #[cfg(feature = "emulator")]
-fn emulator(config: &Config, source: Arc<dyn TensorSource>) -> Result<Opened, Error> {
-    kernels::supports(config).map_err(|e| Error::Device(e.to_string()))?;
+fn emulator(source: Arc<dyn TensorSource>) -> Result<Opened, Error> {
     let backend = crate::backend::emulator::Emulator::default().backend(source);
-    Ok(Opened { backend: Box::new(backend), precision: Precision::Bf16 })
+    Ok(Opened { backend: Box::new(backend), precision: Precision::Bf16, warning: None })
 }
 
 #[cfg(not(feature = "emulator"))]
-fn emulator(config: &Config, _source: Arc<dyn TensorSource>) -> Result<Opened, Error> {
-    kernels::supports(config).map_err(|e| Error::Device(e.to_string()))?;
+fn emulator(_source: Arc<dyn TensorSource>) -> Result<Opened, Error> {
     Err(Error::Device("emulator: this build lacks the feature `emulator`".into()))
 }
 

@@ -142,7 +142,8 @@ impl RandomGraph {
         let op = SwiGlu { tokens: self.tokens(), streams, output, hidden, inner };
         self.graph.push("swiglu", phase, Op::SwiGlu(op)).unwrap();
         let affine = Affine { weight: self.weight(hidden, inner), bias: None };
-        let streams = vec![GatedResidualStream { stream: Stream::Image, residual, affine, gate: modulation, emit: None }];
+        let streams =
+            vec![GatedResidualStream { stream: Stream::Image, residual, affine, gate: modulation, emit: None }];
         let op = GatedResidual { tokens: self.tokens(), input: output, streams, in_features: inner, hidden };
         self.graph.push("residual", phase, Op::GatedResidual(op)).unwrap();
     }
@@ -274,7 +275,8 @@ fn misshapen_operands_are_refused() {
     let mut graph = Graph::default();
     let a = graph.tensor("a", &[4], ElementType::F32, Role::Input);
     let b = graph.tensor("b", &[5], ElementType::F32, Role::Output);
-    let text = graph.push("copy", Phase::Once, Op::Copy(Copy { input: a, output: b, emit: None })).unwrap_err().to_string();
+    let text =
+        graph.push("copy", Phase::Once, Op::Copy(Copy { input: a, output: b, emit: None })).unwrap_err().to_string();
     assert!(text.contains("b: [5], expected [4]"), "{text}");
 }
 

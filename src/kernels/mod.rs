@@ -3,9 +3,9 @@
 //! Nothing here talks to a device. [`needs`] says what a program wants uploaded, a backend uploads it and keeps the
 //! addresses in [`Tables`], and [`lower`] turns each launch of a plan into [`KernelCall`]s.
 
-pub mod cubins;
 #[cfg(any(feature = "cuda", feature = "emulator"))]
 mod call;
+pub mod cubins;
 #[cfg(any(feature = "cuda", feature = "emulator"))]
 pub mod launch;
 #[cfg(any(feature = "cuda", feature = "emulator"))]
@@ -46,7 +46,12 @@ pub fn supports(config: &Config) -> Result<(), UnsupportedConfig> {
         ("patch_size", config.patch_size, config.patch_size == 16, "16"),
         ("pixel_hidden_size", config.pixel_hidden_size, config.pixel_hidden_size == 16, "16"),
         ("hidden_size / num_groups", config.head_dim(), config.head_dim() == 64, "heads of 64"),
-        ("pixel_attn_hidden_size / pixel_num_groups", config.pixel_head_dim(), config.pixel_head_dim() == 72, "heads of 72"),
+        (
+            "pixel_attn_hidden_size / pixel_num_groups",
+            config.pixel_head_dim(),
+            config.pixel_head_dim() == 72,
+            "heads of 72",
+        ),
         ("hidden_size", config.hidden_size, config.hidden_size.is_multiple_of(64), "multiples of 64"),
         ("hidden_size * 8 / 3", config.ffn_inner(), config.ffn_inner().is_multiple_of(32), "multiples of 32"),
         ("txt_embed_dim", config.txt_embed_dim, config.txt_embed_dim.is_multiple_of(8), "multiples of 8"),

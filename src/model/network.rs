@@ -10,8 +10,8 @@ use super::layers::{Carried, Next, PatchBlock, emit, linear, pixel_slots, stored
 use super::options::NetworkOptions;
 use crate::graph::op::{
     Affine, Attention, Conv3x3, ConvInput, Copy, Emit, GROUP_NORM_SLABS, GroupNormSilu, LatentGate, Linear, Noise,
-    NormModulate, Padding, PatchEmbed, PixelEmbed, PixelModulate, PixelUpdate, QkvProject, QkvStream, Rotary, SampleStep,
-    Stream, TextEmbed, TimeSilu, Tokens,
+    NormModulate, Padding, PatchEmbed, PixelEmbed, PixelModulate, PixelUpdate, QkvProject, QkvStream, Rotary,
+    SampleStep, Stream, TextEmbed, TimeSilu, Tokens,
 };
 use crate::graph::{ElementType, Graph, GraphError, Op, Phase, Recipe, Role, TensorId, Weight};
 

@@ -1,7 +1,7 @@
 //! Devices to test on, and their memory: outputs start as NaN, everything lies between guard bands.
 
 use std::marker::PhantomData;
-use std::sync::Arc;
+use std::sync::{Arc, OnceLock};
 
 use bytemuck::{AnyBitPattern, NoUninit};
 use pid_engine::backend::device::{Driver, Labelled};
@@ -21,10 +21,30 @@ pub struct Device {
     pub name: String,
 }
 
-/// What every kernel must be right on: LIFO finds reuse races that FIFO hides, and so do random priorities.
+/// What every kernel must be right on: the GPU that `PID_TEST_DEVICE` names (`cuda:0`), else the emulator.
 pub fn devices() -> Vec<Device> {
+    static GPU: OnceLock<Option<Device>> = OnceLock::new();
+    let gpu = GPU.get_or_init(|| std::env::var("PID_TEST_DEVICE").ok().map(|name| open_gpu(&name)));
+    gpu.clone().map_or_else(emulators, |gpu| vec![gpu])
+}
+
+/// The emulator by each schedule: LIFO finds reuse races that FIFO hides, and so do random priorities.
+pub fn emulators() -> Vec<Device> {
     let schedules = [Schedule::Lifo, Schedule::Pct { seed: 1 }, Schedule::Pct { seed: 2 }, Schedule::Pct { seed: 3 }];
     schedules.into_iter().map(emulator).collect()
+}
+
+#[cfg(feature = "cuda")]
+fn open_gpu(name: &str) -> Device {
+    let ordinal = name.strip_prefix("cuda:").and_then(|o| o.parse().ok());
+    let ordinal = ordinal.unwrap_or_else(|| panic!("PID_TEST_DEVICE = {name}: expected cuda:N"));
+    let driver = pid_engine::backend::cuda::Cuda::open(ordinal).unwrap_or_else(|e| panic!("{e}"));
+    Device { name: driver.name(), driver: Arc::new(driver) }
+}
+
+#[cfg(not(feature = "cuda"))]
+fn open_gpu(name: &str) -> Device {
+    panic!("PID_TEST_DEVICE = {name}: this build lacks the feature `cuda`")
 }
 
 /// One device only, for cases that are slow on the emulator.

@@ -4,11 +4,11 @@ use std::collections::BTreeSet;
 
 use pid_engine::backend::emulator::{Emulator, Schedule};
 
-use crate::device::{Device, devices, emulator};
+use crate::device::{Device, emulator, emulators};
 
-/// Asserts that each of `kernels` fails its test on some device. `test` is what the correct kernel passes.
+/// Asserts that each of `kernels` fails its test on the emulator by some schedule. `test` is what the correct kernel passes.
 pub fn assert_caught(kernels: &[&'static str], test: impl Fn(&Device, &'static str) -> Result<(), String>) {
-    let devices: Vec<Device> = devices().into_iter().chain([emulator(Schedule::Fifo)]).collect();
+    let devices: Vec<Device> = emulators().into_iter().chain([emulator(Schedule::Fifo)]).collect();
     for kernel in kernels {
         let caught = devices.iter().find_map(|device| test(device, kernel).err().map(|e| (device, e)));
         match caught {

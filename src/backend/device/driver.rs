@@ -50,7 +50,9 @@ pub struct Labelled {
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
 #[allow(missing_docs)]
 pub enum DeviceError {
-    #[error("out of device memory: {what} needs {needed}, {free} free; decode a smaller picture or pass --budget {budget}")]
+    #[error(
+        "out of device memory: {what} needs {needed}, {free} free; decode a smaller picture or pass --budget {budget}"
+    )]
     OutOfMemory { what: String, needed: ByteSize, free: ByteSize, budget: ByteSize },
     #[error("{label} ({kernel}): {message}")]
     Call { label: String, kernel: String, message: String },

@@ -51,7 +51,8 @@ impl DeviceBackend {
     /// Bytes of the weights in `needs` that are not on the device yet.
     pub(super) fn missing_weight_bytes(&self, graph: &Graph, needs: &Needs) -> usize {
         let resident = self.resident();
-        let missing = needs.weights.iter().filter(|(id, form)| !resident.weights.contains_key(&(graph[*id].clone(), *form)));
+        let missing =
+            needs.weights.iter().filter(|(id, form)| !resident.weights.contains_key(&(graph[*id].clone(), *form)));
         missing
             .map(|(id, form)| match form {
                 Form::Matrix => graph[*id].rows * graph[*id].cols.next_multiple_of(ROW_MULTIPLE) * 2,

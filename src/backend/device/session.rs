@@ -1,6 +1,5 @@
 //! One decode on a device: the arena, addresses, and calls handed to the driver.
 
-
 use half::bf16;
 
 use super::driver::{DeviceError, Driver, Labelled};
@@ -181,4 +180,3 @@ impl Drop for DeviceSession<'_> {
         }
     }
 }
-

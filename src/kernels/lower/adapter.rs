@@ -2,8 +2,8 @@
 
 use super::{GroupWeights, Lowering};
 use crate::graph::op::{Conv3x3, ConvInput, GROUP_NORM_SLABS, GroupNormSilu, Padding};
-use crate::kernels::{KernelCall, launch};
 use crate::kernels::params::{PidConvParams, PidGroupNormParams};
+use crate::kernels::{KernelCall, launch};
 
 impl Lowering<'_> {
     pub(super) fn conv3x3(&self, op: &Conv3x3) -> Vec<KernelCall> {

@@ -4,10 +4,10 @@ use std::ops::Range;
 
 use super::{GroupWeights, Lowering};
 use crate::graph::op::{PixelEmbed, PixelModulate, PixelUpdate, SampleStep};
-use crate::kernels::{KernelCall, launch};
 use crate::kernels::params::{
     PidPixelEmbedParams, PidPixelModulateParams, PidPixelUpdateParams, PidSample, PidSampleStepParams,
 };
+use crate::kernels::{KernelCall, launch};
 use crate::sampler::Variant;
 
 impl Lowering<'_> {

@@ -41,21 +41,14 @@ impl Lowering<'_> {
             hidden: op.out_features as u32,
             reserved: 0,
         };
-        vec![
-            launch::gemm("gemm_embed_rows", &gemm, &params),
-            launch::rows("rows_text_norm", total as u32, &norm),
-        ]
+        vec![launch::gemm("gemm_embed_rows", &gemm, &params), launch::rows("rows_text_norm", total as u32, &norm)]
     }
 
     pub(super) fn patch_embed(&self, op: &PatchEmbed) -> Vec<KernelCall> {
         let per_sample = op.tokens.image();
         let rows = plain_rows(op.tokens.batch * per_sample, per_sample, None);
         let weights = GroupWeights { weight: op.affine.weight, bias: op.affine.bias };
-        let gemm = self.gemm(
-            &[self.group(std::ptr::null(), weights, rows)],
-            op.affine.weight,
-            3 * op.patch * op.patch,
-        );
+        let gemm = self.gemm(&[self.group(std::ptr::null(), weights, rows)], op.affine.weight, 3 * op.patch * op.patch);
         let params = PidEmbedParams {
             gemm,
             source: self.at(op.image),

@@ -1,0 +1,234 @@
+//! GPUs of NVIDIA's, through the driver API: the only home of driver calls.
+//!
+//! The driver's library is opened at run time, so that the crate builds and starts on machines without one. Calls go to
+//! one stream per device. A list of calls that comes again (a decode of the same size) is replayed as a CUDA graph.
+
+mod functions;
+mod recording;
+mod status;
+
+use std::env;
+use std::sync::{Arc, Mutex, MutexGuard, OnceLock, PoisonError};
+
+use cudarc::driver::{CudaContext, CudaStream, result, sys};
+
+use super::device::{DeviceBackend, DeviceError, Driver, Labelled};
+use crate::backend::cpu::TensorSource;
+use crate::kernels::cubins::{self, CUBINS, Cubin};
+use crate::plan::ByteSize;
+use functions::Functions;
+use recording::Recordings;
+pub use status::CudaError;
+use status::{Status, explain};
+
+/// Set to anything but 0: every launch is waited for, so that an error names the launch it belongs to.
+pub const SYNC_VARIABLE: &str = "PID_CUDA_SYNC";
+
+/// The first driver version with every entry point used here, as `cuDriverGetVersion` counts.
+const OLDEST_DRIVER: i32 = 12_000;
+/// The first compute capability with `cp.async` and `mma.sync` on bf16.
+const OLDEST_CAPABILITY: (u32, u32) = (8, 0);
+
+/// A GPU, its stream and its loaded kernels.
+#[derive(Debug)]
+pub struct Cuda {
+    // First, because it is dropped first.
+    work: Mutex<Work>,
+    stream: Arc<CudaStream>,
+    context: Arc<CudaContext>,
+    ordinal: usize,
+    name: String,
+    synchronous: bool,
+    /// The error after which the context is of no use, if there was one.
+    lost: OnceLock<String>,
+}
+
+/// What only one thread at a time may use.
+#[derive(Debug)]
+struct Work {
+    recordings: Recordings,
+    functions: Functions,
+}
+
+impl Cuda {
+    /// Opens GPU `ordinal`, with the kernels of this build.
+    ///
+    /// # Errors
+    /// Says what is missing: kernels, driver, GPU, or a GPU that the kernels can run on.
+    pub fn open(ordinal: usize) -> Result<Self, CudaError> {
+        Self::with_cubins(ordinal, CUBINS)
+    }
+
+    /// As [`Cuda::open`], with other kernels.
+    ///
+    /// # Errors
+    /// As [`Cuda::open`].
+    pub fn with_cubins(ordinal: usize, cubins: &'static [Cubin]) -> Result<Self, CudaError> {
+        if !cubins::BUILT {
+            return Err(CudaError::NotBuilt);
+        }
+        let driver = driver_version()?;
+        let count = result::device::get_count().status("cuDeviceGetCount")?;
+        if ordinal >= usize::try_from(count).unwrap_or(0) {
+            return Err(CudaError::NoDevice { ordinal, count });
+        }
+        let context = CudaContext::new(ordinal).status("cuDevicePrimaryCtxRetain")?;
+        let name = context.name().status("cuDeviceGetName")?;
+        let (major, minor) = context.compute_capability().status("cuDeviceGetAttribute")?;
+        let capability = (u32::try_from(major).unwrap_or(0), u32::try_from(minor).unwrap_or(0));
+        if capability < OLDEST_CAPABILITY {
+            return Err(CudaError::TooOld { ordinal, name, major, minor });
+        }
+        if !cubins.iter().any(|c| cubins::cubin(c.file, capability).is_some()) {
+            let mut built: Vec<&str> = cubins.iter().map(|c| c.arch).collect();
+            built.sort_unstable();
+            built.dedup();
+            return Err(CudaError::NoKernels { ordinal, name, major, minor, built: built.join(", ") });
+        }
+        let stream = context.new_stream().status("cuStreamCreate")?;
+        let functions = Functions::new(cubins, capability, driver);
+        let synchronous = env::var_os(SYNC_VARIABLE).is_some_and(|v| !v.is_empty() && v != "0");
+        let work = Mutex::new(Work { recordings: Recordings::default(), functions });
+        Ok(Self { work, stream, context, ordinal, name, synchronous, lost: OnceLock::new() })
+    }
+
+    /// A backend on it, reading weights from `source`.
+    pub fn backend(self, source: Arc<dyn TensorSource>) -> DeviceBackend {
+        DeviceBackend::new(Arc::new(self), source)
+    }
+
+    /// Makes the context current, unless it is lost, and takes the stream.
+    fn enter(&self) -> Result<MutexGuard<'_, Work>, DeviceError> {
+        if let Some(error) = self.lost.get() {
+            let place = format!("cuda:{}", self.ordinal);
+            return Err(DeviceError::Driver(format!(
+                "{place} failed before ({error}): drop this decoder and build another"
+            )));
+        }
+        // Whoever panicked while it was locked left whole entries or none.
+        let work = self.work.lock().unwrap_or_else(PoisonError::into_inner);
+        self.context.bind_to_thread().map_err(|e| self.failed("cuCtxSetCurrent", e))?;
+        Ok(work)
+    }
+
+    /// The error of driver call `what`; remembers those after which nothing works any more.
+    fn failed(&self, what: &str, error: result::DriverError) -> DeviceError {
+        let text = explain(error);
+        if status::is_fatal(error.0) {
+            // Only the first one tells what went wrong.
+            let _ = self.lost.set(text.clone());
+        }
+        DeviceError::Driver(format!("cuda:{}: {what}: {text}", self.ordinal))
+    }
+
+    /// Waits for all work; `doing` says what may have failed.
+    fn synchronize(&self, doing: &str) -> Result<(), DeviceError> {
+        // SAFETY: the stream lives as long as self.
+        unsafe { result::stream::synchronize(self.stream.cu_stream()) }.map_err(|e| self.failed(doing, e))
+    }
+}
+
+/// Version of the driver as CUDA counts (12080 for 12.8), once its library is known to be there.
+fn driver_version() -> Result<i32, CudaError> {
+    // SAFETY: opening the driver's library runs its initialisers, which NVIDIA's tolerate at any time. Asked first,
+    // because every other function of cudarc panics without the library.
+    if !unsafe { sys::is_culib_present() } {
+        return Err(CudaError::NoDriver);
+    }
+    let mut version = 0;
+    // SAFETY: the out parameter is valid; this function is in every driver and needs no cuInit.
+    unsafe { sys::cuDriverGetVersion(&mut version) }.result().status("cuDriverGetVersion")?;
+    if version < OLDEST_DRIVER {
+        return Err(CudaError::OldDriver { major: version / 1000, minor: version % 1000 / 10 });
+    }
+    result::init().status("cuInit")?;
+    Ok(version)
+}
+
+impl Driver for Cuda {
+    fn name(&self) -> String {
+        format!("{} (cuda:{})", self.name, self.ordinal)
+    }
+
+    fn free_bytes(&self) -> Option<u64> {
+        let _work = self.enter().ok()?;
+        result::mem_get_info().ok().map(|(free, _)| free as u64)
+    }
+
+    fn allocate(&self, bytes: usize) -> Result<u64, DeviceError> {
+        let _work = self.enter()?;
+        // SAFETY: callers fill what they read.
+        unsafe { result::malloc_sync(bytes) }.map_err(|error| {
+            if error.0 != sys::CUresult::CUDA_ERROR_OUT_OF_MEMORY {
+                return self.failed("cuMemAlloc", error);
+            }
+            let free = ByteSize(result::mem_get_info().map_or(0, |(free, _)| free as u64));
+            DeviceError::OutOfMemory {
+                what: "an allocation".into(),
+                needed: ByteSize(bytes as u64),
+                free,
+                budget: free,
+            }
+        })
+    }
+
+    fn free(&self, address: u64, _bytes: usize) {
+        // A lost context has freed everything already.
+        let Ok(_work) = self.enter() else { return };
+        // Replays may still read it.
+        if self.synchronize("cuStreamSynchronize").is_ok() {
+            // SAFETY: `allocate` gave this address, and nothing in flight uses it.
+            let freed = unsafe { result::free_sync(address) };
+            let _ = freed.map_err(|e| self.failed("cuMemFree", e));
+        }
+    }
+
+    fn upload(&self, address: u64, bytes: &[u8]) -> Result<(), DeviceError> {
+        let _work = self.enter()?;
+        // SAFETY: callers upload into allocations at least as long; the slice lives until the stream is done.
+        unsafe { result::memcpy_htod_async(address, bytes, self.stream.cu_stream()) }
+            .map_err(|e| self.failed("cuMemcpyHtoDAsync", e))?;
+        self.synchronize("copying to the device, or work before")
+    }
+
+    fn download(&self, address: u64, bytes: &mut [u8]) -> Result<(), DeviceError> {
+        let _work = self.enter()?;
+        // SAFETY: as for `upload`.
+        unsafe { result::memcpy_dtoh_async(bytes, address, self.stream.cu_stream()) }
+            .map_err(|e| self.failed("cuMemcpyDtoHAsync", e))?;
+        self.synchronize(&format!(
+            "copying from the device, or work before (set {SYNC_VARIABLE}=1 to learn which launch)"
+        ))
+    }
+
+    fn run(&self, calls: &[Labelled]) -> Result<(), DeviceError> {
+        let mut work = self.enter()?;
+        let Work { recordings, functions } = &mut *work;
+        if !self.synchronous {
+            return recordings.replay(self, functions, calls);
+        }
+        for Labelled { label, call } in calls {
+            let of_call = |message| DeviceError::Call { label: label.clone(), kernel: call.kernel.into(), message };
+            let function = functions.get(call).map_err(&of_call)?;
+            // SAFETY: the arguments are the kernel's one struct, as tests of its size assert; what it points to is the
+            // session's.
+            unsafe { functions::launch(function, call, self.stream.cu_stream()) }
+                .map_err(|e| of_call(self.failed("cuLaunchKernel", e).to_string()))?;
+            self.synchronize("cuStreamSynchronize").map_err(|e| of_call(e.to_string()))?;
+        }
+        Ok(())
+    }
+
+    fn collects(&self) -> bool {
+        !self.synchronous
+    }
+}
+
+impl Drop for Cuda {
+    fn drop(&mut self) {
+        // What is recorded may still run; then the fields go in order: graphs, stream, context. A context that failed is
+        // destroyed with its last owner, and its memory with it: whoever opens the device next gets a new one.
+        let _ = self.context.bind_to_thread();
+        let _ = self.synchronize("cuStreamSynchronize");
+    }
+}
