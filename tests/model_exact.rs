@@ -1,18 +1,21 @@
-//! The same result however it is computed: any budget, any number of threads, any time.
+//! The same result however it is computed: any budget, any number of threads, any order, any time.
 
 #![allow(clippy::unwrap_used)]
 
+use std::sync::Arc;
+
+use pid_engine::backend::cpu::CpuBackend;
 use pid_engine::checkpoint::{Checkpoint, synthetic};
-use pid_engine::exec::{self, Inputs, NoObserver, Observer};
+use pid_engine::exec::{self, Backend, Inputs, NoObserver, Observer};
 use pid_engine::latent::{Caption, Latent, Sigma};
 use pid_engine::model::{Config, NetworkOptions, Precision, TimeConstants, network};
 use pid_engine::plan::{PlanOptions, plan};
 use pid_engine::progress::NoProgress;
 use pid_engine::sampler::{Noise, NoiseSource, Schedule, Variant};
-use pid_engine::{Decoder, Error, Request};
+use pid_engine::{Decoder, Device, Error, Request};
 
 fn decoder() -> Decoder {
-    Decoder::builder().build(Checkpoint::synthetic(&Config::tiny(), 2, &NoProgress)).unwrap()
+    Decoder::builder().device(Device::Cpu).build(Checkpoint::synthetic(&Config::tiny(), 2, &NoProgress)).unwrap()
 }
 
 fn inputs(batch: usize, height: usize, width: usize) -> (Latent, Caption) {
@@ -78,24 +81,20 @@ fn a_batch_is_its_samples() {
 }
 
 /// Row ranges and recomputed features change where numbers lie, not what they are.
-#[test]
-fn every_form_of_the_plan_computes_the_same() {
-    use pid_engine::backend::cpu::CpuBackend;
+fn assert_forms_agree(backend: &dyn Backend, checkpoint: &Checkpoint, precision: Precision, [h, w]: [usize; 2]) {
     let config = Config::tiny();
-    let checkpoint = std::sync::Arc::new(Checkpoint::synthetic(&config, 2, &NoProgress));
-    let backend = CpuBackend::new(checkpoint.clone());
-    let schedule = Schedule::new(4, Variant::Sde).unwrap();
+    let schedule = Schedule::new(2, Variant::Sde).unwrap();
     let times: Vec<f64> = schedule.steps().iter().map(|s| s.t).collect();
-    let constants = TimeConstants::compute(&config, &*checkpoint, &times).unwrap();
+    let constants = TimeConstants::compute(&config, checkpoint, &times).unwrap();
     let constants: Vec<_> = constants.iter().collect();
-    let (latent, caption) = inputs(2, 12, 10);
+    let (latent, caption) = inputs(2, h, w);
     let run = |chunks: usize, recompute_features: bool| {
         let options = NetworkOptions {
             batch: 2,
             text_tokens: 11,
-            width: 320,
-            height: 384,
-            precision: Precision::F32,
+            width: w * 32,
+            height: h * 32,
+            precision,
             recompute_features,
             observed: false,
         };
@@ -106,7 +105,7 @@ fn every_form_of_the_plan_computes_the_same() {
         let program = exec::Program { network, plan, variant: String::new() };
         let inputs = Inputs { latent: &latent.data, caption: &caption.data, sigma: &[0.0, 0.4] };
         let mut noise = Noise::new(NoiseSource::Philox { seed: 1 });
-        let image = exec::run(&backend, &program, &inputs, &schedule, &constants, &mut noise, &mut NoObserver).unwrap();
+        let image = exec::run(backend, &program, &inputs, &schedule, &constants, &mut noise, &mut NoObserver).unwrap();
         (image, arena, launches)
     };
     let (whole, arena, launches) = run(1, false);
@@ -114,6 +113,54 @@ fn every_form_of_the_plan_computes_the_same() {
         let (image, smaller, more) = run(chunks, recompute);
         assert_eq!(image, whole, "{chunks} ranges, features recomputed: {recompute}");
         assert!(smaller <= arena && (chunks == 1 || more > launches));
+    }
+}
+
+#[test]
+fn every_form_of_the_plan_computes_the_same() {
+    let checkpoint = Arc::new(Checkpoint::synthetic(&Config::tiny(), 2, &NoProgress));
+    assert_forms_agree(&CpuBackend::new(checkpoint.clone()), &checkpoint, Precision::F32, [12, 10]);
+}
+
+/// The tensors lie elsewhere in each form: an arena that aliases what is still read would show.
+#[test]
+#[cfg(feature = "emulator")]
+fn every_form_of_the_plan_computes_the_same_on_kernels() {
+    use pid_engine::backend::emulator::Emulator;
+    let checkpoint = Arc::new(Checkpoint::synthetic(&Config::tiny(), 2, &NoProgress));
+    assert_forms_agree(&Emulator::default().backend(checkpoint.clone()), &checkpoint, Precision::Bf16, [3, 5]);
+}
+
+/// Two decodes on the kernels are equal bit by bit, whatever the order in which threads run.
+#[test]
+#[cfg(feature = "emulator")]
+fn schedules_of_the_emulator_agree() {
+    use pid_engine::backend::emulator::{Emulator, Schedule as Order};
+    let (config, checkpoint) = (Config::tiny(), Arc::new(Checkpoint::synthetic(&Config::tiny(), 2, &NoProgress)));
+    let schedule = Schedule::new(2, Variant::Sde).unwrap();
+    let times: Vec<f64> = schedule.steps().iter().map(|s| s.t).collect();
+    let constants = TimeConstants::compute(&config, &*checkpoint, &times).unwrap();
+    let constants: Vec<_> = constants.iter().collect();
+    let (latent, caption) = inputs(1, 2, 3);
+    let options = NetworkOptions {
+        batch: 1,
+        text_tokens: 11,
+        width: 96,
+        height: 64,
+        precision: Precision::Bf16,
+        recompute_features: false,
+        observed: false,
+    };
+    let program = pid_engine::model::program(&config, &options, None).unwrap();
+    let run = |order: Order| {
+        let backend = Emulator::new(order).backend(checkpoint.clone());
+        let inputs = Inputs { latent: &latent.data, caption: &caption.data, sigma: &[0.2] };
+        let mut noise = Noise::new(NoiseSource::Philox { seed: 1 });
+        exec::run(&backend, &program, &inputs, &schedule, &constants, &mut noise, &mut NoObserver).unwrap()
+    };
+    let first = run(Order::Fifo);
+    for order in [Order::Fifo, Order::Lifo, Order::Pct { seed: 1 }, Order::Pct { seed: 2 }] {
+        assert_eq!(first, run(order), "{order:?}");
     }
 }
 
@@ -156,12 +203,18 @@ fn budgets_are_met_or_refused() {
     let checkpoint = || Checkpoint::synthetic(&Config::tiny(), 2, &NoProgress);
     let (latent, caption) = inputs(1, 8, 8);
     let request = Request::new(caption);
-    let free = Decoder::builder().build(checkpoint()).unwrap().decode(&latent, &request).unwrap();
+    let free = Decoder::builder().device(Device::Cpu).build(checkpoint()).unwrap().decode(&latent, &request).unwrap();
     let tight = format!("{}", free.planned_bytes - 100_000).parse().unwrap();
-    let fitted = Decoder::builder().budget(tight).build(checkpoint()).unwrap().decode(&latent, &request).unwrap();
+    let fitted = Decoder::builder()
+        .device(Device::Cpu)
+        .budget(tight)
+        .build(checkpoint())
+        .unwrap()
+        .decode(&latent, &request)
+        .unwrap();
     assert!(fitted.planned_bytes as u64 <= tight.0);
     assert_eq!(fitted.picture, free.picture);
-    let impossible = Decoder::builder().budget("1MB".parse().unwrap()).build(checkpoint()).unwrap();
+    let impossible = Decoder::builder().device(Device::Cpu).budget("1MB".parse().unwrap()).build(checkpoint()).unwrap();
     let text = impossible.decode(&latent, &request).unwrap_err().to_string();
     assert!(text.contains("1.0 MB") && text.contains("short"), "{text}");
 }

@@ -1,5 +1,6 @@
 //! Every kernel against a plain computation: on the emulator always, on a GPU with `PID_TEST_DEVICE=cuda:0`.
 #![cfg(feature = "emulator")]
+#![allow(clippy::unwrap_used)]
 
 mod attention;
 mod conv;
