@@ -235,13 +235,13 @@ fn bf16_tiny_v15_flux_wide() {
 }
 
 #[test]
-#[ignore = "an hour on the emulator; for GPUs"]
+#[ignore = "minutes on the emulator; for GPUs, or on request"]
 fn bf16_full_v1_flux() {
     run_bf16("full_v1_flux");
 }
 
 #[test]
-#[ignore = "an hour on the emulator; for GPUs"]
+#[ignore = "minutes on the emulator; for GPUs, or on request"]
 fn bf16_full_v15_flux() {
     run_bf16("full_v15_flux");
 }
