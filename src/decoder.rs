@@ -335,6 +335,10 @@ impl Observer for Clock<'_> {
         self.inner.phase(phase);
     }
 
+    fn uploaded(&mut self, done: usize, total: usize) {
+        self.inner.uploaded(done, total);
+    }
+
     fn launched(&mut self, index: usize, count: usize) {
         self.inner.launched(index, count);
     }

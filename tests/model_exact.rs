@@ -218,3 +218,38 @@ fn budgets_are_met_or_refused() {
     let text = impossible.decode(&latent, &request).unwrap_err().to_string();
     assert!(text.contains("1.0 MB") && text.contains("short"), "{text}");
 }
+
+/// What is uploaded is told, once, and adds up; a decode can be stopped meanwhile.
+#[test]
+#[cfg(feature = "emulator")]
+fn uploads_are_told() {
+    #[derive(Default)]
+    struct Uploads {
+        seen: Vec<(usize, usize)>,
+        stop: bool,
+    }
+    impl Observer for Uploads {
+        fn uploaded(&mut self, done: usize, total: usize) {
+            self.seen.push((done, total));
+        }
+        fn cancelled(&self) -> bool {
+            self.stop && self.seen.len() > 3
+        }
+    }
+    let checkpoint = Checkpoint::synthetic(&Config::tiny(), 2, &NoProgress);
+    let decoder = Decoder::builder().device(Device::Emulator).build(checkpoint).unwrap();
+    let (latent, caption) = inputs(1, 1, 1);
+    let request = Request { steps: 1, ..Request::new(caption) };
+    let mut stopped = Uploads { stop: true, ..Uploads::default() };
+    let result = decoder.decode_observed(&latent, &request, &mut stopped);
+    assert!(matches!(result, Err(Error::Exec(exec::ExecError::Cancelled { done: 0, steps: 1 }))), "{result:?}");
+    let mut rest = Uploads::default();
+    decoder.decode_observed(&latent, &request, &mut rest).unwrap();
+    let total = rest.seen[0].1;
+    assert!(rest.seen.is_sorted() && rest.seen[0].0 == 0 && rest.seen.iter().all(|s| s.1 == total));
+    assert_eq!(rest.seen.last().unwrap().0, total, "the plan of the upload and the upload differ");
+    assert!(total < stopped.seen[0].1, "what was uploaded before stays");
+    let mut none = Uploads::default();
+    decoder.decode_observed(&latent, &request, &mut none).unwrap();
+    assert!(none.seen.is_empty());
+}

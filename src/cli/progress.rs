@@ -70,6 +70,17 @@ impl Observer for StepBar {
         self.bar.set_position(0);
     }
 
+    fn uploaded(&mut self, done: usize, total: usize) {
+        if done == 0 {
+            self.bar.set_prefix("upload, MB");
+            self.bar.set_length(total as u64 / 1_000_000);
+        }
+        self.bar.set_position(done as u64 / 1_000_000);
+        if done == total {
+            self.bar.set_prefix("adapter");
+        }
+    }
+
     fn launched(&mut self, index: usize, count: usize) {
         self.bar.set_length(count as u64);
         self.bar.set_position(index as u64 + 1);

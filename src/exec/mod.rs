@@ -50,6 +50,7 @@ pub trait Backend: Send + Sync + fmt::Debug {
         &'a self,
         program: &'a Program,
         steps: &'a [StepContext<'a>],
+        observer: &mut dyn Observer,
     ) -> Result<Box<dyn Session + 'a>, ExecError>;
     /// The device, for people.
     fn name(&self) -> String;
@@ -86,6 +87,10 @@ pub trait Observer {
     fn tap(&mut self, step: Option<usize>, name: &str, values: &[f32]) {
         let _ = (step, name, values);
     }
+    /// `done` of `total` bytes of weights are on the device; for the first decode that needs them.
+    fn uploaded(&mut self, done: usize, total: usize) {
+        let _ = (done, total);
+    }
     /// The work before the loop begins, or step `step` of `steps` begins.
     fn phase(&mut self, phase: DecodePhase) {
         let _ = phase;
@@ -94,7 +99,7 @@ pub trait Observer {
     fn launched(&mut self, index: usize, count: usize) {
         let _ = (index, count);
     }
-    /// Whether to stop; asked after each launch.
+    /// Whether to stop; asked after each launch and each weight.
     fn cancelled(&self) -> bool {
         false
     }
@@ -148,7 +153,7 @@ pub fn run(
     let steps = schedule.steps().into_iter().zip(constants);
     let contexts: Vec<StepContext<'_>> =
         steps.map(|(step, constants)| StepContext { step, variant: schedule.variant, constants }).collect();
-    let mut session = backend.session(program, &contexts)?;
+    let mut session = backend.session(program, &contexts, observer)?;
     session.write(network.latent, inputs.latent)?;
     session.write(network.caption, inputs.caption)?;
     session.write(network.sigma, inputs.sigma)?;

@@ -18,7 +18,7 @@ pub use weights::{Matrix, PrepareError, TensorSource, WeightStore};
 
 use std::sync::Arc;
 
-use crate::exec::{Backend, ExecError, Program, Session, StepContext};
+use crate::exec::{Backend, ExecError, Observer, Program, Session, StepContext};
 use session::CpuSession;
 
 /// Runs programs on the CPU. Weights stay where `source` keeps them (a memory map, as a rule) and are widened
@@ -40,6 +40,7 @@ impl Backend for CpuBackend {
         &'a self,
         program: &'a Program,
         _steps: &'a [StepContext<'a>],
+        _observer: &mut dyn Observer,
     ) -> Result<Box<dyn Session + 'a>, ExecError> {
         Ok(Box::new(CpuSession::new(&self.weights, program)?))
     }

@@ -15,7 +15,7 @@ use std::collections::HashMap;
 use std::sync::{Arc, Mutex, PoisonError};
 
 use crate::backend::cpu::{TensorSource, WeightStore};
-use crate::exec::{Backend, ExecError, Program, Session, StepContext};
+use crate::exec::{Backend, ExecError, Observer, Program, Session, StepContext};
 use crate::graph::Weight;
 use crate::kernels::{Constant, Form, RotaryKey};
 
@@ -74,8 +74,9 @@ impl Backend for DeviceBackend {
         &'a self,
         program: &'a Program,
         steps: &'a [StepContext<'a>],
+        observer: &mut dyn Observer,
     ) -> Result<Box<dyn Session + 'a>, ExecError> {
-        Ok(Box::new(session::DeviceSession::new(self, program, steps)?))
+        Ok(Box::new(session::DeviceSession::new(self, program, steps, observer)?))
     }
 
     fn name(&self) -> String {

@@ -17,8 +17,15 @@ use crate::kernels::{Form, MatrixAt, Tables};
 const ROW_MULTIPLE: usize = 8;
 
 impl DeviceBackend {
-    /// Uploads the weights in `needs` that are not on the device yet, and enters all addresses.
-    pub(super) fn place_weights(&self, graph: &Graph, needs: &Needs, tables: &mut Tables) -> Result<(), ExecError> {
+    /// Uploads the weights in `needs` that are not on the device yet, and enters all addresses; tells `placed` how many
+    /// bytes each took.
+    pub(super) fn place_weights(
+        &self,
+        graph: &Graph,
+        needs: &Needs,
+        tables: &mut Tables,
+        placed: &mut dyn FnMut(usize) -> Result<(), ExecError>,
+    ) -> Result<(), ExecError> {
         let mut wanted: Vec<(WeightId, Form)> = needs.weights.iter().copied().collect();
         wanted.sort_by_key(|(id, _)| *id);
         for (id, form) in wanted {
@@ -29,7 +36,9 @@ impl DeviceBackend {
                 None => {
                     let made = upload(&self.driver, &self.store.matrix(&graph[id])?, form)?;
                     let place = (made.buffer.address(), made.stride);
+                    let bytes = made.buffer.bytes();
                     self.resident().weights.insert(key, made);
+                    placed(bytes)?;
                     place
                 }
             };

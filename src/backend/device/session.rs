@@ -5,7 +5,7 @@ use half::bf16;
 use super::driver::{DeviceError, Driver, Labelled};
 use super::memory::Buffer;
 use super::{DeviceBackend, Resident};
-use crate::exec::{ExecError, Program, Session, StepContext};
+use crate::exec::{ExecError, Observer, Program, Session, StepContext};
 use crate::graph::{ElementType, TensorId};
 use crate::kernels::lower::Lowering;
 use crate::kernels::needs::needs;
@@ -32,17 +32,28 @@ impl<'a> DeviceSession<'a> {
         backend: &'a DeviceBackend,
         program: &'a Program,
         steps: &[StepContext<'_>],
+        observer: &mut dyn Observer,
     ) -> Result<Self, ExecError> {
         let graph = &program.network.graph;
         let needs = needs(graph);
         // The noise's seed lies behind the tensors: with the arena it stays where recorded launches look for it.
         let arena_bytes = program.plan.arena_bytes + SEED_BYTES;
         let kept = take_arena(&mut backend.resident(), arena_bytes);
-        let missing = backend.missing_weight_bytes(graph, &needs) + if kept.is_some() { 0 } else { arena_bytes };
+        let weights = backend.missing_weight_bytes(graph, &needs);
+        let missing = weights + if kept.is_some() { 0 } else { arena_bytes };
         check_memory(&*backend.driver, missing, program)?;
 
         let mut tables = Tables::default();
-        backend.place_weights(graph, &needs, &mut tables)?;
+        let mut done = 0;
+        let mut placed = |bytes: usize| {
+            done += bytes;
+            observer.uploaded(done, weights);
+            if observer.cancelled() { Err(ExecError::Cancelled { done: 0, steps: steps.len() }) } else { Ok(()) }
+        };
+        if weights > 0 {
+            placed(0)?;
+        }
+        backend.place_weights(graph, &needs, &mut tables, &mut placed)?;
         backend.place_bounds(graph, &needs, &mut tables)?;
         backend.place_rotary(&needs, &mut tables)?;
         backend.place_constants(graph, &needs, steps, &mut tables)?;
