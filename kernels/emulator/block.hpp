@@ -9,6 +9,7 @@
 #include <string>
 #include <vector>
 
+#include "async.hpp"
 #include "fiber.hpp"
 
 namespace pid::emu {
@@ -136,6 +137,10 @@ public:
     [[noreturn]] void fail_access(const void* address);
     // True when `bytes` at `pointer` lie in this block's shared memory.
     bool in_shared(const void* pointer, std::size_t bytes) const;
+    // The work beside the threads; null until something attaches it, kept from block to block.
+    AsyncEngine* engine() const { return engine_.get(); }
+    void attach(std::unique_ptr<AsyncEngine> engine) { engine_ = std::move(engine); }
+    Thread& thread_at(unsigned linear) { return *threads_[linear]; }
 
 private:
     static void enter(void* block);
@@ -160,6 +165,7 @@ private:
     Barrier barriers_[kNumNamedBarriers];
     std::vector<std::vector<Rendezvous>> rendezvous_;  // by warp; several masks may meet at a time
     ReadyQueue ready_;
+    std::unique_ptr<AsyncEngine> engine_;
     Context scheduler_;
     std::string error_;
 };

@@ -111,3 +111,5 @@ inline void mma_m16n8k16_f16(float (&d)[4], const std::uint32_t (&a)[4], const s
 inline float ex2_approx(float x) { return std::exp2(x); }
 inline float rcp_approx(float x) { return 1.0f / x; }
 inline float rsqrt_approx(float x) { return 1.0f / std::sqrt(x); }
+
+#include "hopper_host.cuh"
