@@ -83,8 +83,8 @@ extern "C" void pid_emu_start();
 
 void make_fiber(Context& context, Stack& stack, void (*entry)(void*), void* argument) {
     // Below the top: the address that `ret` takes, then what the switch pops. pid_emu_start is entered by `ret`
-    // with rsp % 16 == 0, so that its call leaves entry with the alignment the ABI promises.
-    auto* slot = reinterpret_cast<std::uint64_t*>(stack.top()) - 2;
+    // with rsp % 16 == 0 (three slots below the top), so that its call leaves entry with the alignment the ABI promises.
+    auto* slot = reinterpret_cast<std::uint64_t*>(stack.top()) - 3;
     *slot = reinterpret_cast<std::uint64_t>(&pid_emu_start);
     *--slot = 0;                                            // rbp
     *--slot = 0;                                            // rbx
