@@ -30,6 +30,16 @@ void copy_unchecked(char* to, const char* from, std::size_t bytes) {
 }
 }  // namespace
 
+void AsyncProxy::reset() {
+    copy_.clear();
+    num_fences_ = 0;
+    fence_owed_ = false;
+    // The block that ended happens before the one that begins.
+    writer_.run([&] { sanitizer::release(&writer_); });
+    sanitizer::acquire(&writer_);
+    reads_done();
+}
+
 void AsyncProxy::prepare() {
     // As the block began.
     if (copy_.empty()) copy_.assign(block().options().shared_bytes, static_cast<char>(kPoison));
@@ -54,6 +64,27 @@ bool AsyncProxy::stale(const void* p, std::size_t bytes) {
     if (fence_owed_) copy_unchecked(copy_.data(), block().shared(), copy_.size());
     fence_owed_ = false;
     return std::memcmp(copy_.data() + (static_cast<const char*>(p) - block().shared()), p, bytes) != 0;
+}
+
+void AsyncProxy::writes(void* p, std::size_t bytes) {
+    sanitizer::release(&writer_);
+    writer_.run([&] {
+        sanitizer::acquire(&writer_);
+        sanitizer::written(p, bytes);
+        sanitizer::release(&copy_);
+    });
+}
+
+void AsyncProxy::reads(const void* p, std::size_t bytes) {
+    reader_.run([&] {
+        sanitizer::acquire(&copy_);
+        sanitizer::read(p, bytes);
+    });
+}
+
+void AsyncProxy::reads_done() {
+    reader_.run([&] { sanitizer::release(&reader_); });
+    sanitizer::acquire(&reader_);
 }
 
 }  // namespace pid::emu

@@ -13,19 +13,42 @@ namespace pid::emu {
 
 class AsyncProxy {
 public:
-    void reset() {
-        copy_.clear();
-        num_fences_ = 0;
-        fence_owed_ = false;
-    }
+    void reset();
     void fence();
     // The asynchronous proxy itself wrote these bytes.
     void wrote(const void* p, std::size_t bytes);
     // True when the bytes hold stores that no fence covers.
     bool stale(const void* p, std::size_t bytes);
 
+    // For ThreadSanitizer: the running thread has the proxy write these bytes, and what it does next comes after that.
+    void writes(void* p, std::size_t bytes);
+    // Runs f with the clock of those writes.
+    template <class F>
+    void as_writer(F f) {
+        writer_.run(f);
+    }
+    // The running thread has the proxy read these bytes: ordered after fences and the proxy's writes alone.
+    void reads(const void* p, std::size_t bytes);
+    // The running thread has waited for such reads.
+    void reads_done();
+
 private:
+    // A clock that no thread has.
+    struct Clock {
+        void* fiber = nullptr;
+        template <class F>
+        void run(F f) {
+            void* thread = sanitizer::current_fiber();
+            if (!fiber) fiber = sanitizer::create_fiber();
+            sanitizer::switch_clock(fiber);
+            f();
+            sanitizer::switch_clock(thread);
+        }
+    };
     void prepare();
+
+    // Two, since the writer learns what the issuing threads know, and would hide a missing fence from the reader.
+    Clock writer_, reader_;
 
     std::vector<char> copy_;  // empty until first used
     unsigned num_fences_ = 0;

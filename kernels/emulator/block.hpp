@@ -42,6 +42,9 @@ struct Options {
 struct Site {
     const char* file;
     int line;
+
+    // As a default argument: the place of the call. Site{...} there would be the place of the declaration.
+    static constexpr Site here(const char* file = __builtin_FILE(), int line = __builtin_LINE()) { return {file, line}; }
 };
 
 // One cp.async: source and destination are remembered, the bytes move when its group is waited for.

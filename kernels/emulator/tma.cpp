@@ -48,7 +48,7 @@ void Tma::check_smem(const void* smem, unsigned bytes, unsigned alignment, const
 
 void Tma::issue(Load load) {
     std::memset(load.smem, kPoison, load.bytes);
-    sanitizer::written(load.smem, load.bytes);
+    proxy_.writes(load.smem, load.bytes);
     proxy_.wrote(load.smem, load.bytes);
     sanitizer::poison(load.smem, load.bytes);
     loads_.push_back(load);
@@ -115,7 +115,7 @@ bool Tma::deliver() {
         }
     }
     proxy_.wrote(load.smem, load.bytes);
-    mbarriers_.complete_bytes(load.bar, load.bytes, load.site);
+    proxy_.as_writer([&] { mbarriers_.complete_bytes(load.bar, load.bytes, load.site); });
     return true;
 }
 
@@ -145,6 +145,7 @@ void Tma::store_tensor(const PidTensorMap* map, const void* smem, const int* coo
             if (proxy_.stale(from + begin, end - begin))
                 block().fail(site, "%s: shared memory + %td was written without a fence.proxy.async since", kName,
                              from - block().shared());
+            proxy_.reads(from + begin, end - begin);
         }
     }
     if (stores_.size() <= Block::thread().linear) stores_.resize(Block::thread().linear + 1);
@@ -186,6 +187,7 @@ void Tma::wait_stores(unsigned pending, bool reads_only) {
             read_source(store);
             if (!reads_only) write_target(store);
         }
+    proxy_.reads_done();
     if (!reads_only) groups.erase(groups.begin(), groups.begin() + static_cast<std::ptrdiff_t>(finished));
 }
 

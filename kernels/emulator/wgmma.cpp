@@ -5,7 +5,6 @@
 
 #include "kernel.hpp"
 #include "matrix_descriptor.hpp"
-#include "sanitizer.hpp"
 
 #if defined(__x86_64__) && defined(__GNUC__) && !defined(__clang__)
 #define PID_CLONES __attribute__((target_clones("avx2", "default")))
@@ -20,7 +19,8 @@ constexpr unsigned kWarpRows = 16;
 constexpr unsigned kK = 16;
 constexpr unsigned kMaxN = 256;
 constexpr unsigned kWarpsPerGroup = 4;
-constexpr std::uint32_t kPoisonBits = 0xffffffffu;
+// What an accumulator in flight reads as: a signalling NaN, since arithmetic on it gives other bits, which tell.
+constexpr std::uint32_t kInFlight = 0xffa5a5a5u;
 
 Block& block() { return *Block::current(); }
 
@@ -102,6 +102,7 @@ void Wgmma::check_operand(const Call& call, bool is_b, Site site) {
                 block().fail(site, "wgmma: %s is still being loaded: a missing mbarrier wait", name);
             if (proxy_.stale(chunk, 16))
                 block().fail(site, "wgmma: %s was written without a fence.proxy.async since", name);
+            proxy_.reads(chunk, 16);
         }
 }
 
@@ -142,7 +143,7 @@ void Wgmma::open(Warp& w, const Product& product, void* const* calls) {
     for (unsigned l = 0; l < kWarpSize; ++l) {
         accumulator.d[l] = static_cast<const Call*>(calls[l])->d;
         for (unsigned r = 0; r < n / 2; ++r) accumulator.values[d_row(l, r) * n + d_column(l, r)] = accumulator.d[l][r];
-        std::memset(accumulator.d[l], kPoison, n / 2 * sizeof(float));
+        for (unsigned r = 0; r < n / 2; ++r) std::memcpy(&accumulator.d[l][r], &kInFlight, sizeof kInFlight);
     }
     w.accumulators[product.call.d] = std::move(accumulator);
 }
@@ -191,7 +192,7 @@ void Wgmma::close(Accumulator& accumulator) {
         for (unsigned r = 0; r < accumulator.n / 2; ++r) {
             std::uint32_t bits;
             std::memcpy(&bits, &accumulator.d[l][r], sizeof bits);
-            if (bits == kPoisonBits)
+            if (bits == kInFlight)
                 accumulator.d[l][r] = accumulator.values[d_row(l, r) * accumulator.n + d_column(l, r)];
             else
                 std::memset(&accumulator.d[l][r], kPoison, sizeof(float));
@@ -228,6 +229,7 @@ void Wgmma::wait(unsigned pending, float* const* named, unsigned num_named, Site
             i = w.accumulators.erase(i);
         }
     });
+    proxy_.reads_done();
 }
 
 std::string Wgmma::finish() {

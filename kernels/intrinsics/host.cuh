@@ -18,7 +18,7 @@
         #name, sizeof(Params), max_threads, [](const void* p) { __VA_ARGS__(*static_cast<const Params*>(p)); });
 #define PID_SHARED(Type, name) Type& name = ::pid::emu::shared_as<Type>(::pid::emu::Site{__FILE__, __LINE__})
 // Calls carry the place they stand at; the parameter is last and fills itself in.
-#define PID_HERE ::pid::emu::Site site = ::pid::emu::Site{__builtin_FILE(), __builtin_LINE()}
+#define PID_HERE ::pid::emu::Site site = ::pid::emu::Site::here()
 
 #define threadIdx (::pid::emu::Block::thread().index)
 #define blockIdx (::pid::emu::block_index())

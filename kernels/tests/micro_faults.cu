@@ -1,5 +1,6 @@
 // micro_faults: small kernels in the shape of real ones, and on the emulator copies that each lack one wait, fence or
-// arrival. Tests assert that every fault ends in an error or in a wrong result, under every schedule. Grid 1.
+// arrival. Tests assert that every fault ends in an error or in a wrong result under FIFO, LIFO or a PCT seed; store_4
+// and ring_4 are right by luck under some. Grid 1.
 #include "../intrinsics/intrinsics.cuh"
 #include "../params_tests.h"
 
