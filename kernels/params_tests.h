@@ -43,4 +43,19 @@ typedef struct PidMicroWgmmaParams {
 } PidMicroWgmmaParams;
 PID_ASSERT_SIZE(PidMicroWgmmaParams, 40);
 
+/** micro_pipeline: `D = A B^T` by TMA and wgmma. Boxes: a 64 x 64 and b 64 x 64 bf16, swizzle 128; d 32 x 64 float32, no
+ * swizzle; columns first. */
+typedef struct PidMicroPipelineParams {
+    /** bf16 `[m, k]`. */
+    PidTensorMap a;
+    /** bf16 `[n, k]`. */
+    PidTensorMap b;
+    /** float32 `[m, n]`, written. */
+    PidTensorMap d;
+    /** ceil(k / 64). */
+    uint32_t num_k_tiles;
+    uint32_t reserved[15];
+} PidMicroPipelineParams;
+PID_ASSERT_SIZE(PidMicroPipelineParams, 448);
+
 #endif

@@ -35,14 +35,23 @@ PID_CLONES void multiply(float* d, const float (&a)[kWarpRows][kK], const float*
             for (unsigned j = 0; j < n; ++j) d[i * n + j] += a[i][k] * b[k * n + j];
 }
 
-float element(std::uint32_t offset) {
-    std::uint16_t bits;
-    std::memcpy(&bits, block().shared() + offset, sizeof bits);
-    return bf16_bits_to_float(bits);
-}
-
 std::uint32_t operand_offset(const MatrixDescriptor& descriptor, bool mn_major, unsigned mn, unsigned k) {
     return mn_major ? descriptor.mn_major(mn, k) : descriptor.k_major(mn, k);
+}
+
+// Every layout keeps 8 elements together (along k, or along mn of an MN-major operand), aligned to 16 bytes.
+// Calls put(mn, k, value) for `count` rows from `first` on.
+template <class Put>
+void gather(std::uint64_t bits, bool mn_major, unsigned first, unsigned count, Put put) {
+    const auto descriptor = MatrixDescriptor::unpack(bits);
+    const unsigned mn_step = mn_major ? 8 : 1, k_step = mn_major ? 1 : 8;
+    for (unsigned i = 0; i < count; i += mn_step)
+        for (unsigned k = 0; k < kK; k += k_step) {
+            std::uint16_t chunk[8];
+            std::memcpy(chunk, block().shared() + operand_offset(descriptor, mn_major, first + i, k), sizeof chunk);
+            for (unsigned e = 0; e < 8; ++e)
+                put(mn_major ? i + e : i, mn_major ? k : k + e, bf16_bits_to_float(chunk[e]));
+        }
 }
 }  // namespace
 
@@ -172,15 +181,11 @@ void Wgmma::compute(Warp& w, const Product& product) {
                     a[l / 4 + r % 2 * 8][l % 4 * 2 + r / 2 * 8 + h] =
                         bf16_bits_to_float(static_cast<std::uint16_t>(product.a[l][r] >> 16 * h));
     } else {
-        const auto descriptor = MatrixDescriptor::unpack(call.a_descriptor);
-        const unsigned first = Block::thread().warp() % kWarpsPerGroup * kWarpRows;
-        for (unsigned i = 0; i < kWarpRows; ++i)
-            for (unsigned k = 0; k < kK; ++k) a[i][k] = element(descriptor.k_major(first + i, k));
+        gather(call.a_descriptor, false, Block::thread().warp() % kWarpsPerGroup * kWarpRows, kWarpRows,
+               [&a](unsigned i, unsigned k, float value) { a[i][k] = value; });
     }
-    const auto descriptor = MatrixDescriptor::unpack(call.b_descriptor);
-    for (unsigned j = 0; j < call.n; ++j)
-        for (unsigned k = 0; k < kK; ++k)
-            b[k * call.n + j] = element(operand_offset(descriptor, call.b_mn_major, j, k));
+    gather(call.b_descriptor, call.b_mn_major, 0, call.n,
+           [&](unsigned j, unsigned k, float value) { b[k * call.n + j] = value; });
     if (!call.scale_d) std::fill(accumulator.values.begin(), accumulator.values.end(), 0.0f);
     multiply(accumulator.values.data(), a, b, call.n);
     --accumulator.in_flight;
