@@ -1,7 +1,7 @@
 /* params: the structs that kernels take by value, one per entry point. Plain C; `tools/check-bindings` makes
  * src/kernels/params.rs of it. Every field is set by every launch; options are flags, never sentinels.
  * bf16 values are uint16_t. `[a, b]`: row-major, last axis contiguous. Row strides are the last extent unless a field
- * says otherwise. Symbols: B batch, T text tokens, L image tokens, N = T + L, D hidden size, H x W pixels. */
+ * says otherwise. A buffer that holds a range of rows only is given by the address where row 0 would lie. Symbols: B batch, T text tokens, L image tokens, N = T + L, D hidden size, H x W pixels. */
 #ifndef PID_PARAMS_H
 #define PID_PARAMS_H
 #include <stdint.h>
@@ -24,8 +24,7 @@ typedef struct PidRows {
     uint32_t joint_per_sample;
     /** Joint row of a sample's first row (0 for text, T for the image). */
     uint32_t joint_first;
-    /** Joint row that lies at the beginning of a joint buffer; above 0 when the buffer holds a range of rows. */
-    uint32_t joint_start;
+    uint32_t reserved;
 } PidRows;
 PID_ASSERT_SIZE(PidRows, 24);
 
@@ -72,8 +71,11 @@ typedef struct PidEmit {
     const float* scale;
     /** float32 `[rows, hidden / 64]`. */
     float* sums;
+    /** 0: nobody reads it, nothing is written. */
+    uint32_t enabled;
+    uint32_t reserved;
 } PidEmit;
-PID_ASSERT_SIZE(PidEmit, 24);
+PID_ASSERT_SIZE(PidEmit, 32);
 
 /** gemm_linear: `output = A W^T + bias`. A by stream row. */
 typedef struct PidLinearParams {
@@ -97,7 +99,7 @@ typedef struct PidEmbedParams {
     uint32_t height;
     uint32_t width;
 } PidEmbedParams;
-PID_ASSERT_SIZE(PidEmbedParams, 160);
+PID_ASSERT_SIZE(PidEmbedParams, 168);
 
 /** One stream's share of a PidQkvParams. */
 typedef struct PidQkvStream {
@@ -144,14 +146,14 @@ typedef struct PidResidualStream {
     const float* gate;
     PidEmit emit;
 } PidResidualStream;
-PID_ASSERT_SIZE(PidResidualStream, 40);
+PID_ASSERT_SIZE(PidResidualStream, 48);
 
 /** gemm_residual: `residual += gate (A W^T + bias)`. A by joint row, residual by stream row. */
 typedef struct PidResidualParams {
     PidGemm gemm;
     PidResidualStream stream[2];
 } PidResidualParams;
-PID_ASSERT_SIZE(PidResidualParams, 192);
+PID_ASSERT_SIZE(PidResidualParams, 208);
 
 /** Latent gates. gemm_latent_gate (per token and channel): `stream += sigmoid(A W^T + half - alpha sigma) features`;
  * rows_latent_gate (per token): the product is a dot with `gate_weight`. */
@@ -173,7 +175,7 @@ typedef struct PidLatentGateParams {
     float alpha;
     uint32_t reserved;
 } PidLatentGateParams;
-PID_ASSERT_SIZE(PidLatentGateParams, 184);
+PID_ASSERT_SIZE(PidLatentGateParams, 192);
 
 /** Ops on whole rows of a stream: rows_text_norm, rows_restart, rows_time_silu. */
 typedef struct PidRowsParams {
@@ -192,7 +194,7 @@ typedef struct PidRowsParams {
     uint32_t hidden;
     uint32_t reserved;
 } PidRowsParams;
-PID_ASSERT_SIZE(PidRowsParams, 72);
+PID_ASSERT_SIZE(PidRowsParams, 80);
 
 /** gemm_pixel_modulate: columns are `[pixel, shift | scale, 16]`;
  * `output = rms(pixels; norm) (1 + scale) + shift`. A by stream row. */

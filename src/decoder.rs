@@ -6,8 +6,8 @@ use std::path::Path;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Instant;
 
-use crate::backend::cpu::CpuBackend;
 use crate::checkpoint::Checkpoint;
+use crate::device::Device;
 use crate::error::Error;
 use crate::exec::{self, Backend, DecodePhase, Inputs, Observer, Program};
 use crate::latent::{Backbone, Caption, Latent, Sigma};
@@ -16,39 +16,13 @@ use crate::output::Picture;
 use crate::plan::ByteSize;
 use crate::sampler::{Noise, NoiseSource, Schedule, Variant};
 
-/// Where the network runs.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
-pub enum Device {
-    /// The best device at hand.
-    #[default]
-    Auto,
-    /// float32 on all cores.
-    Cpu,
-}
-
-impl std::str::FromStr for Device {
-    type Err = String;
-
-    fn from_str(text: &str) -> Result<Self, String> {
-        match text {
-            "auto" => Ok(Self::Auto),
-            "cpu" => Ok(Self::Cpu),
-            "emulator" => Err("the emulator is not part of this version; use cpu".into()),
-            _ if text == "cuda" || text.starts_with("cuda:") => {
-                Err("the CUDA kernels are not part of this version; use cpu".into())
-            }
-            _ => Err(format!("unknown device `{text}`; known: auto, cpu")),
-        }
-    }
-}
-
 /// Options of a [`Decoder`].
 #[derive(Clone, Debug, Default)]
 pub struct DecoderBuilder {
     config: Option<Config>,
     backbone: Option<Backbone>,
     device: Device,
-    precision: Precision,
+    precision: Option<Precision>,
     budget: Option<ByteSize>,
 }
 
@@ -72,9 +46,10 @@ impl DecoderBuilder {
         self
     }
 
-    /// The number format; [`Precision::F32`] by default, the only one of the CPU.
+    /// The number format. Each device has one: float32 on the CPU, bfloat16 with float32 sums on the others; asking for
+    /// the other is an error.
     pub fn precision(mut self, precision: Precision) -> Self {
-        self.precision = precision;
+        self.precision = Some(precision);
         self
     }
 
@@ -97,10 +72,6 @@ impl DecoderBuilder {
     /// # Errors
     /// As [`DecoderBuilder::open`].
     pub fn build(self, checkpoint: Checkpoint) -> Result<Decoder, Error> {
-        if self.precision != Precision::F32 {
-            let message = format!("{:?} on the cpu: the CPU computes in float32 only", self.precision);
-            return Err(Error::Device(message));
-        }
         let checkpoint = checkpoint.into_network()?;
         let config = match self.config {
             Some(config) => config,
@@ -113,13 +84,18 @@ impl DecoderBuilder {
             backbone.check(&config)?;
         }
         let checkpoint = Arc::new(checkpoint);
-        let backend = CpuBackend::new(checkpoint.clone());
+        let opened = self.device.open(&config, checkpoint.clone())?;
+        if let Some(wanted) = self.precision.filter(|p| *p != opened.precision) {
+            let name = opened.backend.name();
+            return Err(Error::Device(format!("{wanted:?} on {name}: it computes in {:?}", opened.precision)));
+        }
         Ok(Decoder {
             sizes: trained_sizes(&config, backbone),
             config,
             backbone,
             budget: self.budget,
-            backend: Box::new(backend),
+            backend: opened.backend,
+            precision: opened.precision,
             checkpoint,
             programs: Mutex::default(),
             constants: Mutex::default(),
@@ -151,6 +127,7 @@ pub struct Decoder {
     budget: Option<ByteSize>,
     checkpoint: Arc<Checkpoint>,
     backend: Box<dyn Backend>,
+    precision: Precision,
     programs: Mutex<HashMap<NetworkOptions, Arc<Program>>>,
     /// By the bits of the time.
     constants: Mutex<HashMap<u64, Arc<TimeConstants>>>,
@@ -286,8 +263,8 @@ impl Decoder {
     }
 
     /// The device it runs on.
-    pub fn device_name(&self) -> &'static str {
-        "cpu"
+    pub fn device_name(&self) -> String {
+        self.backend.name()
     }
 
     /// Options of the graph that decodes `latent`.
@@ -298,7 +275,7 @@ impl Decoder {
             text_tokens,
             width: latent.width * per,
             height: latent.height * per,
-            precision: Precision::F32,
+            precision: self.precision,
             recompute_features: false,
             observed,
         }

@@ -31,9 +31,11 @@ pub mod checkpoint;
 #[cfg(feature = "cli")]
 pub mod cli;
 pub mod decoder;
+mod device;
 mod error;
 pub mod exec;
 pub mod graph;
+pub mod kernels;
 pub mod latent;
 pub mod memory;
 pub mod model;
@@ -42,7 +44,8 @@ pub mod plan;
 pub mod progress;
 pub mod sampler;
 
-pub use decoder::{Decoded, Decoder, DecoderBuilder, Device, Request, Timings};
+pub use decoder::{Decoded, Decoder, DecoderBuilder, Request, Timings};
+pub use device::Device;
 pub use error::Error;
 
 /// The README's example compiles.

@@ -58,7 +58,7 @@ impl RandomGraph {
             this.node(Phase::Step);
         }
         let last = this.pick(Phase::Step, Some(8));
-        let op = Op::Copy(Copy { input: last, output });
+        let op = Op::Copy(Copy { input: last, output, emit: None });
         this.graph.push("result", Phase::Step, op).unwrap();
         this.graph
     }
@@ -102,7 +102,7 @@ impl RandomGraph {
             0 => {
                 let (input, width) = self.pick_with_width(phase, None);
                 let output = self.tensor(width, Role::Temporary);
-                self.graph.push("copy", phase, Op::Copy(Copy { input, output })).unwrap();
+                self.graph.push("copy", phase, Op::Copy(Copy { input, output, emit: None })).unwrap();
                 self.made(phase, output, width);
             }
             1 | 2 => self.linear(phase),
@@ -138,11 +138,11 @@ impl RandomGraph {
         let modulation = Modulation { block: 0, stream: Stream::Image, half: ModulationHalf::FeedForward };
         let norm = NormModulate { weight: self.weight(1, hidden), modulation };
         let weight = self.weight(2 * inner, hidden);
-        let streams = vec![SwiGluStream { stream: Stream::Image, input: residual, norm, weight }];
+        let streams = vec![SwiGluStream { stream: Stream::Image, input: residual, norm, weight, sums: None }];
         let op = SwiGlu { tokens: self.tokens(), streams, output, hidden, inner };
         self.graph.push("swiglu", phase, Op::SwiGlu(op)).unwrap();
         let affine = Affine { weight: self.weight(hidden, inner), bias: None };
-        let streams = vec![GatedResidualStream { stream: Stream::Image, residual, affine, gate: modulation }];
+        let streams = vec![GatedResidualStream { stream: Stream::Image, residual, affine, gate: modulation, emit: None }];
         let op = GatedResidual { tokens: self.tokens(), input: output, streams, in_features: inner, hidden };
         self.graph.push("residual", phase, Op::GatedResidual(op)).unwrap();
     }
@@ -264,7 +264,7 @@ fn reading_what_nothing_wrote_is_an_error() {
     let mut graph = Graph::default();
     let a = graph.tensor("never", &[4], ElementType::F32, Role::Temporary);
     let b = graph.tensor("b", &[4], ElementType::F32, Role::Output);
-    graph.push("copy", Phase::Step, Op::Copy(Copy { input: a, output: b })).unwrap();
+    graph.push("copy", Phase::Step, Op::Copy(Copy { input: a, output: b, emit: None })).unwrap();
     let text = plan(&graph, &options(1)).unwrap_err().to_string();
     assert!(text.contains("never") && text.contains("copy"), "{text}");
 }
@@ -274,7 +274,7 @@ fn misshapen_operands_are_refused() {
     let mut graph = Graph::default();
     let a = graph.tensor("a", &[4], ElementType::F32, Role::Input);
     let b = graph.tensor("b", &[5], ElementType::F32, Role::Output);
-    let text = graph.push("copy", Phase::Once, Op::Copy(Copy { input: a, output: b })).unwrap_err().to_string();
+    let text = graph.push("copy", Phase::Once, Op::Copy(Copy { input: a, output: b, emit: None })).unwrap_err().to_string();
     assert!(text.contains("b: [5], expected [4]"), "{text}");
 }
 

@@ -20,5 +20,5 @@ PID_DEVICE std::uint32_t joint_token(const PidRows& rows, const Row& row) { retu
 
 // Row of a joint buffer.
 PID_DEVICE std::uint32_t joint_row(const PidRows& rows, const Row& row) {
-    return row.sample * rows.joint_per_sample + joint_token(rows, row) - rows.joint_start;
+    return row.sample * rows.joint_per_sample + joint_token(rows, row);
 }

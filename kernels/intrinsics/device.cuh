@@ -44,6 +44,9 @@ PID_DEVICE void bar_arrive() {
 PID_DEVICE float shfl_xor_sync(std::uint32_t mask, float value, int xor_mask) {
     return __shfl_xor_sync(mask, value, xor_mask);
 }
+PID_DEVICE double shfl_xor_sync(std::uint32_t mask, double value, int xor_mask) {
+    return __shfl_xor_sync(mask, value, xor_mask);
+}
 // Value of lane `source`; lanes of `mask`.
 PID_DEVICE float shfl_sync(std::uint32_t mask, float value, int source) { return __shfl_sync(mask, value, source); }
 // One bit per lane whose predicate holds; lanes of `mask`.

@@ -79,6 +79,14 @@ inline float shfl_xor_sync(std::uint32_t mask, float value, int xor_mask, PID_HE
     const unsigned source = pid::emu::lane() ^ static_cast<unsigned>(xor_mask);
     return bits_to_float(pid::emu::shuffle(mask, float_to_bits(value), source, site));
 }
+inline double shfl_xor_sync(std::uint32_t mask, double value, int xor_mask, PID_HERE) {
+    const unsigned source = pid::emu::lane() ^ static_cast<unsigned>(xor_mask);
+    std::uint32_t words[2];
+    std::memcpy(words, &value, sizeof value);
+    for (std::uint32_t& word : words) word = pid::emu::shuffle(mask, word, source, site);
+    std::memcpy(&value, words, sizeof value);
+    return value;
+}
 inline std::uint32_t ballot_sync(std::uint32_t mask, bool predicate, PID_HERE) {
     return pid::emu::ballot(mask, predicate, site);
 }

@@ -45,8 +45,14 @@ pub trait Session {
 
 /// A device that can run programs.
 pub trait Backend: Send + Sync + fmt::Debug {
-    /// Takes the arena for one decode.
-    fn session<'a>(&'a self, program: &'a Program) -> Result<Box<dyn Session + 'a>, ExecError>;
+    /// Takes the arena for one decode of these steps, and makes ready what its launches read.
+    fn session<'a>(
+        &'a self,
+        program: &'a Program,
+        steps: &'a [StepContext<'a>],
+    ) -> Result<Box<dyn Session + 'a>, ExecError>;
+    /// The device, for people.
+    fn name(&self) -> String;
 }
 
 /// Failures while a decode runs.
@@ -57,6 +63,9 @@ pub enum ExecError {
         "out of memory: the decode needs {needed} for activations, {available} are free; decode a smaller picture or pass a --budget"
     )]
     OutOfMemory { needed: ByteSize, available: ByteSize },
+    #[cfg(any(feature = "cuda", feature = "emulator"))]
+    #[error(transparent)]
+    Device(#[from] crate::backend::device::DeviceError),
     #[error("noise: {0}")]
     Noise(#[from] crate::sampler::NoiseError),
     #[error(transparent)]
@@ -135,27 +144,28 @@ pub fn run(
     observer: &mut dyn Observer,
 ) -> Result<Vec<f32>, ExecError> {
     let network = &program.network;
-    let mut session = backend.session(program)?;
+    observer.phase(DecodePhase::Prepare);
+    let steps = schedule.steps().into_iter().zip(constants);
+    let contexts: Vec<StepContext<'_>> =
+        steps.map(|(step, constants)| StepContext { step, variant: schedule.variant, constants }).collect();
+    let mut session = backend.session(program, &contexts)?;
     session.write(network.latent, inputs.latent)?;
     session.write(network.caption, inputs.caption)?;
     session.write(network.sigma, inputs.sigma)?;
     let (once, each) = program.plan.launches.split_at(program.plan.step_start);
-    let steps = schedule.steps();
-    let mut run = Run { program, session: &mut *session, noise, observer, steps: steps.len() };
-    for (k, (step, constants)) in steps.into_iter().zip(constants).enumerate() {
-        let context = StepContext { step, variant: schedule.variant, constants };
+    let mut run = Run { program, session: &mut *session, noise, observer, steps: contexts.len() };
+    for (k, context) in contexts.iter().enumerate() {
         if k == 0 {
-            run.observer.phase(DecodePhase::Prepare);
-            run.launches(once, &context)?;
+            run.launches(once, context)?;
         }
         run.observer.phase(DecodePhase::Step { index: k, steps: run.steps });
         if run.observer.wants_taps() {
-            run.observer.tap(Some(k), "t_embedder", &constants.t_emb);
+            run.observer.tap(Some(k), "t_embedder", &context.constants.t_emb);
         }
-        run.launches(each, &context)?;
+        run.launches(each, context)?;
     }
-    observer.phase(DecodePhase::Done);
     let mut image = session.read(network.image)?;
+    observer.phase(DecodePhase::Done);
     if let Some(index) = image.iter().position(|v| !v.is_finite()) {
         return Err(ExecError::NotFinite { value: image[index], index });
     }

@@ -1,8 +1,13 @@
 //! Which tensors and weights an op touches, and whether it may run on a range of its rows. All that the
 //! planner knows of ops.
 
-use super::op::{Affine, Op};
+use super::op::{Affine, Emit, Modulation, Op};
 use super::{TensorId, WeightId};
+
+/// A stream that is written, and what is left of it for the next product.
+fn with_emit(stream: TensorId, emit: Option<Emit>) -> impl Iterator<Item = TensorId> {
+    [stream].into_iter().chain(emit.into_iter().flat_map(|e| [e.operand, e.sums]))
+}
 
 impl Op {
     /// For people and reports.
@@ -38,15 +43,20 @@ impl Op {
             Self::TextEmbed(op) => vec![op.caption],
             Self::Copy(op) => vec![op.input],
             Self::PatchEmbed(op) => vec![op.image],
-            Self::LatentGate(op) => vec![op.stream, op.features, op.feature_half, op.sigma],
-            Self::QkvProject(op) => op.streams.iter().map(|s| s.input).collect(),
+            Self::LatentGate(op) => {
+                [op.stream, op.features, op.feature_half, op.sigma].into_iter().chain(op.operand).collect()
+            }
+            Self::QkvProject(op) => op.streams.iter().flat_map(|s| [s.input].into_iter().chain(s.sums)).collect(),
             Self::Attention(op) => vec![op.q, op.k, op.v],
-            Self::SwiGlu(op) => op.streams.iter().map(|s| s.input).collect(),
+            Self::SwiGlu(op) => op.streams.iter().flat_map(|s| [s.input].into_iter().chain(s.sums)).collect(),
             Self::GatedResidual(op) => [op.input].into_iter().chain(op.streams.iter().map(|s| s.residual)).collect(),
             Self::TimeSilu(op) => vec![op.stream],
             Self::PixelEmbed(op) => vec![op.image],
             Self::PixelModulate(op) => vec![op.stream, op.pixels],
-            Self::PixelUpdate(op) => vec![op.stream, op.attention, op.pixels],
+            Self::PixelUpdate(op) => {
+                let sample = op.sample.iter().flat_map(|s| [s.image, s.noise]);
+                [op.stream, op.attention, op.pixels].into_iter().chain(sample).collect()
+            }
             Self::Noise(_) => Vec::new(),
             Self::SampleStep(op) => vec![op.pixels, op.image, op.noise],
         }
@@ -56,20 +66,23 @@ impl Op {
     pub fn writes(&self) -> Vec<TensorId> {
         match self {
             Self::Conv3x3(op) => vec![op.output],
-            Self::GroupNormSilu(op) => vec![op.output],
+            Self::GroupNormSilu(op) => [op.output].into_iter().chain(op.slab_sums).collect(),
             Self::Linear(op) => vec![op.output],
             Self::TextEmbed(op) => vec![op.output],
-            Self::Copy(op) => vec![op.output],
-            Self::PatchEmbed(op) => vec![op.stream],
-            Self::LatentGate(op) => vec![op.stream],
+            Self::Copy(op) => with_emit(op.output, op.emit).collect(),
+            Self::PatchEmbed(op) => with_emit(op.stream, op.emit).collect(),
+            Self::LatentGate(op) => with_emit(op.stream, op.emit).collect(),
             Self::QkvProject(op) => vec![op.q, op.k, op.v],
             Self::Attention(op) => vec![op.output],
             Self::SwiGlu(op) => vec![op.output],
-            Self::GatedResidual(op) => op.streams.iter().map(|s| s.residual).collect(),
-            Self::TimeSilu(op) => vec![op.stream],
+            Self::GatedResidual(op) => op.streams.iter().flat_map(|s| with_emit(s.residual, s.emit)).collect(),
+            Self::TimeSilu(op) => with_emit(op.stream, op.emit).collect(),
             Self::PixelEmbed(op) => vec![op.pixels],
             Self::PixelModulate(op) => vec![op.output],
-            Self::PixelUpdate(op) => vec![op.pixels],
+            Self::PixelUpdate(op) => match &op.sample {
+                Some(sample) => vec![sample.image],
+                None => vec![op.pixels],
+            },
             Self::Noise(op) => vec![op.output],
             Self::SampleStep(op) => [op.image].into_iter().chain(op.velocity).collect(),
         }
@@ -98,7 +111,8 @@ impl Op {
             Self::PixelModulate(op) => both(&op.modulation).chain([op.norm]).collect(),
             Self::PixelUpdate(op) => {
                 let affines = [op.modulation, op.expand, op.fc1, op.fc2];
-                affines.iter().flat_map(both).chain([op.norm]).collect()
+                let sample = op.sample.iter().flat_map(|s| both(&s.affine).chain([s.norm]));
+                affines.iter().flat_map(both).chain([op.norm]).chain(sample).collect()
             }
             Self::SampleStep(op) => both(&op.affine).chain([op.norm]).collect(),
             Self::Copy(_) | Self::Attention(_) | Self::TimeSilu(_) | Self::Noise(_) => Vec::new(),
@@ -118,7 +132,7 @@ impl Op {
     }
 
     /// Modulations that the op takes from the step's constants, as (block, is text).
-    pub fn modulations(&self) -> Vec<super::op::Modulation> {
+    pub fn modulations(&self) -> Vec<Modulation> {
         match self {
             Self::QkvProject(op) => op.streams.iter().filter_map(|s| s.norm.map(|n| n.modulation)).collect(),
             Self::SwiGlu(op) => op.streams.iter().map(|s| s.norm.modulation).collect(),

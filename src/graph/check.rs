@@ -1,6 +1,6 @@
 //! Shape rules of the ops, checked when a node is pushed.
 
-use super::op::{Affine, ConvInput, NormModulate, Op, Stream, Tokens};
+use super::op::{Affine, ConvInput, Emit, GROUP_NORM_SLABS, NormModulate, Op, SampleStep, Stream, Tokens};
 use super::{Graph, Node, Phase, TensorId, WeightId};
 
 /// An operand that does not fit its op.
@@ -96,6 +96,23 @@ impl Rules<'_> {
         self.shape(id, &[tokens.batch, count, width]);
     }
 
+    /// What is left of a stream of that many rows for the next product.
+    fn emit(&mut self, emit: Option<Emit>, rows: usize, width: usize) {
+        let Some(emit) = emit else { return };
+        self.require(width.is_multiple_of(64), || format!("a stream {width} wide, expected a multiple of 64"));
+        self.rows(emit.operand, rows, width);
+        self.rows(emit.sums, rows, width / 64);
+        if let Some(norm) = &emit.norm {
+            self.norm(norm, width);
+        }
+    }
+
+    fn sums(&mut self, sums: Option<TensorId>, stream: Stream, tokens: Tokens, width: usize) {
+        if let Some(sums) = sums {
+            self.stream(sums, stream, tokens, width / 64);
+        }
+    }
+
     fn image(&mut self, id: TensorId, tokens: Tokens, patch: usize) {
         self.shape(id, &[tokens.batch, 3, tokens.grid_rows * patch, tokens.grid_cols * patch]);
     }
@@ -127,11 +144,14 @@ impl Rules<'_> {
                 let shape = self.graph.tensors.get(o.input.index()).map(|t| t.shape.clone()).unwrap_or_default();
                 self.shape(o.output, &shape);
                 self.require(o.input != o.output, || "copies a tensor onto itself".into());
+                let width = shape.last().copied().unwrap_or(1).max(1);
+                self.emit(o.emit, shape.iter().product::<usize>() / width, width);
             }
             Op::PatchEmbed(o) => {
                 self.image(o.image, o.tokens, o.patch);
                 self.stream(o.stream, Stream::Image, o.tokens, o.hidden);
                 self.affine(o.affine, o.hidden, 3 * o.patch * o.patch);
+                self.emit(o.emit, o.tokens.batch * o.tokens.image(), o.hidden);
             }
             Op::LatentGate(o) => {
                 self.stream(o.stream, Stream::Image, o.tokens, o.hidden);
@@ -140,6 +160,12 @@ impl Rules<'_> {
                 self.shape(o.sigma, &[o.tokens.batch]);
                 self.matrix(o.weight, o.gate_width, o.hidden);
                 self.vector(o.log_alpha, 1);
+                self.emit(o.emit, o.tokens.batch * o.tokens.image(), o.hidden);
+                if let Some(operand) = o.operand {
+                    self.stream(operand, Stream::Image, o.tokens, o.hidden);
+                    let apart = o.emit.is_none_or(|e| e.operand != operand);
+                    self.require(apart, || "emits into the operand that it still reads".into());
+                }
                 self.require(o.gate_width == 1 || o.gate_width == o.hidden, || {
                     format!("gate width {}, expected 1 or {}", o.gate_width, o.hidden)
                 });
@@ -148,6 +174,7 @@ impl Rules<'_> {
                 self.rows(o.output, o.tokens.batch * o.tokens.joint(), o.inner);
                 for s in &o.streams {
                     self.stream(s.input, s.stream, o.tokens, o.hidden);
+                    self.sums(s.sums, s.stream, o.tokens, o.hidden);
                     self.norm(&s.norm, o.hidden);
                     self.matrix(s.weight, 2 * o.inner, o.hidden);
                 }
@@ -157,9 +184,14 @@ impl Rules<'_> {
                 for s in &o.streams {
                     self.stream(s.residual, s.stream, o.tokens, o.hidden);
                     self.affine(s.affine, o.hidden, o.in_features);
+                    let count = if s.stream == Stream::Text { o.tokens.text } else { o.tokens.image() };
+                    self.emit(s.emit, o.tokens.batch * count, o.hidden);
                 }
             }
-            Op::TimeSilu(o) => self.stream(o.stream, Stream::Image, o.tokens, o.hidden),
+            Op::TimeSilu(o) => {
+                self.stream(o.stream, Stream::Image, o.tokens, o.hidden);
+                self.emit(o.emit, o.tokens.batch * o.tokens.image(), o.hidden);
+            }
             Op::Noise(o) => {
                 let rank = self.graph.tensors.get(o.output.index()).map_or(0, |t| t.shape.len());
                 self.require(rank == 4, || format!("noise of rank {rank}, expected [B, 3, H, W]"));
@@ -195,6 +227,9 @@ impl Rules<'_> {
                 self.require(o.groups > 0 && o.channels.is_multiple_of(o.groups), || {
                     format!("{} channels in {} groups", o.channels, o.groups)
                 });
+                if let Some(sums) = o.slab_sums {
+                    self.shape(sums, &[o.tokens.batch, o.groups, GROUP_NORM_SLABS, 2]);
+                }
             }
             _ => {}
         }
@@ -208,6 +243,8 @@ impl Rules<'_> {
                 }
                 for s in &o.streams {
                     self.stream(s.input, s.stream, o.tokens, o.in_features);
+                    self.sums(s.sums, s.stream, o.tokens, o.in_features);
+                    self.require(s.sums.is_none() || s.norm.is_some(), || "sums of squares without a norm".into());
                     self.matrix(s.weight, 3 * o.heads * o.head_dim, o.in_features);
                     self.vector(s.q_norm, o.head_dim);
                     self.vector(s.k_norm, o.head_dim);
@@ -255,16 +292,22 @@ impl Rules<'_> {
                 self.vector(o.norm, o.channels);
                 self.affine(o.fc1, o.mlp_width, o.channels);
                 self.affine(o.fc2, o.channels, o.mlp_width);
-            }
-            Op::SampleStep(o) => {
-                self.pixels(o.pixels, o.tokens, o.patch, o.channels);
-                for id in [Some(o.image), Some(o.noise), o.velocity].into_iter().flatten() {
-                    self.image(id, o.tokens, o.patch);
+                if let Some(sample) = &o.sample {
+                    self.require(sample.pixels == o.pixels, || "samples from other pixels".into());
+                    self.sample(sample);
                 }
-                self.vector(o.norm, o.channels);
-                self.affine(o.affine, 3, o.channels);
             }
+            Op::SampleStep(o) => self.sample(o),
             _ => {}
         }
+    }
+
+    fn sample(&mut self, o: &SampleStep) {
+        self.pixels(o.pixels, o.tokens, o.patch, o.channels);
+        for id in [Some(o.image), Some(o.noise), o.velocity].into_iter().flatten() {
+            self.image(id, o.tokens, o.patch);
+        }
+        self.vector(o.norm, o.channels);
+        self.affine(o.affine, 3, o.channels);
     }
 }

@@ -55,6 +55,19 @@ pub struct NormModulate {
     pub modulation: Modulation,
 }
 
+/// What a kernel that writes a stream x leaves for the next product, in bf16 graphs: `operand = x * scale` in bf16, scale
+/// = `weight (1 + scale)` of the norm that follows (1 without one), and sums of squares of x over slices of 64 columns.
+/// The product then yields `rms(x; weight) (1 + scale) + shift` of every row without reading x again.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+pub struct Emit {
+    /// `[B, rows, D]` bf16.
+    pub operand: TensorId,
+    /// `[B, rows, D / 64]` float32.
+    pub sums: TensorId,
+    /// The norm that the next product needs.
+    pub norm: Option<NormModulate>,
+}
+
 /// Sizes shared by the ops on tokens.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 pub struct Tokens {
@@ -121,6 +134,9 @@ pub struct Conv3x3 {
     pub accumulate: bool,
 }
 
+/// Slabs into which [`GroupNormSilu`] cuts the tokens.
+pub const GROUP_NORM_SLABS: usize = 64;
+
 /// `output = silu(group_norm(input) * weight + bias)`, statistics per sample and group over tokens and the
 /// group's channels, biased variance, `eps = 1e-5`. May run in place (`input == output`).
 #[derive(Clone, Debug, PartialEq, Eq, Hash)]
@@ -133,6 +149,8 @@ pub struct GroupNormSilu {
     pub groups: usize,
     pub weight: WeightId,
     pub bias: WeightId,
+    /// `[B, groups, SLABS, 2]` float32: workspace of the kernels, which sum slabs of tokens first.
+    pub slab_sums: Option<TensorId>,
 }
 
 /// `output = input W^T + b` on `rows` rows.
@@ -168,6 +186,8 @@ pub struct TextEmbed {
 pub struct Copy {
     pub input: TensorId,
     pub output: TensorId,
+    /// See [`Emit`].
+    pub emit: Option<Emit>,
 }
 
 /// `stream[n] = W patch(n) + b`, patch n of `image [B, 3, H, W]` as `[c, py, px]`.
@@ -182,6 +202,8 @@ pub struct PatchEmbed {
     pub affine: Affine,
     pub patch: usize,
     pub hidden: usize,
+    /// See [`Emit`].
+    pub emit: Option<Emit>,
 }
 
 /// `stream += sigmoid(stream W^T + feature_half - exp(log_alpha) * sigma[b]) * features`.
@@ -203,6 +225,10 @@ pub struct LatentGate {
     pub log_alpha: WeightId,
     pub hidden: usize,
     pub gate_width: usize,
+    /// `[B, L, D]` bf16: the stream as the gate's product reads it, where kernels have left it.
+    pub operand: Option<TensorId>,
+    /// See [`Emit`].
+    pub emit: Option<Emit>,
 }
 
 /// Rotary embedding of an attention's queries and keys, pairs `(2m, 2m + 1)`.
@@ -230,6 +256,8 @@ pub struct QkvStream {
     /// `[head_dim]`.
     pub k_norm: WeightId,
     pub rotary: Rotary,
+    /// Sums of squares when `input` is an [`Emit`]'s operand.
+    pub sums: Option<TensorId>,
 }
 
 /// `z = norm(input)`, `[q, k, v] = z W^T`, q and k per head `rms` then rotary, written to the joint sequence
@@ -272,6 +300,8 @@ pub struct SwiGluStream {
     pub norm: NormModulate,
     /// `[2 * inner, D]`, row `2i` is w1's row i, row `2i + 1` is w3's.
     pub weight: WeightId,
+    /// Sums of squares when `input` is an [`Emit`]'s operand.
+    pub sums: Option<TensorId>,
 }
 
 /// `output = silu(w1 z) * (w3 z)`, `z = norm(input)`; output has joint rows `[B, N, inner]`.
@@ -296,6 +326,8 @@ pub struct GatedResidualStream {
     pub affine: Affine,
     /// Supplies the gate, `[D]`.
     pub gate: Modulation,
+    /// See [`Emit`].
+    pub emit: Option<Emit>,
 }
 
 /// `residual += gate * (input W^T + b)`; input has joint rows `[B, N, in_features]`.
@@ -316,6 +348,8 @@ pub struct TimeSilu {
     pub tokens: Tokens,
     pub stream: TensorId,
     pub hidden: usize,
+    /// See [`Emit`].
+    pub emit: Option<Emit>,
 }
 
 /// `pixels[b, n, p] = W rgb + b + [sin(u w_k), cos(u w_k), sin(v w_k), cos(v w_k)]`, `w_k = 10000^(-k/4)`,
@@ -380,6 +414,8 @@ pub struct PixelUpdate {
     pub mlp_width: usize,
     pub patch: usize,
     pub channels: usize,
+    /// The sampler's step, done in place of storing the pixels that nobody else reads.
+    pub sample: Option<SampleStep>,
 }
 
 /// `output = ` standard normal noise of draw `first_draw` (before the loop) or `first_draw + step`

@@ -18,8 +18,7 @@ pub struct PidRows {
     pub joint_per_sample: u32,
     /// Joint row of a sample's first row (0 for text, T for the image).
     pub joint_first: u32,
-    /// Joint row that lies at the beginning of a joint buffer; above 0 when the buffer holds a range of rows.
-    pub joint_start: u32,
+    pub reserved: u32,
 }
 
 #[allow(clippy::unnecessary_operation, clippy::identity_op)]
@@ -31,7 +30,7 @@ const _: () = {
     ["Offset of field: PidRows::per_sample"][::core::mem::offset_of!(PidRows, per_sample) - 8usize];
     ["Offset of field: PidRows::joint_per_sample"][::core::mem::offset_of!(PidRows, joint_per_sample) - 12usize];
     ["Offset of field: PidRows::joint_first"][::core::mem::offset_of!(PidRows, joint_first) - 16usize];
-    ["Offset of field: PidRows::joint_start"][::core::mem::offset_of!(PidRows, joint_start) - 20usize];
+    ["Offset of field: PidRows::reserved"][::core::mem::offset_of!(PidRows, reserved) - 20usize];
 };
 
 /// One group of a grouped matrix product `A [rows, k] x B [n, k]^T`.
@@ -111,15 +110,20 @@ pub struct PidEmit {
     pub scale: *const f32,
     /// float32 `[rows, hidden / 64]`.
     pub sums: *mut f32,
+    /// 0: nobody reads it, nothing is written.
+    pub enabled: u32,
+    pub reserved: u32,
 }
 
 #[allow(clippy::unnecessary_operation, clippy::identity_op)]
 const _: () = {
-    ["Size of PidEmit"][::core::mem::size_of::<PidEmit>() - 24usize];
+    ["Size of PidEmit"][::core::mem::size_of::<PidEmit>() - 32usize];
     ["Alignment of PidEmit"][::core::mem::align_of::<PidEmit>() - 8usize];
     ["Offset of field: PidEmit::operand"][::core::mem::offset_of!(PidEmit, operand) - 0usize];
     ["Offset of field: PidEmit::scale"][::core::mem::offset_of!(PidEmit, scale) - 8usize];
     ["Offset of field: PidEmit::sums"][::core::mem::offset_of!(PidEmit, sums) - 16usize];
+    ["Offset of field: PidEmit::enabled"][::core::mem::offset_of!(PidEmit, enabled) - 24usize];
+    ["Offset of field: PidEmit::reserved"][::core::mem::offset_of!(PidEmit, reserved) - 28usize];
 };
 
 /// gemm_linear: `output = A W^T + bias`. A by stream row.
@@ -158,14 +162,14 @@ pub struct PidEmbedParams {
 
 #[allow(clippy::unnecessary_operation, clippy::identity_op)]
 const _: () = {
-    ["Size of PidEmbedParams"][::core::mem::size_of::<PidEmbedParams>() - 160usize];
+    ["Size of PidEmbedParams"][::core::mem::size_of::<PidEmbedParams>() - 168usize];
     ["Alignment of PidEmbedParams"][::core::mem::align_of::<PidEmbedParams>() - 8usize];
     ["Offset of field: PidEmbedParams::gemm"][::core::mem::offset_of!(PidEmbedParams, gemm) - 0usize];
     ["Offset of field: PidEmbedParams::source"][::core::mem::offset_of!(PidEmbedParams, source) - 112usize];
     ["Offset of field: PidEmbedParams::output"][::core::mem::offset_of!(PidEmbedParams, output) - 120usize];
     ["Offset of field: PidEmbedParams::emit"][::core::mem::offset_of!(PidEmbedParams, emit) - 128usize];
-    ["Offset of field: PidEmbedParams::height"][::core::mem::offset_of!(PidEmbedParams, height) - 152usize];
-    ["Offset of field: PidEmbedParams::width"][::core::mem::offset_of!(PidEmbedParams, width) - 156usize];
+    ["Offset of field: PidEmbedParams::height"][::core::mem::offset_of!(PidEmbedParams, height) - 160usize];
+    ["Offset of field: PidEmbedParams::width"][::core::mem::offset_of!(PidEmbedParams, width) - 164usize];
 };
 
 /// One stream's share of a PidQkvParams.
@@ -256,7 +260,7 @@ pub struct PidResidualStream {
 
 #[allow(clippy::unnecessary_operation, clippy::identity_op)]
 const _: () = {
-    ["Size of PidResidualStream"][::core::mem::size_of::<PidResidualStream>() - 40usize];
+    ["Size of PidResidualStream"][::core::mem::size_of::<PidResidualStream>() - 48usize];
     ["Alignment of PidResidualStream"][::core::mem::align_of::<PidResidualStream>() - 8usize];
     ["Offset of field: PidResidualStream::residual"][::core::mem::offset_of!(PidResidualStream, residual) - 0usize];
     ["Offset of field: PidResidualStream::gate"][::core::mem::offset_of!(PidResidualStream, gate) - 8usize];
@@ -273,7 +277,7 @@ pub struct PidResidualParams {
 
 #[allow(clippy::unnecessary_operation, clippy::identity_op)]
 const _: () = {
-    ["Size of PidResidualParams"][::core::mem::size_of::<PidResidualParams>() - 192usize];
+    ["Size of PidResidualParams"][::core::mem::size_of::<PidResidualParams>() - 208usize];
     ["Alignment of PidResidualParams"][::core::mem::align_of::<PidResidualParams>() - 8usize];
     ["Offset of field: PidResidualParams::gemm"][::core::mem::offset_of!(PidResidualParams, gemm) - 0usize];
     ["Offset of field: PidResidualParams::stream"][::core::mem::offset_of!(PidResidualParams, stream) - 112usize];
@@ -304,7 +308,7 @@ pub struct PidLatentGateParams {
 
 #[allow(clippy::unnecessary_operation, clippy::identity_op)]
 const _: () = {
-    ["Size of PidLatentGateParams"][::core::mem::size_of::<PidLatentGateParams>() - 184usize];
+    ["Size of PidLatentGateParams"][::core::mem::size_of::<PidLatentGateParams>() - 192usize];
     ["Alignment of PidLatentGateParams"][::core::mem::align_of::<PidLatentGateParams>() - 8usize];
     ["Offset of field: PidLatentGateParams::gemm"][::core::mem::offset_of!(PidLatentGateParams, gemm) - 0usize];
     ["Offset of field: PidLatentGateParams::stream"][::core::mem::offset_of!(PidLatentGateParams, stream) - 112usize];
@@ -316,9 +320,9 @@ const _: () = {
     ["Offset of field: PidLatentGateParams::gate_weight"]
         [::core::mem::offset_of!(PidLatentGateParams, gate_weight) - 144usize];
     ["Offset of field: PidLatentGateParams::emit"][::core::mem::offset_of!(PidLatentGateParams, emit) - 152usize];
-    ["Offset of field: PidLatentGateParams::alpha"][::core::mem::offset_of!(PidLatentGateParams, alpha) - 176usize];
+    ["Offset of field: PidLatentGateParams::alpha"][::core::mem::offset_of!(PidLatentGateParams, alpha) - 184usize];
     ["Offset of field: PidLatentGateParams::reserved"]
-        [::core::mem::offset_of!(PidLatentGateParams, reserved) - 180usize];
+        [::core::mem::offset_of!(PidLatentGateParams, reserved) - 188usize];
 };
 
 /// Ops on whole rows of a stream: rows_text_norm, rows_restart, rows_time_silu.
@@ -343,18 +347,18 @@ pub struct PidRowsParams {
 
 #[allow(clippy::unnecessary_operation, clippy::identity_op)]
 const _: () = {
-    ["Size of PidRowsParams"][::core::mem::size_of::<PidRowsParams>() - 72usize];
+    ["Size of PidRowsParams"][::core::mem::size_of::<PidRowsParams>() - 80usize];
     ["Alignment of PidRowsParams"][::core::mem::align_of::<PidRowsParams>() - 8usize];
     ["Offset of field: PidRowsParams::stream"][::core::mem::offset_of!(PidRowsParams, stream) - 0usize];
     ["Offset of field: PidRowsParams::source"][::core::mem::offset_of!(PidRowsParams, source) - 8usize];
     ["Offset of field: PidRowsParams::vector"][::core::mem::offset_of!(PidRowsParams, vector) - 16usize];
     ["Offset of field: PidRowsParams::position"][::core::mem::offset_of!(PidRowsParams, position) - 24usize];
     ["Offset of field: PidRowsParams::emit"][::core::mem::offset_of!(PidRowsParams, emit) - 32usize];
-    ["Offset of field: PidRowsParams::num_rows"][::core::mem::offset_of!(PidRowsParams, num_rows) - 56usize];
+    ["Offset of field: PidRowsParams::num_rows"][::core::mem::offset_of!(PidRowsParams, num_rows) - 64usize];
     ["Offset of field: PidRowsParams::rows_per_sample"]
-        [::core::mem::offset_of!(PidRowsParams, rows_per_sample) - 60usize];
-    ["Offset of field: PidRowsParams::hidden"][::core::mem::offset_of!(PidRowsParams, hidden) - 64usize];
-    ["Offset of field: PidRowsParams::reserved"][::core::mem::offset_of!(PidRowsParams, reserved) - 68usize];
+        [::core::mem::offset_of!(PidRowsParams, rows_per_sample) - 68usize];
+    ["Offset of field: PidRowsParams::hidden"][::core::mem::offset_of!(PidRowsParams, hidden) - 72usize];
+    ["Offset of field: PidRowsParams::reserved"][::core::mem::offset_of!(PidRowsParams, reserved) - 76usize];
 };
 
 /// gemm_pixel_modulate: columns are `[pixel, shift | scale, 16]`;

@@ -6,12 +6,12 @@
 //! `expand_from_attn` are one matrix; the last block has no text output branch.
 
 use super::config::{Config, PaddingMode};
-use super::layers::{PatchBlock, linear, pixel_slots, stored, vector};
+use super::layers::{Carried, Next, PatchBlock, emit, linear, pixel_slots, stored, vector};
 use super::options::NetworkOptions;
 use crate::graph::op::{
-    Affine, Attention, Conv3x3, ConvInput, Copy, GroupNormSilu, LatentGate, Linear, Noise, Padding, PatchEmbed,
-    PixelEmbed, PixelModulate, PixelUpdate, QkvProject, QkvStream, Rotary, SampleStep, Stream, TextEmbed, TimeSilu,
-    Tokens,
+    Affine, Attention, Conv3x3, ConvInput, Copy, Emit, GROUP_NORM_SLABS, GroupNormSilu, LatentGate, Linear, Noise,
+    NormModulate, Padding, PatchEmbed, PixelEmbed, PixelModulate, PixelUpdate, QkvProject, QkvStream, Rotary, SampleStep,
+    Stream, TextEmbed, TimeSilu, Tokens,
 };
 use crate::graph::{ElementType, Graph, GraphError, Op, Phase, Recipe, Role, TensorId, Weight};
 
@@ -43,6 +43,12 @@ pub fn build(config: &Config, options: &NetworkOptions) -> Result<Network, Graph
 /// Features of one gate: `(features [B, L, D], feature half [B, L, G])`.
 type GateFeatures = (TensorId, TensorId);
 
+/// Where gates find their features: kept from before the loop, or made of the adapter's trunk in every step.
+struct GateSource<'a> {
+    trunk: TensorId,
+    kept: &'a [GateFeatures],
+}
+
 struct Builder<'a> {
     config: &'a Config,
     options: &'a NetworkOptions,
@@ -70,6 +76,11 @@ impl<'a> Builder<'a> {
         self.graph.tensor(name, shape, ElementType::F32, role)
     }
 
+    /// Whether streams are handed to products by [`Emit`]: what the kernels do.
+    fn folds(&self) -> bool {
+        self.options.precision.activation() == ElementType::Bf16
+    }
+
     fn build(mut self) -> Result<Network, GraphError> {
         let (config, batch) = (self.config, self.options.batch);
         let per = config.pixels_per_latent();
@@ -93,10 +104,8 @@ impl<'a> Builder<'a> {
         let caption_rows = self.text_embed(caption)?;
         self.graph.push("noise.first", Phase::Once, Op::Noise(Noise { output: image, first_draw: 0 }))?;
 
-        let stream = self.patch_blocks(image, caption_rows, sigma, trunk, &kept)?;
-        let pixels = self.pixel_blocks(image, stream)?;
-        self.graph.push("noise", Phase::Step, Op::Noise(Noise { output: noise, first_draw: 1 }))?;
-        self.sample_step(pixels, image, noise, velocity)?;
+        let stream = self.patch_blocks(image, caption_rows, sigma, &GateSource { trunk, kept: &kept })?;
+        self.pixel_blocks(image, stream.emitted.map_or(stream.stream, |e| e.operand), noise, velocity)?;
         Ok(Network { graph: self.graph, latent, caption, sigma, image, velocity })
     }
 
@@ -165,15 +174,18 @@ impl<'a> Builder<'a> {
     }
 
     fn group_norm(&mut self, name: &str, input: TensorId, output: TensorId) -> Result<(), GraphError> {
-        let channels = self.config.lq_hidden_dim;
+        let (channels, groups) = (self.config.lq_hidden_dim, 4);
+        let shape = [self.tokens.batch, groups, GROUP_NORM_SLABS, 2];
+        let slab_sums = self.folds().then(|| self.float("adapter.slab_sums", &shape, Role::Temporary));
         let op = GroupNormSilu {
             tokens: self.tokens,
             input,
             output,
             channels,
-            groups: 4,
+            groups,
             weight: vector(&mut self.graph, &format!("{name}.weight"), channels),
             bias: vector(&mut self.graph, &format!("{name}.bias"), channels),
+            slab_sums,
         };
         self.graph.push(name, Phase::Once, Op::GroupNormSilu(op))
     }
@@ -208,17 +220,22 @@ impl<'a> Builder<'a> {
         Ok((features, half))
     }
 
+    /// The gate's product reads the stream as it is; a gate per token is a dot with the float32 stream instead.
+    fn gate_is_product(&self) -> bool {
+        self.folds() && self.config.gate_width() > 1
+    }
+
     fn gate(
         &mut self,
         gate: usize,
-        stream: TensorId,
+        carried: Carried,
+        emit: Option<Emit>,
         sigma: TensorId,
-        trunk: TensorId,
-        kept: &[GateFeatures],
-    ) -> Result<(), GraphError> {
-        let (features, feature_half) = match kept.get(gate) {
+        features: &GateSource<'_>,
+    ) -> Result<Carried, GraphError> {
+        let (features, feature_half) = match features.kept.get(gate) {
             Some(kept) => *kept,
-            None => self.features(gate, trunk, Phase::Step)?,
+            None => self.features(gate, features.trunk, Phase::Step)?,
         };
         let (_, module) = self.gate_names(gate);
         let (hidden, gate_width) = (self.config.hidden_size, self.config.gate_width());
@@ -226,9 +243,29 @@ impl<'a> Builder<'a> {
         let recipe = Recipe::Columns { source, start: 0, width: 2 * hidden };
         let weight = self.graph.weight(Weight { rows: gate_width, cols: hidden, recipe });
         let log_alpha = vector(&mut self.graph, &format!("{module}.log_alpha"), 1);
-        let tokens = self.tokens;
-        let op = LatentGate { tokens, stream, features, feature_half, sigma, weight, log_alpha, hidden, gate_width };
-        self.graph.push(module, Phase::Step, Op::LatentGate(op))
+        let (tokens, stream) = (self.tokens, carried.stream);
+        let operand = carried.emitted.map(|e| e.operand);
+        let op = LatentGate {
+            tokens,
+            stream,
+            features,
+            feature_half,
+            sigma,
+            weight,
+            log_alpha,
+            hidden,
+            gate_width,
+            operand,
+            emit,
+        };
+        self.graph.push(module, Phase::Step, Op::LatentGate(op))?;
+        Ok(Carried { stream, emitted: emit })
+    }
+
+    /// Buffers for what the next product reads of the image stream.
+    fn emit_image(&mut self, norm: Option<NormModulate>) -> Emit {
+        let shape = [self.tokens.batch, self.tokens.image(), self.config.hidden_size];
+        emit(&mut self.graph, Stream::Image, shape, norm)
     }
 
     fn text_embed(&mut self, caption: TensorId) -> Result<TensorId, GraphError> {
@@ -248,42 +285,83 @@ impl<'a> Builder<'a> {
         Ok(output)
     }
 
+    fn patch_block(&self, block: usize) -> PatchBlock<'a> {
+        let element = self.options.precision.activation();
+        let text_output = self.options.observed || block + 1 < self.config.patch_depth;
+        PatchBlock { config: self.config, tokens: self.tokens, block, element, text_output }
+    }
+
+    /// What the image stream meets before patch block `block` (`patch_depth`: after the last).
+    fn next(&self, block: usize) -> Next {
+        match (block == self.config.patch_depth, block.is_multiple_of(self.config.lq_interval)) {
+            (true, _) => Next::Rows,
+            (false, true) if self.gate_is_product() => Next::Product,
+            (false, true) => Next::Rows,
+            (false, false) => Next::Norm,
+        }
+    }
+
+    /// The image stream after the last patch block, as the pixel blocks read it.
     fn patch_blocks(
         &mut self,
         image: TensorId,
         caption_rows: TensorId,
         sigma: TensorId,
-        trunk: TensorId,
-        kept: &[GateFeatures],
-    ) -> Result<TensorId, GraphError> {
+        features: &GateSource<'_>,
+    ) -> Result<Carried, GraphError> {
         let (config, tokens) = (self.config, self.tokens);
-        let (d, patch) = (config.hidden_size, config.patch_size);
+        let d = config.hidden_size;
         let s = self.float("patch.stream", &[tokens.batch, tokens.image(), d], Role::Temporary);
         let y = self.float("text.stream", &[tokens.batch, tokens.text, d], Role::Temporary);
-        self.graph.push("text.restart", Phase::Step, Op::Copy(Copy { input: caption_rows, output: y }))?;
-        self.graph.tap(y, "y_embedder");
-        let affine = linear(&mut self.graph, "s_embedder.proj", d, config.in_channels * patch * patch);
-        let op = PatchEmbed { tokens, image, stream: s, affine, patch, hidden: d };
-        self.graph.push("s_embedder", Phase::Step, Op::PatchEmbed(op))?;
-        self.graph.tap(s, "s_embedder");
+        let mut y = Carried { stream: y, emitted: self.patch_block(0).emit_first(&mut self.graph, Stream::Text) };
+        let op = Copy { input: caption_rows, output: y.stream, emit: y.emitted };
+        self.graph.push("text.restart", Phase::Step, Op::Copy(op))?;
+        self.graph.tap(y.stream, "y_embedder");
+        let mut s = self.patch_embed(image, s)?;
         for block in 0..config.patch_depth {
-            if block % config.lq_interval == 0 {
-                self.gate(block / config.lq_interval, s, sigma, trunk, kept)?;
+            let layer = self.patch_block(block);
+            if block.is_multiple_of(config.lq_interval) {
+                let emit = layer.emit_first(&mut self.graph, Stream::Image);
+                s = self.gate(block / config.lq_interval, s, emit, sigma, features)?;
             }
-            let element = self.options.precision.activation();
-            let text_output = self.options.observed || block + 1 < config.patch_depth;
-            PatchBlock { config, tokens, block, s, y, element, text_output }.build(&mut self.graph)?;
-            self.graph.tap(s, format!("patch_blocks.{block}.0"));
-            self.graph.tap(y, format!("patch_blocks.{block}.1"));
+            let next = self.next(block + 1);
+            [s, y] = layer.build(&mut self.graph, s, y, next)?;
+            self.graph.tap(s.stream, format!("patch_blocks.{block}.0"));
+            self.graph.tap(y.stream, format!("patch_blocks.{block}.1"));
         }
-        self.graph.push("time_silu", Phase::Step, Op::TimeSilu(TimeSilu { tokens, stream: s, hidden: d }))?;
-        if config.pit_lq_inject {
-            self.gate(config.num_gates(), s, sigma, trunk, kept)?;
-        }
-        Ok(s)
+        self.time_silu(s, sigma, features)
     }
 
-    fn pixel_blocks(&mut self, image: TensorId, stream: TensorId) -> Result<TensorId, GraphError> {
+    fn patch_embed(&mut self, image: TensorId, stream: TensorId) -> Result<Carried, GraphError> {
+        let (tokens, hidden, patch) = (self.tokens, self.config.hidden_size, self.config.patch_size);
+        let affine = linear(&mut self.graph, "s_embedder.proj", hidden, self.config.in_channels * patch * patch);
+        let emit = (self.next(0) == Next::Product).then(|| self.emit_image(None));
+        let op = PatchEmbed { tokens, image, stream, affine, patch, hidden, emit };
+        self.graph.push("s_embedder", Phase::Step, Op::PatchEmbed(op))?;
+        self.graph.tap(stream, "s_embedder");
+        Ok(Carried { stream, emitted: emit })
+    }
+
+    fn time_silu(&mut self, s: Carried, sigma: TensorId, features: &GateSource<'_>) -> Result<Carried, GraphError> {
+        let gated = self.config.pit_lq_inject;
+        let emit = (self.folds() && (!gated || self.gate_is_product())).then(|| self.emit_image(None));
+        let op = TimeSilu { tokens: self.tokens, stream: s.stream, hidden: self.config.hidden_size, emit };
+        self.graph.push("time_silu", Phase::Step, Op::TimeSilu(op))?;
+        let s = Carried { emitted: emit, ..s };
+        if !gated {
+            return Ok(s);
+        }
+        let emit = self.folds().then(|| self.emit_image(None));
+        self.gate(self.config.num_gates(), s, emit, sigma, features)
+    }
+
+    fn pixel_blocks(
+        &mut self,
+        image: TensorId,
+        stream: TensorId,
+        noise: TensorId,
+        velocity: Option<TensorId>,
+    ) -> Result<(), GraphError> {
         let (config, tokens) = (self.config, self.tokens.image_only());
         let (patch, channels) = (config.patch_size, config.pixel_hidden_size);
         let pixels = self.temporary("pixels", &[tokens.batch, tokens.image(), patch * patch, channels]);
@@ -291,14 +369,31 @@ impl<'a> Builder<'a> {
         let op = PixelEmbed { tokens, image, pixels, affine, patch, channels };
         self.graph.push("pixel_embedder", Phase::Step, Op::PixelEmbed(op))?;
         self.graph.tap(pixels, "pixel_embedder");
+        let sample = self.sample_step(pixels, image, noise, velocity);
+        // The kernels end the step in the last block's epilogue, unless somebody wants to see the pixels.
+        let fused = self.folds() && !self.options.observed;
         for block in 0..config.pixel_depth {
-            self.pixel_block(block, stream, pixels)?;
+            let last = block + 1 == config.pixel_depth;
+            let attended = self.pixel_attention(block, stream, pixels)?;
+            if last {
+                self.graph.push("noise", Phase::Step, Op::Noise(Noise { output: noise, first_draw: 1 }))?;
+            }
+            self.pixel_update(block, stream, pixels, attended, (last && fused).then(|| sample.clone()))?;
             self.graph.tap(pixels, format!("pixel_blocks.{block}"));
         }
-        Ok(pixels)
+        if fused {
+            return Ok(());
+        }
+        self.graph.push("sample_step", Phase::Step, Op::SampleStep(sample))?;
+        self.graph.tap(image, "x");
+        if let Some(velocity) = velocity {
+            self.graph.tap(velocity, "velocity");
+        }
+        Ok(())
     }
 
-    fn pixel_block(&mut self, block: usize, stream: TensorId, pixels: TensorId) -> Result<(), GraphError> {
+    /// Pixels modulated, compressed and through the attention: `[B, L, attention width]`.
+    fn pixel_attention(&mut self, block: usize, stream: TensorId, pixels: TensorId) -> Result<TensorId, GraphError> {
         let (config, tokens) = (self.config, self.tokens.image_only());
         let (patch, channels, hidden) = (config.patch_size, config.pixel_hidden_size, config.hidden_size);
         let (row, width) = (config.pixel_row(), config.pixel_attn_hidden_size);
@@ -319,28 +414,42 @@ impl<'a> Builder<'a> {
         let op = Linear { rows, input: modulated, output: compressed, affine, in_features, out_features };
         self.graph.push(format!("{p}.compress_to_attn"), Phase::Step, Op::Linear(op))?;
 
-        self.pixel_attention(&p, compressed, attended)?;
+        self.attend(&p, compressed, attended)?;
+        Ok(attended)
+    }
 
+    fn pixel_update(
+        &mut self,
+        block: usize,
+        stream: TensorId,
+        pixels: TensorId,
+        attention: TensorId,
+        sample: Option<SampleStep>,
+    ) -> Result<(), GraphError> {
+        let (config, tokens) = (self.config, self.tokens.image_only());
+        let p = format!("pixel_blocks.{block}");
+        let channels = config.pixel_hidden_size;
         let op = PixelUpdate {
             tokens,
             stream,
-            attention: attended,
+            attention,
             pixels,
             modulation: pixel_slots(&mut self.graph, config, &p, 2, 4),
             expand: self.merged_expand(&p),
             norm: vector(&mut self.graph, &format!("{p}.norm2.weight"), channels),
             fc1: linear(&mut self.graph, &format!("{p}.mlp.fc1"), config.pixel_mlp(), channels),
             fc2: linear(&mut self.graph, &format!("{p}.mlp.fc2"), channels, config.pixel_mlp()),
-            hidden,
-            attention_width: width,
+            hidden: config.hidden_size,
+            attention_width: config.pixel_attn_hidden_size,
             mlp_width: config.pixel_mlp(),
-            patch,
+            patch: config.patch_size,
             channels,
+            sample,
         };
         self.graph.push(format!("{p}.update"), Phase::Step, Op::PixelUpdate(op))
     }
 
-    fn pixel_attention(&mut self, p: &str, input: TensorId, output: TensorId) -> Result<(), GraphError> {
+    fn attend(&mut self, p: &str, input: TensorId, output: TensorId) -> Result<(), GraphError> {
         let (config, tokens) = (self.config, self.tokens.image_only());
         let (heads, head_dim) = (config.pixel_num_groups, config.pixel_head_dim());
         let width = config.pixel_attn_hidden_size;
@@ -351,6 +460,7 @@ impl<'a> Builder<'a> {
         let stream = QkvStream {
             stream: Stream::Image,
             input,
+            sums: None,
             norm: None,
             weight: stored(&mut self.graph, &format!("{p}.attn.qkv.weight"), 3 * width, width),
             q_norm: vector(&mut self.graph, &format!("{p}.attn.q_norm.weight"), head_dim),
@@ -382,18 +492,12 @@ impl<'a> Builder<'a> {
         image: TensorId,
         noise: TensorId,
         velocity: Option<TensorId>,
-    ) -> Result<(), GraphError> {
+    ) -> SampleStep {
         let (patch, channels) = (self.config.patch_size, self.config.pixel_hidden_size);
         let norm = vector(&mut self.graph, "final_layer.norm.weight", channels);
         let affine = linear(&mut self.graph, "final_layer.linear", self.config.in_channels, channels);
         let tokens = self.tokens.image_only();
-        let op = SampleStep { tokens, pixels, image, noise, velocity, norm, affine, patch, channels };
-        self.graph.push("sample_step", Phase::Step, Op::SampleStep(op))?;
-        self.graph.tap(image, "x");
-        if let Some(velocity) = velocity {
-            self.graph.tap(velocity, "velocity");
-        }
-        Ok(())
+        SampleStep { tokens, pixels, image, noise, velocity, norm, affine, patch, channels }
     }
 }
 

@@ -51,6 +51,14 @@ impl Noise {
         })
     }
 
+    /// The seed, when the noise is Philox's and a device may draw it itself.
+    pub fn philox_seed(&self) -> Option<u64> {
+        match self.0 {
+            State::Philox(seed) => Some(seed),
+            State::Torch { .. } | State::Given(_) => None,
+        }
+    }
+
     /// Fills `out`, `[B, 3, H, W]`, with draw `draw`.
     ///
     /// # Errors

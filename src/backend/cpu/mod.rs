@@ -18,7 +18,7 @@ pub use weights::{Matrix, PrepareError, TensorSource, WeightStore};
 
 use std::sync::Arc;
 
-use crate::exec::{Backend, ExecError, Program, Session};
+use crate::exec::{Backend, ExecError, Program, Session, StepContext};
 use session::CpuSession;
 
 /// Runs programs on the CPU. Weights stay where `source` keeps them (a memory map, as a rule) and are widened
@@ -36,7 +36,15 @@ impl CpuBackend {
 }
 
 impl Backend for CpuBackend {
-    fn session<'a>(&'a self, program: &'a Program) -> Result<Box<dyn Session + 'a>, ExecError> {
+    fn session<'a>(
+        &'a self,
+        program: &'a Program,
+        _steps: &'a [StepContext<'a>],
+    ) -> Result<Box<dyn Session + 'a>, ExecError> {
         Ok(Box::new(CpuSession::new(&self.weights, program)?))
+    }
+
+    fn name(&self) -> String {
+        "cpu".into()
     }
 }

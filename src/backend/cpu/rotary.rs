@@ -1,5 +1,6 @@
 //! Rotary embedding of queries and keys.
 
+use crate::backend::angles;
 use crate::graph::op::{Rotary, Tokens};
 
 /// Cosine and sine per position and pair: `[positions, head_dim / 2]` each.
@@ -15,16 +16,10 @@ impl RotaryTable {
         let half = head_dim / 2;
         let mut table = Self { half, cos: Vec::new(), sin: Vec::new() };
         match rotary {
-            Rotary::Text => {
-                for p in 0..tokens.text {
-                    for m in 0..half {
-                        table.push(p as f64 * 10000f64.powf(-2.0 * m as f64 / head_dim as f64));
-                    }
-                }
-            }
+            Rotary::Text => angles::text(tokens.text, head_dim).into_iter().for_each(|a| table.push(a)),
             Rotary::Image { reference_rows, reference_cols } => {
-                let x = axis(tokens.grid_cols, reference_cols, head_dim);
-                let y = axis(tokens.grid_rows, reference_rows, head_dim);
+                let x = angles::axis(tokens.grid_cols, reference_cols, head_dim);
+                let y = angles::axis(tokens.grid_rows, reference_rows, head_dim);
                 for i in 0..tokens.grid_rows {
                     for j in 0..tokens.grid_cols {
                         for k in 0..head_dim / 4 {
@@ -51,15 +46,4 @@ impl RotaryTable {
             (*a, *b) = (*a * cos - *b * sin, *a * sin + *b * cos);
         }
     }
-}
-
-/// Angles `[count, head_dim / 4]` of one axis: positions `linspace(0, 16, count)`, base 10000 stretched by
-/// `(count / reference)^(e / (e - 2))`, `e = head_dim / 2` (NTK-aware).
-fn axis(count: usize, reference: usize, head_dim: usize) -> Vec<f64> {
-    let e = head_dim as f64 / 2.0;
-    let theta = 10000.0 * (count as f64 / reference as f64).powf(e / (e - 2.0));
-    let step = if count > 1 { 16.0 / (count - 1) as f64 } else { 0.0 };
-    let frequencies = (0..head_dim / 4).map(|k| theta.powf(-4.0 * k as f64 / head_dim as f64));
-    let frequencies: Vec<f64> = frequencies.collect();
-    (0..count).flat_map(|p| frequencies.iter().map(move |f| p as f64 * step * f)).collect()
 }

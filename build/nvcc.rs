@@ -1,0 +1,228 @@
+//! Compiles `kernels/*/*.cu` with nvcc, one cubin for each file and architecture, and writes `$OUT_DIR/cubins.rs`: the
+//! table of cubins and the table of what ptxas says of each kernel (`src/kernels/cubins.rs` includes it).
+//!
+//! Without nvcc the tables are empty and the crate builds all the same; with it `cfg(pid_has_cubins)` is set. The build
+//! fails on a compiler warning, on local memory that `kernels/spills.txt` does not list, and on ptxas' C75xx notes.
+//! A cubin is compiled again only when its source, a header it includes, the flags or the compiler have changed.
+//!
+//! Read from the environment: `PID_NVCC` (path of nvcc, or `off`), `CUDA_HOME`, `CUDA_PATH`, `PATH`, `PID_CUDA_ARCHS`
+//! (`80,90a`: only these of [`ARCHS`]), and nvcc's own `NVCC_CCBIN`, `NVCC_PREPEND_FLAGS`, `NVCC_APPEND_FLAGS`.
+
+mod ptxas;
+mod sources;
+
+use std::collections::VecDeque;
+use std::env;
+use std::fmt::Write;
+use std::fs;
+use std::path::{Path, PathBuf};
+use std::process::Command;
+use std::sync::Mutex;
+use std::time::Instant;
+
+use ptxas::{Allowed, Usage};
+use sources::Source;
+
+/// Architectures compiled for, as `PID_CUDA_ARCHS` names them. Those with an `a` run on that one only.
+const ARCHS: [&str; 6] = ["80", "86", "89", "90a", "100a", "120a"];
+
+/// Flags of every compilation. No fast math: where a kernel wants an approximation it names the instruction.
+const FLAGS: [&str; 8] = ["-std=c++17", "-O3", "-lineinfo", "-Xptxas", "-v", "-Werror", "all-warnings", "-cubin"];
+
+/// Variables that change what is compiled, beside those that say where nvcc is.
+const NVCC_VARIABLES: [&str; 3] = ["NVCC_CCBIN", "NVCC_PREPEND_FLAGS", "NVCC_APPEND_FLAGS"];
+
+/// One nvcc process to run: a source file for an architecture.
+struct Job<'a> {
+    source: &'a Source,
+    arch: &'static str,
+}
+
+/// The compiler: its path and all that the cubins depend on besides their sources.
+struct Nvcc {
+    path: PathBuf,
+    /// Version text, flags and nvcc's environment.
+    identity: String,
+}
+
+/// A compiled [`Job`], with what ptxas printed.
+struct Compiled<'a> {
+    job: Job<'a>,
+    usages: Vec<Usage>,
+}
+
+/// Compiles the kernels where there is an nvcc and writes the tables.
+///
+/// # Errors
+/// A message of one or more lines: bad variables, failed compilations, kernels that the gates refuse.
+pub fn build() -> Result<(), String> {
+    println!("cargo::rustc-check-cfg=cfg(pid_has_cubins)");
+    // NOTE: not PATH, which differs between shells and editors: each change would compile the crate again.
+    for name in ["PID_NVCC", "CUDA_HOME", "CUDA_PATH", "PID_CUDA_ARCHS"].iter().chain(&NVCC_VARIABLES) {
+        println!("cargo::rerun-if-env-changed={name}");
+    }
+    println!("cargo::rerun-if-changed=kernels");
+    let out_dir = PathBuf::from(env::var_os("OUT_DIR").ok_or("OUT_DIR is not set: this is cargo's build script")?);
+    let Some(path) = find()? else {
+        return write(&out_dir.join("cubins.rs"), &tables(&[], &[]));
+    };
+    println!("cargo::rustc-cfg=pid_has_cubins");
+
+    let nvcc = Nvcc::new(path)?;
+    let archs = archs()?;
+    let sources = sources::all(Path::new("kernels"))?;
+    let allowed = ptxas::parse_allowed(&read("kernels/spills.txt")?)?;
+    let jobs = sources.iter().flat_map(|source| archs.iter().map(move |arch| Job { source, arch })).collect();
+    let compiled = nvcc.compile_all(jobs, &out_dir)?;
+    let usages: Vec<&Usage> = compiled.iter().flat_map(|compiled| &compiled.usages).collect();
+    ptxas::check_allowed(&usages, &allowed)?;
+    write(&out_dir.join("cubins.rs"), &tables(&compiled, &allowed))
+}
+
+/// The nvcc to use; `None` when there is none or `PID_NVCC=off`.
+fn find() -> Result<Option<PathBuf>, String> {
+    if let Some(path) = env::var_os("PID_NVCC") {
+        return match path.to_str() {
+            Some("off") => Ok(None),
+            _ if Path::new(&path).is_file() => Ok(Some(path.into())),
+            _ => Err(format!("PID_NVCC: no file {}; give the path of nvcc, or `off`", path.display())),
+        };
+    }
+    let homes = ["CUDA_HOME", "CUDA_PATH"].into_iter().filter_map(env::var_os).map(|home| Path::new(&home).join("bin"));
+    let path = env::var_os("PATH").unwrap_or_default();
+    let folders = homes.chain(env::split_paths(&path)).chain([PathBuf::from(".cuda/bin")]);
+    Ok(folders.map(|folder| folder.join("nvcc")).find(|nvcc| nvcc.is_file()))
+}
+
+/// The architectures to compile for: all, or those in `PID_CUDA_ARCHS`.
+fn archs() -> Result<Vec<&'static str>, String> {
+    let Ok(text) = env::var("PID_CUDA_ARCHS") else {
+        return Ok(ARCHS.to_vec());
+    };
+    let wanted: Vec<&str> = text.split(',').map(str::trim).collect();
+    if let Some(unknown) = wanted.iter().find(|wanted| !ARCHS.contains(wanted)) {
+        let known = ARCHS.join(", ");
+        return Err(format!("PID_CUDA_ARCHS={text}: `{unknown}` is none of {known} (a list with commas: 80,90a)"));
+    }
+    Ok(ARCHS.into_iter().filter(|arch| wanted.contains(arch)).collect())
+}
+
+impl Nvcc {
+    fn new(path: PathBuf) -> Result<Self, String> {
+        let output = Command::new(&path).arg("--version").output();
+        let output = output.map_err(|error| format!("{}: cannot run: {error}", path.display()))?;
+        let version = String::from_utf8_lossy(&output.stdout).into_owned();
+        if !output.status.success() || !version.contains("release") {
+            let first = version.lines().next().unwrap_or_default();
+            return Err(format!("{} --version: {}, `{first}`: not an nvcc that runs", path.display(), output.status));
+        }
+        let environment = NVCC_VARIABLES.map(|name| format!("{name}={:?}", env::var_os(name)));
+        let identity = format!("{version}\n{}\n{}\n", FLAGS.join(" "), environment.join("\n"));
+        Ok(Self { path, identity })
+    }
+
+    /// Runs the jobs, as many at a time as cargo says, and returns them in their order.
+    ///
+    /// # Errors
+    /// What every failed job printed.
+    fn compile_all<'a>(&self, jobs: Vec<Job<'a>>, out_dir: &Path) -> Result<Vec<Compiled<'a>>, String> {
+        let num_workers = env::var("NUM_JOBS").ok().and_then(|jobs| jobs.parse().ok()).unwrap_or(1).clamp(1, 64);
+        let queue: Mutex<VecDeque<(usize, Job)>> = Mutex::new(jobs.into_iter().enumerate().collect());
+        let next = || queue.lock().expect("no thread panics with the queue locked").pop_front();
+        let work = || {
+            let jobs = std::iter::from_fn(next);
+            jobs.map(|(idx, job)| (idx, self.compile(job, out_dir))).collect::<Vec<_>>()
+        };
+        let mut results = std::thread::scope(|scope| {
+            let workers: Vec<_> = (0..num_workers).map(|_| scope.spawn(work)).collect();
+            let joined = workers.into_iter().map(|worker| worker.join().expect("a worker returns its errors"));
+            joined.flatten().collect::<Vec<_>>()
+        });
+        results.sort_by_key(|(idx, _)| *idx);
+        let (compiled, failed): (Vec<_>, Vec<_>) = results.into_iter().partition(|(_, result)| result.is_ok());
+        if failed.is_empty() {
+            return Ok(compiled.into_iter().filter_map(|(_, result)| result.ok()).collect());
+        }
+        Err(failed.into_iter().filter_map(|(_, result)| result.err()).collect::<Vec<_>>().join("\n"))
+    }
+
+    /// Compiles one file for one architecture, or takes the cubin of an earlier build that had the same inputs.
+    fn compile<'a>(&self, job: Job<'a>, out_dir: &Path) -> Result<Compiled<'a>, String> {
+        let Job { source, arch } = &job;
+        let cubin = out_dir.join(cubin_name(&source.stem, arch));
+        let log_path = cubin.with_extension("log");
+        let key = sources::key(&[&self.identity, arch, &source.text]);
+        let kept = fs::read_to_string(&log_path).ok().filter(|_| cubin.is_file());
+        let log = match kept.as_deref().and_then(|kept| kept.split_once('\n')) {
+            Some((kept_key, log)) if kept_key == key => log.to_owned(),
+            _ => {
+                // The log goes first and comes last: it vouches for the cubin, also when this build is interrupted.
+                let _ = fs::remove_file(&log_path);
+                let log = self.run(&job, &cubin)?;
+                write(&log_path, &format!("{key}\n{log}"))?;
+                log
+            }
+        };
+        let usages = ptxas::parse(&source.stem, &format!("sm_{arch}"), &log)
+            .map_err(|message| format!("{} for sm_{arch}: {message}", source.path.display()))?;
+        Ok(Compiled { job, usages })
+    }
+
+    /// One nvcc process; returns what ptxas printed.
+    fn run(&self, Job { source, arch }: &Job, cubin: &Path) -> Result<String, String> {
+        let start = Instant::now();
+        let mut command = Command::new(&self.path);
+        command.args(FLAGS).args(["-I", "kernels", "-gencode", &format!("arch=compute_{arch},code=sm_{arch}"), "-o"]);
+        let output = command.arg(cubin).arg(&source.path).output();
+        let output = output.map_err(|error| format!("{}: cannot run: {error}", self.path.display()))?;
+        let log = String::from_utf8_lossy(&output.stderr).into_owned();
+        if !output.status.success() {
+            let stdout = String::from_utf8_lossy(&output.stdout);
+            let release = self.identity.lines().find(|line| line.contains("release")).unwrap_or_default();
+            let (file, nvcc, status) = (source.path.display(), self.path.display(), output.status);
+            return Err(format!("{file} for sm_{arch}: {nvcc} ({release}): {status}\n{stdout}{log}"));
+        }
+        // Cargo keeps this line in the build script's `output` file and shows it with -vv.
+        println!("compiled {} for sm_{arch} in {:.1} s", source.path.display(), start.elapsed().as_secs_f32());
+        Ok(log)
+    }
+}
+
+fn cubin_name(stem: &str, arch: &str) -> String {
+    format!("{stem}.sm_{arch}.cubin")
+}
+
+/// Holds an image in the table of cubins.
+const ALIGNED: &str = "
+/// The driver reads an ELF image in place: its 8-byte fields are aligned when the image is.
+#[repr(C, align(16))]
+struct Aligned<const N: usize>([u8; N]);
+";
+
+/// The Rust source of both tables.
+fn tables(compiled: &[Compiled], allowed: &[Allowed]) -> String {
+    let mut cubins = String::new();
+    let mut rows = String::new();
+    for Compiled { job: Job { source, arch }, usages } in compiled {
+        let (stem, name) = (&source.stem, cubin_name(&source.stem, arch));
+        let bytes = format!("&Aligned(*include_bytes!(concat!(env!(\"OUT_DIR\"), \"/{name}\"))).0");
+        let _ = writeln!(cubins, "    Cubin {{ file: {stem:?}, arch: \"sm_{arch}\", bytes: {bytes} }},");
+        for usage in usages {
+            let allowed = allowed.iter().find(|allowed| allowed.covers(usage)).map_or(0, |allowed| allowed.bytes);
+            let _ = writeln!(rows, "    {},", usage.row(allowed));
+        }
+    }
+    let aligned = if compiled.is_empty() { "" } else { ALIGNED };
+    format!(
+        "/// Every kernel file for every architecture built.\npub static CUBINS: &[Cubin] = &[\n{cubins}];\n\n\
+         /// What ptxas says of every kernel.\npub static PTXAS: &[PtxasRow] = &[\n{rows}];\n{aligned}"
+    )
+}
+
+fn read(path: &str) -> Result<String, String> {
+    fs::read_to_string(path).map_err(|error| format!("{path}: {error}"))
+}
+
+fn write(path: &Path, text: &str) -> Result<(), String> {
+    fs::write(path, text).map_err(|error| format!("{}: {error}", path.display()))
+}

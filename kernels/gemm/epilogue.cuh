@@ -1,0 +1,53 @@
+// epilogue: what follows a product, row by row. An epilogue is a type with
+//   row(group, row, valid, column, q, v): all 32 lanes call it together. v are the thread's values of `row`, in the order
+//   that ColumnOrder gives them to thread q of the quad, where the warp's first column is `column`. `valid` says whether row
+//   and column exist; quad sums are allowed, so nobody leaves early.
+#pragma once
+#include "../common/emit.cuh"
+#include "tile.cuh"
+
+// Calls epilogue.row() for each of the thread's eight rows.
+template <int kNTiles, int kFault, class Epilogue>
+PID_DEVICE void each_row(const Epilogue& epilogue, const PidGemm& gemm, const TileAt& tile,
+                         const float (&acc)[kMTiles][kNTiles][4]) {
+    const ThreadAt at = thread_at();
+    const PidRows& rows = gemm.group[tile.group].rows;
+    const std::uint32_t column = tile.column + static_cast<std::uint32_t>(at.warp_col) * kNTiles * 8;
+    PID_UNROLL
+    for (int mi = 0; mi < kMTiles; ++mi) {
+        PID_UNROLL
+        for (int h = 0; h < 2; ++h) {
+            const std::uint32_t index =
+                tile.row + static_cast<std::uint32_t>(at.warp_row * kWarpRows + mi * 16 + h * 8 + at.quad_row);
+            const bool inside = kFault == kNoStoreGuard || index < rows.count;
+            const Row row = row_at(rows, inside ? index : 0);
+            float v[2 * kNTiles];
+            take_row(acc, mi, h, v);
+            epilogue.row(tile.group, row, inside && column < gemm.n, column, at.q, v);
+        }
+    }
+}
+
+// A grouped product with an epilogue; the body of most entries. kJointA: A's rows lie in a joint buffer.
+template <int kNTiles, bool kJointA, int kFault, class ColumnOrder = Consecutive16, class Epilogue>
+PID_DEVICE void gemm_tile(const PidGemm& gemm, const Epilogue& epilogue) {
+    constexpr int kBlockN = kNTiles * 16;
+    PID_SHARED(GemmShared<kBlockN>, smem);
+    const TileAt tile = tile_at<kBlockN>(gemm);
+    const PidGroup& group = gemm.group[tile.group];
+    const auto a = ALoader<kFault>::template make<kJointA>(group.a, group.rows, tile.row, gemm.k);
+    const auto b = BLoader<kBlockN, kFault>::make(group.b, gemm.n, gemm.k, gemm.ldb, tile.column);
+    float acc[kMTiles][kNTiles][4];
+    clear(acc);
+    multiply<kNTiles, ColumnOrder, kFault>(a, b, gemm.k, smem, acc);
+    each_row<kNTiles, kFault>(epilogue, gemm, tile, acc);
+}
+
+// 1 / rms of row `row`, from its slices' sums of squares; every lane of the quad gets it.
+PID_DEVICE float folded_inverse_rms(const float* sums, std::uint32_t row, std::uint32_t hidden, int q) {
+    const std::uint32_t slices = hidden / 64;
+    const float* from = sums + static_cast<std::size_t>(row) * slices;
+    float sum = 0.0f;
+    for (std::uint32_t s = static_cast<std::uint32_t>(q); s < slices; s += 4) sum += from[s];
+    return rsqrt_approx(quad_sum(sum) / static_cast<float>(hidden) + kRmsEpsilon);
+}

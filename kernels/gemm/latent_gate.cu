@@ -1,0 +1,40 @@
+// gemm_latent_gate: stream += sigmoid(A W^T + feature_half - alpha sigma[b]) * features (gate per token and channel),
+//   and what the next product reads of the stream
+//   A [rows, k] bf16 (the stream, rounded), W [n, ldb] bf16, stream [rows, n] f32 updated, features and feature_half
+//   [rows, n] bf16, sigma [B] f32; n a multiple of 64; f32 accumulators. A and the emitted operand are two buffers: tiles
+//   of the same rows still read one while others write the other.
+//   sm_80+; 128 x 128 tiles, grid ceil(rows / 128) ceil(n / 128), block 128, smem 48 KB; 2 rows n k FLOP.
+//   source: op LatentGate (src/graph/op.rs).
+#include "epilogue.cuh"
+
+struct LatentGateEpilogue {
+    const PidLatentGateParams& params;
+
+    PID_DEVICE void row(int, const Row& row, bool valid, std::uint32_t column, int q, float (&v)[16]) const {
+        const std::uint32_t n = params.gemm.n, first = column + 16 * static_cast<std::uint32_t>(q);
+        if (valid) {
+            const std::size_t at = static_cast<std::size_t>(row.stream) * n + first;
+            const float noise = params.alpha * params.sigma[row.sample];
+            float x[16], half[16], features[16];
+            load_floats(x, params.stream + at);
+            load_bf16(half, params.feature_half + at);
+            load_bf16(features, params.features + at);
+            PID_UNROLL
+            for (int i = 0; i < 16; ++i) v[i] = x[i] + sigmoid(v[i] + half[i] - noise) * features[i];
+            store_floats(params.stream + at, v);
+        }
+        emit16(params.emit, row.stream, valid, first, n, q, v);
+    }
+};
+
+template <int kFault>
+PID_DEVICE void gemm_latent_gate_body(const PidLatentGateParams& params) {
+    gemm_tile<8, false, kFault>(params.gemm, LatentGateEpilogue{params});
+}
+
+PID_KERNEL(gemm_latent_gate, PidLatentGateParams, kGemmThreads, 2) { gemm_latent_gate_body<kNoFault>(params); }
+
+PID_FAULT_KERNEL(gemm_latent_gate_no_slot_barrier, PidLatentGateParams, kGemmThreads,
+                 gemm_latent_gate_body<kNoSlotBarrier>)
+PID_FAULT_KERNEL(gemm_latent_gate_no_store_guard, PidLatentGateParams, kGemmThreads,
+                 gemm_latent_gate_body<kNoStoreGuard>)

@@ -1,0 +1,59 @@
+//! The few things a backend asks of a device.
+
+use std::fmt;
+
+use crate::kernels::KernelCall;
+use crate::plan::ByteSize;
+
+/// A device with memory and kernels. Addresses are the device's own.
+pub trait Driver: Send + Sync + fmt::Debug {
+    /// For people: `NVIDIA H100 (cuda:0)`, `emulator`.
+    fn name(&self) -> String;
+    /// Bytes free now; `None` when it cannot tell.
+    fn free_bytes(&self) -> Option<u64>;
+    /// `bytes` (above 0) of memory, 16-byte aligned at least.
+    ///
+    /// # Errors
+    /// [`DeviceError::OutOfMemory`].
+    fn allocate(&self, bytes: usize) -> Result<u64, DeviceError>;
+    /// Gives back what [`Driver::allocate`] gave.
+    fn free(&self, address: u64, bytes: usize);
+    /// Copies to the device; done when it returns.
+    ///
+    /// # Errors
+    /// When the device fails.
+    fn upload(&self, address: u64, bytes: &[u8]) -> Result<(), DeviceError>;
+    /// Copies from the device after all calls before.
+    ///
+    /// # Errors
+    /// When the device, or a call before, fails.
+    fn download(&self, address: u64, bytes: &mut [u8]) -> Result<(), DeviceError>;
+    /// Runs calls in order. May return before they are done; [`Driver::download`] waits.
+    ///
+    /// # Errors
+    /// When a call cannot be launched, or, if the device tells at once, fails.
+    fn run(&self, calls: &[Labelled]) -> Result<(), DeviceError>;
+    /// Whether calls should be collected and handed over many at a time (a recorded graph), rather than one by one.
+    fn collects(&self) -> bool;
+}
+
+/// A call and the node it belongs to.
+#[derive(Clone, Debug, PartialEq, Eq, Hash)]
+pub struct Labelled {
+    /// The graph's node.
+    pub label: String,
+    /// What to launch.
+    pub call: KernelCall,
+}
+
+/// What can go wrong on a device.
+#[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
+#[allow(missing_docs)]
+pub enum DeviceError {
+    #[error("out of device memory: {what} needs {needed}, {free} free; decode a smaller picture or pass --budget {budget}")]
+    OutOfMemory { what: String, needed: ByteSize, free: ByteSize, budget: ByteSize },
+    #[error("{label} ({kernel}): {message}")]
+    Call { label: String, kernel: String, message: String },
+    #[error("{0}")]
+    Driver(String),
+}

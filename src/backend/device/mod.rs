@@ -1,0 +1,84 @@
+//! What the emulator and a GPU share: weights in kernel layout, one arena, launches lowered to kernel calls. A
+//! [`Driver`] is all that tells them apart.
+
+mod constants;
+mod driver;
+mod memory;
+mod prepare;
+mod rotary;
+mod session;
+
+pub use driver::{DeviceError, Driver, Labelled};
+pub(crate) use memory::Buffer;
+
+use std::collections::HashMap;
+use std::sync::{Arc, Mutex, PoisonError};
+
+use crate::backend::cpu::{TensorSource, WeightStore};
+use crate::exec::{Backend, ExecError, Program, Session, StepContext};
+use crate::graph::Weight;
+use crate::kernels::{Constant, Form, RotaryKey};
+
+/// Runs programs on a device of kernels. Weights, constants and angles stay on the device from the first decode that
+/// needs them; so does the arena of the last size.
+#[derive(Debug)]
+pub struct DeviceBackend {
+    driver: Arc<dyn Driver>,
+    store: WeightStore,
+    resident: Mutex<Resident>,
+}
+
+/// What stays on the device between decodes.
+#[derive(Debug, Default)]
+struct Resident {
+    weights: HashMap<(Weight, Form), WeightBuffer>,
+    /// By the bits of the time. A [`Constant`] names weights by graph index; [`ConstantKey`] does not.
+    constants: HashMap<(u64, ConstantKey), u64>,
+    constant_buffers: Vec<Buffer>,
+    rotary: HashMap<RotaryKey, (Buffer, Buffer)>,
+    zeros: Option<Buffer>,
+    ones: Option<Buffer>,
+    /// Free arenas; a session takes one of its size or makes one.
+    arenas: Vec<Buffer>,
+}
+
+/// A weight on the device.
+#[derive(Debug)]
+struct WeightBuffer {
+    buffer: Buffer,
+    /// Elements from row to row.
+    stride: usize,
+}
+
+/// A [`Constant`] of one checkpoint, whatever the graph.
+#[derive(Clone, Debug, PartialEq, Eq, Hash)]
+struct ConstantKey {
+    constant: Constant,
+    weight: Option<Weight>,
+}
+
+impl DeviceBackend {
+    /// A backend on `driver`, reading weights from `source`.
+    pub fn new(driver: Arc<dyn Driver>, source: Arc<dyn TensorSource>) -> Self {
+        Self { driver, store: WeightStore::new(source), resident: Mutex::default() }
+    }
+
+    fn resident(&self) -> std::sync::MutexGuard<'_, Resident> {
+        // Maps stay whole when a thread panics: entries are inserted after they are made.
+        self.resident.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+impl Backend for DeviceBackend {
+    fn session<'a>(
+        &'a self,
+        program: &'a Program,
+        steps: &'a [StepContext<'a>],
+    ) -> Result<Box<dyn Session + 'a>, ExecError> {
+        Ok(Box::new(session::DeviceSession::new(self, program, steps)?))
+    }
+
+    fn name(&self) -> String {
+        self.driver.name()
+    }
+}

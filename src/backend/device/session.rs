@@ -1,0 +1,189 @@
+//! One decode on a device: the arena, addresses, and calls handed to the driver.
+
+
+use half::bf16;
+
+use super::driver::{DeviceError, Driver, Labelled};
+use super::memory::Buffer;
+use super::{DeviceBackend, Resident};
+use crate::exec::{ExecError, Program, Session, StepContext};
+use crate::graph::{ElementType, TensorId};
+use crate::kernels::lower::Lowering;
+use crate::kernels::needs::needs;
+use crate::kernels::params::PidNoiseParams;
+use crate::kernels::{KernelCall, Tables};
+use crate::plan::{ByteSize, Launch};
+use crate::sampler::Noise;
+
+/// Values of one block of the noise kernel.
+const NOISE_PER_BLOCK: usize = 1024;
+const NOISE_THREADS: u32 = 256;
+/// Room for the noise's seed, aligned as tensors are.
+const SEED_BYTES: usize = 256;
+
+pub(super) struct DeviceSession<'a> {
+    backend: &'a DeviceBackend,
+    program: &'a Program,
+    tables: Tables,
+    /// `None` once it is back with the backend.
+    arena: Option<Buffer>,
+    /// Calls not handed to the driver yet.
+    pending: Vec<Labelled>,
+}
+
+impl<'a> DeviceSession<'a> {
+    pub(super) fn new(
+        backend: &'a DeviceBackend,
+        program: &'a Program,
+        steps: &[StepContext<'_>],
+    ) -> Result<Self, ExecError> {
+        let graph = &program.network.graph;
+        let needs = needs(graph);
+        // The noise's seed lies behind the tensors: with the arena it stays where recorded launches look for it.
+        let arena_bytes = program.plan.arena_bytes + SEED_BYTES;
+        let kept = take_arena(&mut backend.resident(), arena_bytes);
+        let missing = backend.missing_weight_bytes(graph, &needs) + if kept.is_some() { 0 } else { arena_bytes };
+        check_memory(&*backend.driver, missing, program)?;
+
+        let mut tables = Tables::default();
+        backend.place_weights(graph, &needs, &mut tables)?;
+        backend.place_bounds(graph, &needs, &mut tables)?;
+        backend.place_rotary(&needs, &mut tables)?;
+        backend.place_constants(graph, &needs, steps, &mut tables)?;
+        backend.place_fillers(needs.widest, &mut tables)?;
+        let arena = match kept {
+            Some(arena) => arena,
+            None => Buffer::new(&backend.driver, arena_bytes)?,
+        };
+        tables.seed = arena.address() + program.plan.arena_bytes as u64;
+        tables.tensors = program.plan.offsets.iter().map(|o| o.map(|o| arena.address() + o as u64)).collect();
+        Ok(Self { backend, program, tables, arena: Some(arena), pending: Vec::new() })
+    }
+
+    fn driver(&self) -> &dyn Driver {
+        &*self.backend.driver
+    }
+
+    fn submit(&mut self, label: &str, calls: Vec<KernelCall>) -> Result<(), ExecError> {
+        self.pending.extend(calls.into_iter().map(|call| Labelled { label: label.into(), call }));
+        if self.driver().collects() { Ok(()) } else { self.flush() }
+    }
+
+    fn flush(&mut self) -> Result<(), ExecError> {
+        let pending = std::mem::take(&mut self.pending);
+        if !pending.is_empty() {
+            self.driver().run(&pending)?;
+        }
+        Ok(())
+    }
+
+    fn upload(&mut self, id: TensorId, values: &[f32]) -> Result<(), ExecError> {
+        // What was launched before may read what lies there now.
+        self.flush()?;
+        Ok(self.driver().upload(self.tables.tensor(id), bytemuck::cast_slice(values))?)
+    }
+}
+
+fn take_arena(resident: &mut Resident, bytes: usize) -> Option<Buffer> {
+    let index = resident.arenas.iter().position(|a| a.bytes() == bytes.max(1));
+    let arena = index.map(|i| resident.arenas.swap_remove(i));
+    if arena.is_none() {
+        // Another size: the old ones would only be in the way.
+        resident.arenas.clear();
+    }
+    arena
+}
+
+/// Fails before anything is allocated when `missing` bytes are not there.
+fn check_memory(driver: &dyn Driver, missing: usize, program: &Program) -> Result<(), ExecError> {
+    let Some(free) = driver.free_bytes() else { return Ok(()) };
+    if missing as u64 <= free {
+        return Ok(());
+    }
+    let short = missing as u64 - free;
+    let budget = (program.plan.peak_bytes as u64).saturating_sub(short);
+    Err(DeviceError::OutOfMemory {
+        what: "the decode".into(),
+        needed: ByteSize(missing as u64),
+        free: ByteSize(free),
+        budget: ByteSize(budget),
+    }
+    .into())
+}
+
+impl DeviceBackend {
+    /// Zeros and ones.
+    fn place_fillers(&self, widest: usize, tables: &mut Tables) -> Result<(), ExecError> {
+        let mut resident = self.resident();
+        let fill = |slot: &mut Option<Buffer>, value: f32| -> Result<u64, DeviceError> {
+            if slot.as_ref().is_none_or(|b| b.bytes() < 4 * widest) {
+                *slot = Some(Buffer::of(&self.driver, &vec![value; widest])?);
+            }
+            Ok(slot.as_ref().map_or(0, Buffer::address))
+        };
+        tables.zeros = fill(&mut resident.zeros, 0.0)?;
+        tables.ones = fill(&mut resident.ones, 1.0)?;
+        Ok(())
+    }
+}
+
+impl Session for DeviceSession<'_> {
+    fn write(&mut self, id: TensorId, values: &[f32]) -> Result<(), ExecError> {
+        self.upload(id, values)
+    }
+
+    fn noise(&mut self, id: TensorId, noise: &mut Noise, draw: usize) -> Result<(), ExecError> {
+        let count = self.program.network.graph[id].elements();
+        let Some(seed) = noise.philox_seed() else {
+            let mut values = vec![0.0; count];
+            noise.fill(draw, &mut values)?;
+            return self.upload(id, &values);
+        };
+        if draw == 0 {
+            self.driver().upload(self.tables.seed, bytemuck::bytes_of(&seed))?;
+        }
+        let params = PidNoiseParams {
+            output: self.tables.tensor(id) as *mut f32,
+            seed: self.tables.seed as *const u64,
+            count: count as u64,
+            draw: draw as u32,
+            reserved: 0,
+        };
+        let grid = [count.div_ceil(NOISE_PER_BLOCK) as u32, 1, 1];
+        let call = KernelCall::new("philox_normal", grid, NOISE_THREADS, 0, &params);
+        self.submit("noise", vec![call])
+    }
+
+    fn launch(&mut self, launch: &Launch, context: &StepContext<'_>) -> Result<(), ExecError> {
+        let calls = Lowering { program: self.program, tables: &self.tables, context }.launch(launch);
+        self.submit(&self.program.network.graph.nodes[launch.node].name, calls)
+    }
+
+    fn read(&mut self, id: TensorId) -> Result<Vec<f32>, ExecError> {
+        self.flush()?;
+        let tensor = &self.program.network.graph[id];
+        let address = self.tables.tensor(id);
+        match tensor.element {
+            ElementType::F32 => {
+                let mut values = vec![0.0f32; tensor.elements()];
+                self.driver().download(address, bytemuck::cast_slice_mut(&mut values))?;
+                Ok(values)
+            }
+            ElementType::Bf16 => {
+                let mut values = vec![bf16::ZERO; tensor.elements()];
+                self.driver().download(address, bytemuck::cast_slice_mut(&mut values))?;
+                Ok(values.into_iter().map(bf16::to_f32).collect())
+            }
+        }
+    }
+}
+
+impl Drop for DeviceSession<'_> {
+    fn drop(&mut self) {
+        // Kept for the next decode of this size, whose recorded launches then find the same addresses.
+        if let Some(arena) = self.arena.take() {
+            self.backend.resident().arenas.push(arena);
+        }
+    }
+}
+

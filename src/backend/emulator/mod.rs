@@ -1,0 +1,141 @@
+//! The kernels on the host: every CUDA thread a fiber, blocks on all cores (`kernels/emulator`). What runs is the
+//! source that a GPU runs, with the same launches and the same arena.
+
+mod ffi;
+
+use std::ffi::{CStr, CString};
+use std::sync::Arc;
+
+use super::device::{DeviceBackend, DeviceError, Driver, Labelled};
+use crate::backend::cpu::TensorSource;
+use crate::kernels::KernelCall;
+use crate::memory;
+use crate::plan::ByteSize;
+
+/// Which of the threads that can run goes on.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub enum Schedule {
+    /// First come, first served: the fastest, and the one that hides most races.
+    #[default]
+    Fifo,
+    /// The one that became ready last.
+    Lifo,
+    /// Random priorities of warps, with demotions (probabilistic concurrency testing).
+    #[allow(missing_docs)]
+    Pct { seed: u64 },
+}
+
+/// The emulator as a device.
+#[derive(Clone, Copy, Debug, Default)]
+pub struct Emulator {
+    schedule: Schedule,
+}
+
+impl Emulator {
+    /// An emulator that schedules threads by `schedule`.
+    pub const fn new(schedule: Schedule) -> Self {
+        Self { schedule }
+    }
+
+    /// A backend on it, reading weights from `source`.
+    pub fn backend(self, source: Arc<dyn TensorSource>) -> DeviceBackend {
+        DeviceBackend::new(Arc::new(self), source)
+    }
+
+    /// Runs one call to its end.
+    ///
+    /// # Errors
+    /// What the emulator found wrong with the kernel, and where.
+    pub fn call(&self, call: &KernelCall) -> Result<(), String> {
+        let name = CString::new(call.kernel).map_err(|e| e.to_string())?;
+        let (schedule, seed) = match self.schedule {
+            Schedule::Fifo => (0, 0),
+            Schedule::Lifo => (1, 0),
+            Schedule::Pct { seed } => (2, seed),
+        };
+        let params = call.params();
+        let launch = ffi::Launch {
+            kernel: name.as_ptr(),
+            grid: call.grid,
+            block: [call.threads, 1, 1],
+            shared_bytes: call.shared_bytes,
+            schedule,
+            seed,
+            params: params.as_ptr().cast(),
+            params_bytes: params.len() as u64,
+        };
+        let mut error = [0u8; 2048];
+        // SAFETY: `launch` and what it points to live through the call, `error` is as long as said. The kernel touches
+        // memory that its parameters name; an address that is not mapped is reported, not followed.
+        let failed = unsafe { ffi::pid_emu_launch(&launch, error.as_mut_ptr().cast(), error.len()) };
+        if failed == 0 {
+            return Ok(());
+        }
+        let text = CStr::from_bytes_until_nul(&error).map(|t| t.to_string_lossy().into_owned());
+        Err(text.unwrap_or_else(|_| "unknown fault".into()))
+    }
+
+    /// Names of all kernels, those with faults included.
+    pub fn kernels() -> Vec<String> {
+        let name = |index: usize| {
+            // SAFETY: any index is allowed; what is returned lives as long as the process.
+            let pointer = unsafe { ffi::pid_emu_kernel_name(index) };
+            // SAFETY: a non-null result is a C string literal.
+            (!pointer.is_null()).then(|| unsafe { CStr::from_ptr(pointer) }.to_string_lossy().into_owned())
+        };
+        (0..).map_while(name).collect()
+    }
+}
+
+impl Driver for Emulator {
+    fn name(&self) -> String {
+        "emulator".into()
+    }
+
+    fn free_bytes(&self) -> Option<u64> {
+        memory::available_bytes()
+    }
+
+    fn allocate(&self, bytes: usize) -> Result<u64, DeviceError> {
+        // SAFETY: any size is allowed.
+        let pointer = unsafe { ffi::pid_emu_allocate(bytes) };
+        if pointer.is_null() {
+            let free = ByteSize(self.free_bytes().unwrap_or(0));
+            let needed = ByteSize(bytes as u64);
+            return Err(DeviceError::OutOfMemory { what: "an allocation".into(), needed, free, budget: free });
+        }
+        Ok(pointer as u64)
+    }
+
+    fn free(&self, address: u64, bytes: usize) {
+        // SAFETY: the trait's contract: `allocate` gave this address for as many bytes.
+        unsafe { ffi::pid_emu_free(address as *mut _, bytes) };
+    }
+
+    fn upload(&self, address: u64, bytes: &[u8]) -> Result<(), DeviceError> {
+        // SAFETY: callers upload into allocations at least as long, which nothing else uses at this time.
+        unsafe { std::ptr::copy_nonoverlapping(bytes.as_ptr(), address as *mut u8, bytes.len()) };
+        Ok(())
+    }
+
+    fn download(&self, address: u64, bytes: &mut [u8]) -> Result<(), DeviceError> {
+        // SAFETY: as for `upload`; the emulator's memory is initialised when it is allocated.
+        unsafe { std::ptr::copy_nonoverlapping(address as *const u8, bytes.as_mut_ptr(), bytes.len()) };
+        Ok(())
+    }
+
+    fn run(&self, calls: &[Labelled]) -> Result<(), DeviceError> {
+        for Labelled { label, call } in calls {
+            self.call(call).map_err(|message| DeviceError::Call {
+                label: label.clone(),
+                kernel: call.kernel.into(),
+                message,
+            })?;
+        }
+        Ok(())
+    }
+
+    fn collects(&self) -> bool {
+        false
+    }
+}

@@ -1,0 +1,135 @@
+//! Where a network runs, and how a backend for it is made.
+
+use std::fmt;
+use std::str::FromStr;
+use std::sync::Arc;
+
+use crate::backend::cpu::{CpuBackend, TensorSource};
+use crate::error::Error;
+use crate::exec::Backend;
+use crate::kernels;
+use crate::model::{Config, Precision};
+
+/// Where the network runs.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub enum Device {
+    /// The best device at hand: the first GPU, else the CPU.
+    #[default]
+    Auto,
+    /// float32 on all cores.
+    Cpu,
+    /// bfloat16 on a GPU of NVIDIA's, compute capability 8.0 or newer.
+    #[allow(missing_docs)]
+    Cuda { ordinal: usize },
+    /// The CUDA kernels on the host's cores, for tests: hundreds of times slower than the CPU backend.
+    Emulator,
+}
+
+impl FromStr for Device {
+    type Err = String;
+
+    fn from_str(text: &str) -> Result<Self, String> {
+        match text {
+            "auto" => Ok(Self::Auto),
+            "cpu" => Ok(Self::Cpu),
+            "cuda" => Ok(Self::Cuda { ordinal: 0 }),
+            "emulator" => Ok(Self::Emulator),
+            _ => match text.strip_prefix("cuda:").map(str::parse) {
+                Some(Ok(ordinal)) => Ok(Self::Cuda { ordinal }),
+                _ => Err(format!("unknown device `{text}`; known: auto, cpu, cuda, cuda:N, emulator")),
+            },
+        }
+    }
+}
+
+impl fmt::Display for Device {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::Auto => f.write_str("auto"),
+            Self::Cpu => f.write_str("cpu"),
+            Self::Cuda { ordinal } => write!(f, "cuda:{ordinal}"),
+            Self::Emulator => f.write_str("emulator"),
+        }
+    }
+}
+
+/// A backend and the number format it computes in.
+pub(crate) struct Opened {
+    pub(crate) backend: Box<dyn Backend>,
+    pub(crate) precision: Precision,
+}
+
+impl Device {
+    /// Makes the backend for a network of `config`, whose weights are in `source`.
+    ///
+    /// # Errors
+    /// When the device is not there, or cannot run this network.
+    pub(crate) fn open(self, config: &Config, source: Arc<dyn TensorSource>) -> Result<Opened, Error> {
+        match self {
+            Self::Auto => Ok(match best_gpu(config, &source) {
+                Some(opened) => opened,
+                None => cpu(source),
+            }),
+            Self::Cpu => Ok(cpu(source)),
+            Self::Cuda { ordinal } => cuda(ordinal, config, source),
+            Self::Emulator => emulator(config, source),
+        }
+    }
+}
+
+fn cpu(source: Arc<dyn TensorSource>) -> Opened {
+    Opened { backend: Box::new(CpuBackend::new(source)), precision: Precision::F32 }
+}
+
+/// The first GPU, when there is one that can run the network.
+fn best_gpu(config: &Config, source: &Arc<dyn TensorSource>) -> Option<Opened> {
+    cuda(0, config, Arc::clone(source)).ok()
+}
+
+#[cfg(feature = "cuda")]
+fn cuda(ordinal: usize, config: &Config, source: Arc<dyn TensorSource>) -> Result<Opened, Error> {
+    kernels::supports(config).map_err(|e| Error::Device(e.to_string()))?;
+    let backend = crate::backend::cuda::Cuda::open(ordinal)?.backend(source);
+    Ok(Opened { backend: Box::new(backend), precision: Precision::Bf16 })
+}
+
+#[cfg(not(feature = "cuda"))]
+fn cuda(ordinal: usize, config: &Config, _source: Arc<dyn TensorSource>) -> Result<Opened, Error> {
+    kernels::supports(config).map_err(|e| Error::Device(e.to_string()))?;
+    Err(Error::Device(format!("cuda:{ordinal}: this build lacks the feature `cuda`")))
+}
+
+#[cfg(feature = "emulator")]
+fn emulator(config: &Config, source: Arc<dyn TensorSource>) -> Result<Opened, Error> {
+    kernels::supports(config).map_err(|e| Error::Device(e.to_string()))?;
+    let backend = crate::backend::emulator::Emulator::default().backend(source);
+    Ok(Opened { backend: Box::new(backend), precision: Precision::Bf16 })
+}
+
+#[cfg(not(feature = "emulator"))]
+fn emulator(config: &Config, _source: Arc<dyn TensorSource>) -> Result<Opened, Error> {
+    kernels::supports(config).map_err(|e| Error::Device(e.to_string()))?;
+    Err(Error::Device("emulator: this build lacks the feature `emulator`".into()))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn names() {
+        for (text, device) in [
+            ("auto", Device::Auto),
+            ("cpu", Device::Cpu),
+            ("cuda:3", Device::Cuda { ordinal: 3 }),
+            ("emulator", Device::Emulator),
+        ] {
+            assert_eq!(text.parse(), Ok(device));
+            assert_eq!(device.to_string(), text);
+        }
+        assert_eq!("cuda".parse(), Ok(Device::Cuda { ordinal: 0 }));
+        for bad in ["tpu", "cuda:", "cuda:x", "cuda:-1"] {
+            assert!(bad.parse::<Device>().unwrap_err().contains(bad), "{bad}");
+        }
+    }
+}

@@ -1,0 +1,44 @@
+//! One launch of one kernel: name, shape and parameter struct.
+
+/// A launch. Both GPU-like backends take these.
+#[derive(Clone, PartialEq, Eq, Hash)]
+pub struct KernelCall {
+    /// Entry point.
+    pub kernel: &'static str,
+    /// Blocks.
+    pub grid: [u32; 3],
+    /// Threads of a block.
+    pub threads: u32,
+    /// Dynamic shared memory of a block.
+    pub shared_bytes: u32,
+    /// The parameter struct, 8-byte aligned as all of them are.
+    params: Vec<u64>,
+    params_bytes: usize,
+}
+
+impl KernelCall {
+    /// A launch of `kernel` with the parameter struct `params`.
+    pub fn new<P: Copy>(kernel: &'static str, grid: [u32; 3], threads: u32, shared_bytes: u32, params: &P) -> Self {
+        const { assert!(align_of::<P>() <= 8, "parameter structs hold nothing wider than a pointer") };
+        let params_bytes = size_of::<P>();
+        let mut words = vec![0u64; params_bytes.div_ceil(8)];
+        // SAFETY: both are valid for `params_bytes` bytes and do not overlap; the structs of `kernels/params.h` have no
+        // padding (every gap is a named field), so each byte is initialised.
+        unsafe {
+            std::ptr::copy_nonoverlapping(std::ptr::from_ref(params).cast::<u8>(), words.as_mut_ptr().cast(), params_bytes);
+        }
+        Self { kernel, grid, threads, shared_bytes, params: words, params_bytes }
+    }
+
+    /// The parameter struct's bytes, 8-byte aligned.
+    pub fn params(&self) -> &[u8] {
+        &bytemuck::cast_slice(&self.params)[..self.params_bytes]
+    }
+}
+
+impl std::fmt::Debug for KernelCall {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        let Self { kernel, grid, threads, shared_bytes, .. } = self;
+        write!(f, "{kernel}<<<{grid:?}, {threads}, {shared_bytes}>>>")
+    }
+}

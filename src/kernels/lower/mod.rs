@@ -1,0 +1,224 @@
+//! From a launch of the plan to kernel calls: parameters and launch shapes, one function an op.
+
+mod adapter;
+mod pixels;
+mod rows;
+mod tokens;
+
+use std::ops::Range;
+
+use super::params::{PidEmit, PidGemm, PidGroup, PidRows};
+use super::{Constant, KernelCall, Tables};
+use crate::exec::{Program, StepContext};
+use crate::graph::op::{Emit, Stream, Tokens};
+use crate::graph::{Graph, Op, TensorId, WeightId};
+use crate::plan::Launch;
+
+/// What one launch is lowered with.
+#[derive(Clone, Copy)]
+pub(crate) struct Lowering<'a> {
+    pub(crate) program: &'a Program,
+    pub(crate) tables: &'a Tables,
+    pub(crate) context: &'a StepContext<'a>,
+}
+
+/// Threads of a block of every matrix product (`kernels/gemm/tile.cuh`).
+const GEMM_THREADS: u32 = 128;
+/// Rows of a tile.
+const BLOCK_M: usize = 128;
+
+/// Shared memory of a product with tiles `block_n` wide: three stages of 32 columns of A and B in bf16.
+const fn gemm_shared(block_n: usize) -> u32 {
+    (3 * (BLOCK_M + block_n) * 32 * 2).next_multiple_of(1024) as u32
+}
+
+/// A weight and bias of one group of a product.
+#[derive(Clone, Copy)]
+struct GroupWeights {
+    weight: WeightId,
+    bias: Option<WeightId>,
+}
+
+/// Rows of one stream that a launch covers; `index` is the stream's position in the op's list.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+struct StreamRows {
+    index: usize,
+    rows: PidRowsKey,
+}
+
+/// The fields of a [`PidRows`], comparable.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+struct PidRowsKey {
+    first: usize,
+    count: usize,
+    per_sample: usize,
+    joint_per_sample: usize,
+    joint_first: usize,
+}
+
+impl PidRowsKey {
+    fn params(self) -> PidRows {
+        PidRows {
+            first: self.first as u32,
+            count: self.count as u32,
+            per_sample: self.per_sample as u32,
+            joint_per_sample: self.joint_per_sample as u32,
+            joint_first: self.joint_first as u32,
+            reserved: 0,
+        }
+    }
+}
+
+/// The rows of `streams` within joint rows `range`, one entry a kernel call: all samples at once, or, where a range was
+/// asked for, sample by sample.
+fn stream_rows(tokens: Tokens, streams: &[Stream], range: Option<&Range<usize>>) -> Vec<Vec<StreamRows>> {
+    let extent = |stream| match stream {
+        Stream::Text => (0, tokens.text),
+        Stream::Image => (tokens.text, tokens.image()),
+    };
+    let joint = tokens.joint();
+    let whole = |index: usize, stream: Stream| {
+        let (joint_first, per_sample) = extent(stream);
+        let rows =
+            PidRowsKey { first: 0, count: tokens.batch * per_sample, per_sample, joint_per_sample: joint, joint_first };
+        StreamRows { index, rows }
+    };
+    let all: Vec<StreamRows> = streams.iter().enumerate().map(|(index, stream)| whole(index, *stream)).collect();
+    let Some(range) = range else { return vec![all] };
+    let mut calls = Vec::new();
+    for sample in 0..tokens.batch {
+        let clip = |s: &StreamRows| {
+            let begin = sample * joint + s.rows.joint_first;
+            let start = range.start.max(begin);
+            let end = range.end.min(begin + s.rows.per_sample);
+            let first = sample * s.rows.per_sample + start.saturating_sub(begin);
+            (start < end).then(|| StreamRows { rows: PidRowsKey { first, count: end - start, ..s.rows }, ..*s })
+        };
+        let groups: Vec<StreamRows> = all.iter().filter_map(clip).collect();
+        if !groups.is_empty() {
+            calls.push(groups);
+        }
+    }
+    calls
+}
+
+/// Rows `range` (all when `None`) of `total` rows of one stream.
+fn plain_rows(total: usize, per_sample: usize, range: Option<&Range<usize>>) -> PidRowsKey {
+    let range = range.cloned().unwrap_or(0..total);
+    PidRowsKey { first: range.start, count: range.len(), per_sample, joint_per_sample: per_sample, joint_first: 0 }
+}
+
+impl<'a> Lowering<'a> {
+    /// Kernel calls of one launch, in order. Noise is the session's business.
+    pub(crate) fn launch(&self, launch: &Launch) -> Vec<KernelCall> {
+        let rows = launch.rows.as_ref();
+        match &self.graph().nodes[launch.node].op {
+            Op::Conv3x3(op) => self.conv3x3(op),
+            Op::GroupNormSilu(op) => self.group_norm_silu(op),
+            Op::Linear(op) => self.linear(op, rows),
+            Op::TextEmbed(op) => self.text_embed(op),
+            Op::Copy(op) => self.restart(op),
+            Op::PatchEmbed(op) => self.patch_embed(op),
+            Op::LatentGate(op) => self.latent_gate(op),
+            Op::QkvProject(op) => self.qkv_project(op),
+            Op::Attention(op) => self.attention(op),
+            Op::SwiGlu(op) => self.swiglu(op, rows),
+            Op::GatedResidual(op) => self.gated_residual(op, rows),
+            Op::TimeSilu(op) => self.time_silu(op),
+            Op::PixelEmbed(op) => self.pixel_embed(op),
+            Op::PixelModulate(op) => self.pixel_modulate(op, rows),
+            Op::PixelUpdate(op) => self.pixel_update(op),
+            Op::SampleStep(op) => self.sample_step(op),
+            Op::Noise(_) => Vec::new(),
+        }
+    }
+
+    fn graph(&self) -> &'a Graph {
+        &self.program.network.graph
+    }
+
+    /// Address of tensor `id`.
+    fn at<T>(&self, id: TensorId) -> *mut T {
+        self.tables.tensor(id) as *mut T
+    }
+
+    /// Address where row 0 of tensor `id` of `total` rows would lie: its own, or, when it holds a range only, as much
+    /// before it.
+    fn row_zero<T>(&self, id: TensorId, total: usize, range: Option<&Range<usize>>) -> *mut T {
+        let start = match range {
+            Some(range) if self.program.plan.chunked[id.index()] => range.start,
+            _ => 0,
+        };
+        let row_bytes = self.graph()[id].bytes() / total;
+        self.tables.tensor(id).wrapping_sub((start * row_bytes) as u64) as *mut T
+    }
+
+    fn constant(&self, constant: Constant) -> *const f32 {
+        self.tables.constant(self.context.step.index, constant) as *const f32
+    }
+
+    fn vector(&self, id: WeightId) -> *const f32 {
+        self.tables.vector(id, super::Form::VECTOR) as *const f32
+    }
+
+    fn emit(&self, emit: Option<Emit>) -> PidEmit {
+        let Some(emit) = emit else {
+            let (operand, sums, scale) = (std::ptr::null_mut(), std::ptr::null_mut(), std::ptr::null());
+            return PidEmit { operand, scale, sums, enabled: 0, reserved: 0 };
+        };
+        let scale = match emit.norm {
+            Some(norm) => self.constant(Constant::Scale(norm)),
+            None => self.tables.ones as *const f32,
+        };
+        PidEmit { operand: self.at(emit.operand), scale, sums: self.at(emit.sums), enabled: 1, reserved: 0 }
+    }
+
+    fn group(&self, a: *const u16, weights: GroupWeights, rows: PidRowsKey) -> PidGroup {
+        let b = self.tables.matrix(weights.weight).address as *const u16;
+        PidGroup { a, b, bias: self.tables.bias(weights.bias) as *const f32, rows: rows.params() }
+    }
+
+    /// A product of one or two groups, all of the shape of the first weight.
+    fn gemm(&self, groups: &[PidGroup], weight: WeightId, k: usize) -> PidGemm {
+        let matrix = self.tables.matrix(weight);
+        PidGemm {
+            group: [groups[0], *groups.last().expect("a product has a group")],
+            num_groups: groups.len() as u32,
+            n: self.graph()[weight].rows as u32,
+            k: k as u32,
+            ldb: matrix.stride as u32,
+        }
+    }
+
+    /// The call of a product kernel with tiles `block_n` wide.
+    fn gemm_call<P: Copy>(&self, kernel: &'static str, gemm: &PidGemm, block_n: usize, params: &P) -> KernelCall {
+        let groups = &gemm.group[..gemm.num_groups as usize];
+        let row_tiles: u32 = groups.iter().map(|g| g.rows.count.div_ceil(BLOCK_M as u32)).sum();
+        let tiles = row_tiles * gemm.n.div_ceil(block_n as u32);
+        KernelCall::new(kernel, [tiles, 1, 1], GEMM_THREADS, gemm_shared(block_n), params)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn joint_ranges_are_cut_at_samples_and_streams() {
+        let tokens = Tokens { batch: 2, text: 3, grid_rows: 2, grid_cols: 2 };
+        let both = [Stream::Text, Stream::Image];
+        let parts = |range: Option<Range<usize>>| -> Vec<Vec<(usize, usize, usize)>> {
+            let calls = stream_rows(tokens, &both, range.as_ref());
+            calls.iter().map(|c| c.iter().map(|s| (s.index, s.rows.first, s.rows.count)).collect()).collect()
+        };
+        assert_eq!(parts(None), vec![vec![(0, 0, 6), (1, 0, 8)]]);
+        assert_eq!(parts(Some(0..14)), vec![vec![(0, 0, 3), (1, 0, 4)], vec![(0, 3, 3), (1, 4, 4)]]);
+        assert_eq!(parts(Some(2..9)), vec![vec![(0, 2, 1), (1, 0, 4)], vec![(0, 3, 2)]]);
+        assert_eq!(parts(Some(11..12)), vec![vec![(1, 5, 1)]]);
+    }
+
+    #[test]
+    fn shared_memory_of_the_tiles() {
+        assert_eq!((gemm_shared(128), gemm_shared(144)), (49152, 52224));
+    }
+}

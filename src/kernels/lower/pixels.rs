@@ -1,0 +1,107 @@
+//! The pixel blocks and the sampler's step.
+
+use std::ops::Range;
+
+use super::{GroupWeights, Lowering};
+use crate::graph::op::{PixelEmbed, PixelModulate, PixelUpdate, SampleStep, Tokens};
+use crate::kernels::KernelCall;
+use crate::kernels::params::{
+    PidPixelEmbedParams, PidPixelModulateParams, PidPixelUpdateParams, PidSample, PidSampleStepParams,
+};
+use crate::sampler::Variant;
+
+/// Threads of a block with a patch to itself.
+const PATCH_THREADS: u32 = 256;
+
+impl Lowering<'_> {
+    pub(super) fn pixel_embed(&self, op: &PixelEmbed) -> Vec<KernelCall> {
+        let params = PidPixelEmbedParams {
+            image: self.at(op.image),
+            pixels: self.at(op.pixels),
+            weight: self.vector(op.affine.weight),
+            bias: self.tables.bias(op.affine.bias) as *const f32,
+            batch: op.tokens.batch as u32,
+            grid_rows: op.tokens.grid_rows as u32,
+            grid_cols: op.tokens.grid_cols as u32,
+            reserved: 0,
+        };
+        vec![patch_call("pixel_embed", op.tokens, 1024, &params)]
+    }
+
+    pub(super) fn pixel_modulate(&self, op: &PixelModulate, range: Option<&Range<usize>>) -> Vec<KernelCall> {
+        let total = op.tokens.batch * op.tokens.image();
+        let weights = GroupWeights { weight: op.modulation.weight, bias: op.modulation.bias };
+        let group = self.group(self.row_zero(op.stream, total, range), weights, self.image_rows(op.tokens, range));
+        let gemm = self.gemm(&[group], op.modulation.weight, op.hidden);
+        let params = PidPixelModulateParams {
+            gemm,
+            pixels: self.row_zero(op.pixels, total, range),
+            output: self.row_zero(op.output, total, range),
+            norm: self.vector(op.norm),
+        };
+        vec![self.gemm_call("gemm_pixel_modulate", &gemm, 128, &params)]
+    }
+
+    pub(super) fn pixel_update(&self, op: &PixelUpdate) -> Vec<KernelCall> {
+        let weights = GroupWeights { weight: op.modulation.weight, bias: op.modulation.bias };
+        let group = self.group(self.at(op.stream), weights, self.image_rows(op.tokens, None));
+        let gemm = self.gemm(&[group], op.modulation.weight, op.hidden);
+        let expand = self.tables.matrix(op.expand.weight);
+        let params = PidPixelUpdateParams {
+            gemm,
+            attention: self.at(op.attention),
+            expand: expand.address as *const u16,
+            expand_bias: self.tables.bias(op.expand.bias) as *const f32,
+            pixels: self.at(op.pixels),
+            norm: self.vector(op.norm),
+            fc1: self.tables.matrix(op.fc1.weight).address as *const u16,
+            fc1_bias: self.tables.bias(op.fc1.bias) as *const f32,
+            fc2: self.tables.matrix(op.fc2.weight).address as *const u16,
+            fc2_bias: self.tables.bias(op.fc2.bias) as *const f32,
+            expand_k: op.attention_width as u32,
+            expand_ldb: expand.stride as u32,
+            sample: self.sample(op.sample.as_ref()),
+        };
+        let kernel = if op.sample.is_some() { "gemm_pixel_update_sample" } else { "gemm_pixel_update" };
+        vec![self.gemm_call(kernel, &gemm, 128, &params)]
+    }
+
+    pub(super) fn sample_step(&self, op: &SampleStep) -> Vec<KernelCall> {
+        let params = PidSampleStepParams {
+            pixels: self.at(op.pixels),
+            sample: self.sample(Some(op)),
+            batch: op.tokens.batch as u32,
+            reserved: 0,
+        };
+        vec![patch_call("sample_step", op.tokens, 0, &params)]
+    }
+
+    fn sample(&self, op: Option<&SampleStep>) -> PidSample {
+        let (t, next) = (self.context.step.t, self.context.step.t_next);
+        // The last step ends at x0, by either way.
+        let is_ode = self.context.variant == Variant::Ode && next > 0.0;
+        PidSample {
+            image: op.map_or(std::ptr::null_mut(), |op| self.at(op.image)),
+            noise: op.map_or(std::ptr::null_mut(), |op| self.at(op.noise)),
+            velocity: op.and_then(|op| op.velocity).map_or(std::ptr::null_mut(), |id| self.at(id)),
+            norm: op.map_or(std::ptr::null(), |op| self.vector(op.norm)),
+            weight: op.map_or(std::ptr::null(), |op| self.vector(op.affine.weight)),
+            bias: op.map_or(std::ptr::null(), |op| self.tables.bias(op.affine.bias) as *const f32),
+            t: t as f32,
+            keep: (1.0 - next) as f32,
+            noise_scale: next as f32,
+            velocity_scale: (next - t) as f32,
+            add_noise: u32::from(next > 0.0 && !is_ode),
+            is_ode: u32::from(is_ode),
+            store_velocity: u32::from(op.is_some_and(|op| op.velocity.is_some())),
+            grid_rows: op.map_or(0, |op| op.tokens.grid_rows as u32),
+            grid_cols: op.map_or(0, |op| op.tokens.grid_cols as u32),
+            reserved: 0,
+        }
+    }
+}
+
+/// The call of a kernel whose blocks are patches.
+fn patch_call<P: Copy>(kernel: &'static str, tokens: Tokens, shared: u32, params: &P) -> KernelCall {
+    KernelCall::new(kernel, [(tokens.batch * tokens.image()) as u32, 1, 1], PATCH_THREADS, shared, params)
+}

@@ -1,0 +1,86 @@
+//! Ops on whole rows of a stream, and the gates.
+
+use super::{GroupWeights, Lowering};
+use crate::graph::op::{Copy, LatentGate, TimeSilu};
+use crate::kernels::params::{PidGemm, PidGroup, PidLatentGateParams, PidRowsParams};
+use crate::kernels::{Constant, Form, KernelCall};
+
+/// Rows of one block of the row kernels: a warp each.
+const ROWS_PER_BLOCK: usize = 8;
+const ROWS_THREADS: u32 = 256;
+
+/// The call of a row kernel.
+pub(super) fn rows_call<P: std::marker::Copy>(kernel: &'static str, rows: usize, params: &P) -> KernelCall {
+    KernelCall::new(kernel, [rows.div_ceil(ROWS_PER_BLOCK) as u32, 1, 1], ROWS_THREADS, 0, params)
+}
+
+impl Lowering<'_> {
+    pub(super) fn restart(&self, op: &Copy) -> Vec<KernelCall> {
+        let shape = &self.graph()[op.output].shape;
+        let (batch, per_sample, hidden) = (shape[0], shape[1], shape[2]);
+        let params = PidRowsParams {
+            stream: self.at(op.output),
+            source: self.at(op.input),
+            vector: self.tables.zeros as *const f32,
+            position: std::ptr::null(),
+            emit: self.emit(op.emit),
+            num_rows: (batch * per_sample) as u32,
+            rows_per_sample: per_sample as u32,
+            hidden: hidden as u32,
+            reserved: 0,
+        };
+        vec![rows_call("rows_restart", batch * per_sample, &params)]
+    }
+
+    pub(super) fn time_silu(&self, op: &TimeSilu) -> Vec<KernelCall> {
+        let rows = op.tokens.batch * op.tokens.image();
+        let params = PidRowsParams {
+            stream: self.at(op.stream),
+            source: self.at(op.stream),
+            vector: self.constant(Constant::TimeEmbedding),
+            position: std::ptr::null(),
+            emit: self.emit(op.emit),
+            num_rows: rows as u32,
+            rows_per_sample: op.tokens.image() as u32,
+            hidden: op.hidden as u32,
+            reserved: 0,
+        };
+        vec![rows_call("rows_time_silu", rows, &params)]
+    }
+
+    pub(super) fn latent_gate(&self, op: &LatentGate) -> Vec<KernelCall> {
+        let rows = self.image_rows(op.tokens, None);
+        let per_token = op.gate_width == 1;
+        let gemm = match op.operand {
+            Some(operand) if !per_token => {
+                let weights = GroupWeights { weight: op.weight, bias: None };
+                self.gemm(&[self.group(self.at(operand), weights, rows)], op.weight, op.hidden)
+            }
+            _ => {
+                let (a, b) = (std::ptr::null(), std::ptr::null());
+                let group = PidGroup { a, b, bias: self.tables.zeros as *const f32, rows: rows.params() };
+                PidGemm { group: [group; 2], num_groups: 1, n: op.hidden as u32, k: op.hidden as u32, ldb: 0 }
+            }
+        };
+        let params = PidLatentGateParams {
+            gemm,
+            stream: self.at(op.stream),
+            features: self.at(op.features),
+            feature_half: self.at(op.feature_half),
+            sigma: self.at(op.sigma),
+            gate_weight: if per_token {
+                self.tables.vector(op.weight, Form::VECTOR) as *const f32
+            } else {
+                std::ptr::null()
+            },
+            emit: self.emit(op.emit),
+            alpha: self.tables.scalars[&op.log_alpha].exp(),
+            reserved: 0,
+        };
+        if per_token {
+            vec![rows_call("rows_latent_gate", rows.count, &params)]
+        } else {
+            vec![self.gemm_call("gemm_latent_gate", &gemm, 128, &params)]
+        }
+    }
+}

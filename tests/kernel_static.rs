@@ -1,0 +1,193 @@
+//! What can be said of the compiled kernels without a GPU: registers, spills, and the instructions they are made of.
+
+use std::collections::BTreeSet;
+use std::env;
+use std::path::{Path, PathBuf};
+use std::process::Command;
+
+use pid_engine::kernels::cubins::{self, CUBINS, Cubin, PTXAS};
+use rayon::prelude::*;
+
+// The build script's parser, which no other target compiles.
+#[allow(dead_code)]
+#[path = "../build/nvcc/ptxas.rs"]
+mod ptxas;
+
+const ALL_ARCHS: &[&str] = &["sm_80", "sm_86", "sm_89", "sm_90a", "sm_100a", "sm_120a"];
+
+/// Kernel file, architectures, and the instructions that must be in its cubins: those that a rewrite or another compiler
+/// could lose without a wrong result. LDSM is ldmatrix, LDGSTS cp.async, HMMA mma.sync, MUFU.EX2 ex2.approx.
+const REQUIRED: &[(&str, &[&str], &[&str])] = &[
+    ("gemm", ALL_ARCHS, &["LDSM", "LDGSTS", "HMMA"]),
+    ("attention", ALL_ARCHS, &["LDSM", "LDGSTS", "HMMA", "MUFU.EX2"]),
+];
+
+/// One function of a disassembled cubin.
+struct Function {
+    name: String,
+    /// Opcodes with their suffixes: `LDSM.16.M88.4`.
+    opcodes: BTreeSet<String>,
+}
+
+impl Function {
+    /// Whether an instruction is there, whatever the suffixes after it.
+    fn has(&self, opcode: &str) -> bool {
+        let is = |own: &String| own.strip_prefix(opcode).is_some_and(|rest| rest.is_empty() || rest.starts_with('.'));
+        self.opcodes.iter().any(is)
+    }
+}
+
+#[test]
+fn kernels_keep_to_registers() {
+    if !cubins::BUILT {
+        println!("skipped: no nvcc");
+        return;
+    }
+    println!(
+        "{:48} {:8} {:>9} {:>9} {:>9} {:>9} {:>9}",
+        "kernel", "arch", "registers", "smem", "stack", "stores", "loads"
+    );
+    for row in PTXAS {
+        let (stores, loads) = (row.spill_store_bytes, row.spill_load_bytes);
+        let numbers = format!("{:9} {:9} {:9} {stores:9} {loads:9}", row.registers, row.smem_bytes, row.stack_bytes);
+        println!("{:48} {:8} {numbers}", row.kernel, row.arch);
+        assert!(stores.max(loads).max(row.stack_bytes) <= row.allowed_local_bytes, "{row:?}");
+    }
+    for Cubin { file, arch, .. } in CUBINS {
+        let has_rows = PTXAS.iter().any(|row| row.file == *file && row.arch == *arch && row.registers > 0);
+        assert!(has_rows, "{file} for {arch}: no kernel in it (are the entry points `extern \"C\" __global__`?)");
+    }
+}
+
+#[test]
+fn cubins_hold_the_instructions_meant() {
+    if !cubins::BUILT {
+        println!("skipped: no nvcc");
+        return;
+    }
+    for (file, ..) in REQUIRED.iter().filter(|(file, ..)| !CUBINS.iter().any(|cubin| cubin.file == *file)) {
+        println!("skipped: kernels/ has no {file}.cu");
+    }
+    let Some(cuobjdump) = find("cuobjdump") else {
+        println!("skipped: no cuobjdump");
+        return;
+    };
+    let faults: Vec<String> = CUBINS.par_iter().flat_map_iter(|cubin| faults(&cuobjdump, cubin)).collect();
+    assert!(faults.is_empty(), "{}", faults.join("\n"));
+    println!("{} cubins disassembled", CUBINS.len());
+}
+
+/// What is wrong with a cubin's instructions.
+fn faults(cuobjdump: &Path, cubin: &Cubin) -> Vec<String> {
+    let Cubin { file, arch, .. } = cubin;
+    let functions = disassemble(cuobjdump, cubin);
+    let mut faults = Vec::new();
+    let required = REQUIRED.iter().filter(|(name, archs, _)| name == file && archs.contains(arch));
+    for opcode in required.flat_map(|(.., opcodes)| *opcodes) {
+        if !functions.iter().any(|function| function.has(opcode)) {
+            faults.push(format!("{file} for {arch}: no {opcode} in it"));
+        }
+    }
+    for function in &functions {
+        let row = PTXAS.iter().find(|row| row.kernel == function.name && row.arch == *arch);
+        if row.is_none_or(|row| row.allowed_local_bytes == 0) && (function.has("LDL") || function.has("STL")) {
+            faults.push(format!("{file} for {arch}: {} uses local memory", function.name));
+        }
+    }
+    faults
+}
+
+fn disassemble(cuobjdump: &Path, Cubin { file, arch, bytes }: &Cubin) -> Vec<Function> {
+    let folder = tempfile::tempdir().expect("a temporary folder can be made");
+    let path = folder.path().join(format!("{file}.{arch}.cubin"));
+    std::fs::write(&path, bytes).expect("the temporary folder can be written");
+    let output = Command::new(cuobjdump).arg("-sass").arg(&path).output().expect("cuobjdump runs");
+    let errors = String::from_utf8_lossy(&output.stderr);
+    assert!(output.status.success(), "{} -sass, {file} for {arch}: {errors}", cuobjdump.display());
+    let functions = parse_sass(&String::from_utf8_lossy(&output.stdout));
+    assert!(!functions.is_empty(), "{} -sass, {file} for {arch}: it lists no function", cuobjdump.display());
+    functions
+}
+
+/// Reads `Function : name` and `/*0010*/  @!P0 LDSM.16.M88.4 R4, [R8] ;` lines.
+fn parse_sass(text: &str) -> Vec<Function> {
+    let mut functions: Vec<Function> = Vec::new();
+    for line in text.lines().map(str::trim) {
+        if let Some(name) = line.strip_prefix("Function : ") {
+            functions.push(Function { name: name.to_owned(), opcodes: BTreeSet::new() });
+        }
+        let instruction = line.strip_prefix("/*").and_then(|rest| rest.split_once("*/"));
+        let mut words = instruction.map_or("", |(_, instruction)| instruction).split_whitespace();
+        let opcode = words.find(|word| !word.starts_with('@'));
+        if let (Some(function), Some(opcode)) = (functions.last_mut(), opcode) {
+            function.opcodes.insert(opcode.trim_end_matches(';').to_owned());
+        }
+    }
+    functions
+}
+
+/// A tool of the CUDA toolkit: that of `tools/install-nvcc` first, which disassembles all architectures.
+fn find(tool: &str) -> Option<PathBuf> {
+    let homes = ["CUDA_HOME", "CUDA_PATH"].into_iter().filter_map(env::var_os).map(|home| Path::new(&home).join("bin"));
+    let path = env::var_os("PATH").unwrap_or_default();
+    let installed = Path::new(env!("CARGO_MANIFEST_DIR")).join(".cuda/bin");
+    let mut folders = [installed].into_iter().chain(homes).chain(env::split_paths(&path));
+    folders.find_map(|folder| Some(folder.join(tool)).filter(|path| path.is_file()))
+}
+
+const PTXAS_LOG: &str = "\
+ptxas info    : 27 bytes gmem, 24 bytes cmem[4]
+ptxas info    : Compiling entry function 'tile' for 'sm_80'
+ptxas info    : Function properties for tile
+    0 bytes stack frame, 0 bytes spill stores, 0 bytes spill loads
+ptxas info    : Used 16 registers, used 1 barriers, 2048 bytes smem, 368 bytes cmem[0]
+ptxas info    : Compile time = 1.904 ms
+ptxas info    : Function properties for _Z5helpsPKfi
+    0 bytes stack frame, 0 bytes spill stores, 0 bytes spill loads
+ptxas info    : Compiling entry function 'spilling' for 'sm_80'
+ptxas info    : Function properties for spilling
+    712 bytes stack frame, 872 bytes spill stores, 884 bytes spill loads
+ptxas info    : Used 64 registers, used 1 barriers, 712 bytes cumulative stack size, 368 bytes cmem[0]
+";
+
+#[test]
+fn ptxas_output_is_read() {
+    let usages = ptxas::parse("gemm", "sm_80", PTXAS_LOG).unwrap();
+    let all: Vec<_> =
+        usages.iter().map(|usage| (&*usage.kernel, usage.registers, usage.smem_bytes, usage.local_bytes())).collect();
+    assert_eq!(all, [("tile", 16, 2048, 0), ("_Z5helpsPKfi", 0, 0, 0), ("spilling", 64, 0, 884)]);
+
+    let note = "ptxas info    : (C7511) Potential Performance Loss: wgmma.mma_async instructions are serialized due to \
+                insufficient register resources for the wgmma pipeline in the function 'wg'";
+    let error = ptxas::parse("gemm", "sm_90a", &format!("{note}\n{PTXAS_LOG}")).unwrap_err();
+    assert!(error.contains(note), "{error}");
+}
+
+#[test]
+fn local_memory_needs_a_line_and_a_line_needs_local_memory() {
+    let usages = ptxas::parse("gemm", "sm_80", PTXAS_LOG).unwrap();
+    let usages: Vec<_> = usages.iter().collect();
+    let check = |text: &str| ptxas::check_allowed(&usages, &ptxas::parse_allowed(text).unwrap());
+    let error = check("# none\n").unwrap_err();
+    assert!(error.contains("spilling for sm_80") && error.contains("884 bytes of spill loads"), "{error}");
+    assert!(check("spilling sm_80 883  # nearly\n").is_err());
+    assert_eq!(check("\nspilling sm_80 884  # a test\nother sm_90a 8  # not built\n"), Ok(()));
+    let error = check("spilling sm_80 884  # a test\ntile sm_80 8  # no longer\n").unwrap_err();
+    assert!(error.contains("spills.txt:2: tile for sm_80 uses no local memory"), "{error}");
+    for wrong in ["spilling sm_80 884", "spilling sm_80 # no bytes", "spilling 80 8 # arch", "spilling sm_80 8 #"] {
+        assert!(ptxas::parse_allowed(wrong).is_err(), "{wrong}");
+    }
+}
+
+#[test]
+fn disassembly_is_read() {
+    let text = "\t\tFunction : tile\n\t.headerflags\t@\"EF_CUDA_SM80\"\n\
+                        /*0010*/              @!P0 LDSM.16.M88.4 R4, [R8+0x10] ;     /* 0x0000100804047 */\n\
+                                                                               /* 0x000fe40000000f00 */\n\
+                        /*0020*/                   EXIT ;                            /* 0x000000000000794d */\n";
+    let functions = parse_sass(text);
+    let [function] = &functions[..] else { panic!("{} functions", functions.len()) };
+    assert_eq!(function.name, "tile");
+    assert!(function.has("LDSM") && function.has("LDSM.16") && function.has("EXIT"));
+    assert!(!function.has("LDS") && !function.has("STL"));
+}
