@@ -120,6 +120,21 @@ PID_DEVICE void cp_async_bulk_wait_group_read() {
     PID_SM90(asm volatile("cp.async.bulk.wait_group.read %0;" ::"n"(kPending) : "memory"));
 }
 
+// ---- stmatrix, x4; warp: four 8x8 matrices of 16-bit elements, register i of every lane is matrix i, in the layout of
+// ldmatrix; lane i gives the address of row i % 8 of matrix i / 8. sm_90.
+PID_DEVICE void stmatrix_x4(void* row, const std::uint32_t (&r)[4]) {
+    PID_SM90(asm volatile("stmatrix.sync.aligned.m8n8.x4.shared.b16 [%0], {%1, %2, %3, %4};" ::"r"(smem_address(row)),
+                          "r"(r[0]), "r"(r[1]), "r"(r[2]), "r"(r[3])
+                          : "memory"));
+}
+// The same, each matrix transposed.
+PID_DEVICE void stmatrix_x4_trans(void* row, const std::uint32_t (&r)[4]) {
+    PID_SM90(asm volatile("stmatrix.sync.aligned.m8n8.x4.trans.shared.b16 [%0], {%1, %2, %3, %4};" ::"r"(
+                              smem_address(row)),
+                          "r"(r[0]), "r"(r[1]), "r"(r[2]), "r"(r[3])
+                          : "memory"));
+}
+
 // ---- registers and election
 
 // Warpgroup, all four warps: raises, lowers, the registers of each of its threads. No memory is ordered. sm_90a.

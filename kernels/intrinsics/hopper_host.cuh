@@ -63,6 +63,13 @@ inline void cp_async_bulk_wait_group_read() {
     pid::emu::Hopper::current().tma.wait_stores(kPending, true);
 }
 
+inline void stmatrix_x4(void* row, const std::uint32_t (&r)[4], PID_HERE) {
+    pid::emu::stmatrix_x4(r, row, false, site);
+}
+inline void stmatrix_x4_trans(void* row, const std::uint32_t (&r)[4], PID_HERE) {
+    pid::emu::stmatrix_x4(r, row, true, site);
+}
+
 template <int kRegisters>
 inline void setmaxnreg_inc() {
     static_assert(kRegisters % 8 == 0 && kRegisters >= 24 && kRegisters <= 256, "setmaxnreg: 24 to 256, by 8");

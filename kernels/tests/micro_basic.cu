@@ -83,6 +83,33 @@ PID_KERNEL(micro_shfl_xor_sync, PidMicroParams, 32, 1) {
         params.output[32 * i + t] = float_to_bits(shfl_xor_sync(kFullMask, bits_to_float(params.input[t]), 1 << i));
 }
 
+// The same for doubles: words 2 t and 2 t + 1 of input and, for each i, of 64 words of output.
+PID_KERNEL(micro_shfl_xor_sync_double, PidMicroParams, 32, 1) {
+    const std::uint32_t t = thread_index();
+    const double* input = reinterpret_cast<const double*>(params.input);
+    PID_UNROLL
+    for (int i = 0; i < 5; ++i)
+        reinterpret_cast<double*>(params.output)[32 * i + t] = shfl_xor_sync(kFullMask, input[t], 1 << i);
+}
+
+// Two masks in one warp: output[t] = input[t ^ 1], bit i of output[32 + t] set where input[i] != 0 among t's own 16 lanes.
+PID_KERNEL(micro_masks, PidMicroParams, 32, 1) {
+    const std::uint32_t t = thread_index();
+    const float value = bits_to_float(params.input[t]);
+    float other;
+    std::uint32_t votes;
+    if (t < 16) {
+        syncwarp(0x0000ffffu);
+        other = shfl_xor_sync(0x0000ffffu, value, 1);
+        votes = ballot_sync(0x0000ffffu, params.input[t] != 0);
+    } else {
+        other = shfl_xor_sync(0xffff0000u, value, 1);
+        votes = ballot_sync(0xffff0000u, params.input[t] != 0);
+    }
+    params.output[t] = float_to_bits(other);
+    params.output[32 + t] = votes;
+}
+
 // output[t] = bit i set where input[i] != 0.
 PID_KERNEL(micro_ballot_sync, PidMicroParams, 32, 1) {
     const std::uint32_t t = thread_index();
@@ -105,7 +132,7 @@ PID_KERNEL(micro_atomic_add, PidMicroParams, 256, 1) {
 }
 
 // output[t], [32 + t], [64 + t] = 2^x, 1 / x, 1 / sqrt(x) for the float x = input[t]; within 2 ulp of exact, so not equal
-// bit by bit between machines. Powers of 2 and whole exponents are exact.
+// bit by bit between machines. Subnormals count as zeros of their sign.
 PID_KERNEL(micro_approx, PidMicroParams, 32, 1) {
     const std::uint32_t t = thread_index();
     const float x = bits_to_float(params.input[t]);

@@ -1,6 +1,6 @@
 // micro_faults: small kernels in the shape of real ones, and on the emulator copies that each lack one wait, fence or
-// arrival. Tests assert that every fault ends in an error or in a wrong result under FIFO, LIFO or a PCT seed; store_4
-// and ring_4 are right by luck under some. Grid 1.
+// arrival. Tests assert that every fault ends in an error or in a wrong result under FIFO, LIFO or a PCT seed; store_fault_4
+// and ring_fault_4 are right by luck under some. Grid 1.
 #include "../intrinsics/intrinsics.cuh"
 #include "../params_tests.h"
 
@@ -132,35 +132,35 @@ PID_DEVICE void ring(const PidMicroParams& params) {
 
 }  // namespace
 
-PID_KERNEL(fault_load, PidMicroTmaParams, 128, 1) { load<0>(params); }
-PID_FAULT_KERNEL(fault_load_1, PidMicroTmaParams, 128, load<1>)
-PID_FAULT_KERNEL(fault_load_2, PidMicroTmaParams, 128, load<2>)
-PID_FAULT_KERNEL(fault_load_3, PidMicroTmaParams, 128, load<3>)
-PID_FAULT_KERNEL(fault_load_4, PidMicroTmaParams, 128, load<4>)
-PID_FAULT_KERNEL(fault_load_5, PidMicroTmaParams, 128, load<5>)
-PID_FAULT_KERNEL(fault_load_6, PidMicroTmaParams, 128, load<6>)
+PID_KERNEL(micro_load, PidMicroTmaParams, 128, 1) { load<0>(params); }
+PID_FAULT_KERNEL(micro_load_fault_1, PidMicroTmaParams, 128, load<1>)
+PID_FAULT_KERNEL(micro_load_fault_2, PidMicroTmaParams, 128, load<2>)
+PID_FAULT_KERNEL(micro_load_fault_3, PidMicroTmaParams, 128, load<3>)
+PID_FAULT_KERNEL(micro_load_fault_4, PidMicroTmaParams, 128, load<4>)
+PID_FAULT_KERNEL(micro_load_fault_5, PidMicroTmaParams, 128, load<5>)
+PID_FAULT_KERNEL(micro_load_fault_6, PidMicroTmaParams, 128, load<6>)
 
-PID_KERNEL(fault_store, PidMicroTmaParams, 128, 1) { store<0>(params); }
-PID_FAULT_KERNEL(fault_store_1, PidMicroTmaParams, 128, store<1>)
-PID_FAULT_KERNEL(fault_store_2, PidMicroTmaParams, 128, store<2>)
-PID_FAULT_KERNEL(fault_store_3, PidMicroTmaParams, 128, store<3>)
-PID_FAULT_KERNEL(fault_store_4, PidMicroTmaParams, 128, store<4>)
-PID_FAULT_KERNEL(fault_store_5, PidMicroTmaParams, 128, store<5>)
+PID_KERNEL(micro_store, PidMicroTmaParams, 128, 1) { store<0>(params); }
+PID_FAULT_KERNEL(micro_store_fault_1, PidMicroTmaParams, 128, store<1>)
+PID_FAULT_KERNEL(micro_store_fault_2, PidMicroTmaParams, 128, store<2>)
+PID_FAULT_KERNEL(micro_store_fault_3, PidMicroTmaParams, 128, store<3>)
+PID_FAULT_KERNEL(micro_store_fault_4, PidMicroTmaParams, 128, store<4>)
+PID_FAULT_KERNEL(micro_store_fault_5, PidMicroTmaParams, 128, store<5>)
 
-PID_KERNEL(fault_wgmma, PidMicroWgmmaParams, 128, 1) { wgmma<0>(params); }
-PID_FAULT_KERNEL(fault_wgmma_1, PidMicroWgmmaParams, 128, wgmma<1>)
-PID_FAULT_KERNEL(fault_wgmma_2, PidMicroWgmmaParams, 128, wgmma<2>)
-PID_FAULT_KERNEL(fault_wgmma_3, PidMicroWgmmaParams, 128, wgmma<3>)
-PID_FAULT_KERNEL(fault_wgmma_4, PidMicroWgmmaParams, 128, wgmma<4>)
-PID_FAULT_KERNEL(fault_wgmma_5, PidMicroWgmmaParams, 128, wgmma<5>)
-PID_FAULT_KERNEL(fault_wgmma_6, PidMicroWgmmaParams, 128, wgmma<6>)
-PID_FAULT_KERNEL(fault_wgmma_7, PidMicroWgmmaParams, 128, wgmma<7>)
-PID_FAULT_KERNEL(fault_wgmma_8, PidMicroWgmmaParams, 128, wgmma<8>)
-PID_FAULT_KERNEL(fault_wgmma_9, PidMicroWgmmaParams, 128, wgmma<9>)
+PID_KERNEL(micro_wgmma, PidMicroWgmmaParams, 128, 1) { wgmma<0>(params); }
+PID_FAULT_KERNEL(micro_wgmma_fault_1, PidMicroWgmmaParams, 128, wgmma<1>)
+PID_FAULT_KERNEL(micro_wgmma_fault_2, PidMicroWgmmaParams, 128, wgmma<2>)
+PID_FAULT_KERNEL(micro_wgmma_fault_3, PidMicroWgmmaParams, 128, wgmma<3>)
+PID_FAULT_KERNEL(micro_wgmma_fault_4, PidMicroWgmmaParams, 128, wgmma<4>)
+PID_FAULT_KERNEL(micro_wgmma_fault_5, PidMicroWgmmaParams, 128, wgmma<5>)
+PID_FAULT_KERNEL(micro_wgmma_fault_6, PidMicroWgmmaParams, 128, wgmma<6>)
+PID_FAULT_KERNEL(micro_wgmma_fault_7, PidMicroWgmmaParams, 128, wgmma<7>)
+PID_FAULT_KERNEL(micro_wgmma_fault_8, PidMicroWgmmaParams, 128, wgmma<8>)
+PID_FAULT_KERNEL(micro_wgmma_fault_9, PidMicroWgmmaParams, 128, wgmma<9>)
 
-PID_KERNEL(fault_ring, PidMicroParams, 64, 1) { ring<0>(params); }
-PID_FAULT_KERNEL(fault_ring_1, PidMicroParams, 64, ring<1>)
-PID_FAULT_KERNEL(fault_ring_2, PidMicroParams, 64, ring<2>)
-PID_FAULT_KERNEL(fault_ring_3, PidMicroParams, 64, ring<3>)
-PID_FAULT_KERNEL(fault_ring_4, PidMicroParams, 64, ring<4>)
-PID_FAULT_KERNEL(fault_ring_5, PidMicroParams, 64, ring<5>)
+PID_KERNEL(micro_ring, PidMicroParams, 64, 1) { ring<0>(params); }
+PID_FAULT_KERNEL(micro_ring_fault_1, PidMicroParams, 64, ring<1>)
+PID_FAULT_KERNEL(micro_ring_fault_2, PidMicroParams, 64, ring<2>)
+PID_FAULT_KERNEL(micro_ring_fault_3, PidMicroParams, 64, ring<3>)
+PID_FAULT_KERNEL(micro_ring_fault_4, PidMicroParams, 64, ring<4>)
+PID_FAULT_KERNEL(micro_ring_fault_5, PidMicroParams, 64, ring<5>)

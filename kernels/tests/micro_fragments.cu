@@ -62,6 +62,27 @@ PID_KERNEL(micro_ldmatrix_x4_trans, PidMicroParams, 32, 1) {
     for (std::uint32_t i = 0; i < 4; ++i) params.output[4 * t + i] = r[i];
 }
 
+// stmatrix undoes ldmatrix: input by lane, 4 words, register m of lane t in word 4 t + m; output word i of row 8 m + r holds
+// elements 2 i (low half) and 2 i + 1 of row r of matrix m. sm_90.
+PID_KERNEL(micro_stmatrix_x4, PidMicroParams, 32, 1) {
+    PID_SHARED(Words, smem);
+    const std::uint32_t t = thread_index();
+    const std::uint32_t r[4] = {params.input[4 * t], params.input[4 * t + 1], params.input[4 * t + 2], params.input[4 * t + 3]};
+    stmatrix_x4(&smem.x[4 * t], r);
+    syncwarp();
+    for (std::uint32_t i = 0; i < 4; ++i) params.output[4 * t + i] = smem.x[4 * t + i];
+}
+
+// The same, each matrix transposed. sm_90.
+PID_KERNEL(micro_stmatrix_x4_trans, PidMicroParams, 32, 1) {
+    PID_SHARED(Words, smem);
+    const std::uint32_t t = thread_index();
+    const std::uint32_t r[4] = {params.input[4 * t], params.input[4 * t + 1], params.input[4 * t + 2], params.input[4 * t + 3]};
+    stmatrix_x4_trans(&smem.x[4 * t], r);
+    syncwarp();
+    for (std::uint32_t i = 0; i < 4; ++i) params.output[4 * t + i] = smem.x[4 * t + i];
+}
+
 // Input by lane, 10 words: a[4], b[2], c[4] (floats). output[4 t + r] = register r of a b + c. With h the half of a word:
 //   a[r], half h: row t / 4 + 8 (r % 2), k = 2 (t % 4) + 8 (r / 2) + h
 //   b[r], half h: k = 2 (t % 4) + 8 r + h, column t / 4
