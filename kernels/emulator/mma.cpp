@@ -5,7 +5,7 @@
 #include "kernel.hpp"
 
 #if defined(__x86_64__) && defined(__GNUC__) && !defined(__clang__)
-#define PID_CLONES __attribute__((target_clones("avx2", "default")))
+#define PID_CLONES __attribute__((target_clones("arch=x86-64-v3", "default")))
 #else
 #define PID_CLONES
 #endif
@@ -20,25 +20,42 @@ struct Fragments {
     const std::uint32_t* b;
 };
 
-// d [16][8] += a [16][kK] b [kK][8], in order of k.
+// One row of d.
+typedef float Row8 __attribute__((vector_size(32)));
+
+// d [16][8] += a [16][kK] b [kK][8], in order of k; four rows at a time stay in registers.
 template <int kK>
-inline void product(float (&d)[16][8], const float (&a)[16][kK], const float (&b)[kK][8]) {
-    for (int k = 0; k < kK; ++k)
-        for (int i = 0; i < 16; ++i)
-            for (int j = 0; j < 8; ++j) d[i][j] += a[i][k] * b[k][j];
+inline __attribute__((always_inline)) void product(Row8 (&d)[16], const float (&a)[16][kK], const Row8 (&b)[kK]) {
+    for (int i = 0; i < 16; i += 4) {
+        Row8 d0 = d[i], d1 = d[i + 1], d2 = d[i + 2], d3 = d[i + 3];
+        for (int k = 0; k < kK; ++k) {
+            d0 += a[i][k] * b[k];
+            d1 += a[i + 1][k] * b[k];
+            d2 += a[i + 2][k] * b[k];
+            d3 += a[i + 3][k] * b[k];
+        }
+        d[i] = d0, d[i + 1] = d1, d[i + 2] = d2, d[i + 3] = d3;
+    }
 }
 
-PID_CLONES void product_16(float (&d)[16][8], const float (&a)[16][16], const float (&b)[16][8]) { product<16>(d, a, b); }
-PID_CLONES void product_32(float (&d)[16][8], const float (&a)[16][32], const float (&b)[32][8]) { product<32>(d, a, b); }
+PID_CLONES void product_16(Row8 (&d)[16], const float (&a)[16][16], const Row8 (&b)[16]) { product<16>(d, a, b); }
+PID_CLONES void product_32(Row8 (&d)[16], const float (&a)[16][32], const Row8 (&b)[32]) { product<32>(d, a, b); }
+
+inline float widen_bf16(std::uint16_t bits) {
+    const std::uint32_t wide = static_cast<std::uint32_t>(bits) << 16;
+    float value;
+    std::memcpy(&value, &wide, sizeof value);
+    return value;
+}
 
 // Lane l of the accumulator: rows l / 4 and l / 4 + 8, columns 2 (l % 4) and one more.
-void gather_d(void* const* arguments, float (&d)[16][8]) {
+void gather_d(void* const* arguments, Row8 (&d)[16]) {
     for (unsigned l = 0; l < kWarpSize; ++l) {
         const float* from = static_cast<const Fragments*>(arguments[l])->d;
         for (unsigned r = 0; r < 4; ++r) d[l / 4 + r / 2 * 8][l % 4 * 2 + r % 2] = from[r];
     }
 }
-void scatter_d(void* const* arguments, const float (&d)[16][8]) {
+void scatter_d(void* const* arguments, const Row8 (&d)[16]) {
     for (unsigned l = 0; l < kWarpSize; ++l) {
         float* to = static_cast<const Fragments*>(arguments[l])->d;
         for (unsigned r = 0; r < 4; ++r) to[r] = d[l / 4 + r / 2 * 8][l % 4 * 2 + r % 2];
@@ -47,7 +64,8 @@ void scatter_d(void* const* arguments, const float (&d)[16][8]) {
 
 template <float (*kWiden)(std::uint16_t)>
 void compute_16(void* const* arguments, unsigned) {
-    float a[16][16], b[16][8], d[16][8];
+    float a[16][16];
+    Row8 b[16], d[16];
     for (unsigned l = 0; l < kWarpSize; ++l) {
         const auto* f = static_cast<const Fragments*>(arguments[l]);
         for (unsigned r = 0; r < 4; ++r)
@@ -63,7 +81,8 @@ void compute_16(void* const* arguments, unsigned) {
 }
 
 void compute_32(void* const* arguments, unsigned) {
-    float a[16][32], b[32][8], d[16][8];
+    float a[16][32];
+    Row8 b[32], d[16];
     for (unsigned l = 0; l < kWarpSize; ++l) {
         const auto* f = static_cast<const Fragments*>(arguments[l]);
         for (unsigned r = 0; r < 4; ++r)
@@ -80,12 +99,7 @@ void compute_32(void* const* arguments, unsigned) {
 
 }  // namespace
 
-float bf16_bits_to_float(std::uint16_t bits) {
-    const std::uint32_t wide = static_cast<std::uint32_t>(bits) << 16;
-    float value;
-    std::memcpy(&value, &wide, sizeof value);
-    return value;
-}
+float bf16_bits_to_float(std::uint16_t bits) { return widen_bf16(bits); }
 
 float half_to_float(std::uint16_t bits) {
     const int exponent = bits >> 10 & 31, mantissa = bits & 1023;
@@ -109,7 +123,7 @@ void mma_m16n8k16(float* d, const std::uint32_t* a, const std::uint32_t* b, bool
     if (is_half)
         block.collective(kFullMask, "mma.m16n8k16.f16", site, &fragments, compute_16<half_to_float>);
     else
-        block.collective(kFullMask, "mma.m16n8k16.bf16", site, &fragments, compute_16<bf16_bits_to_float>);
+        block.collective(kFullMask, "mma.m16n8k16.bf16", site, &fragments, compute_16<widen_bf16>);
 }
 
 void mma_m16n8k32_e4m3(float* d, const std::uint32_t* a, const std::uint32_t* b, Site site) {

@@ -7,6 +7,8 @@ pub mod cubins;
 #[cfg(any(feature = "cuda", feature = "emulator"))]
 mod call;
 #[cfg(any(feature = "cuda", feature = "emulator"))]
+pub mod launch;
+#[cfg(any(feature = "cuda", feature = "emulator"))]
 pub(crate) mod lower;
 #[cfg(any(feature = "cuda", feature = "emulator"))]
 pub(crate) mod needs;

@@ -11,13 +11,10 @@ use crate::graph::{ElementType, TensorId};
 use crate::kernels::lower::Lowering;
 use crate::kernels::needs::needs;
 use crate::kernels::params::PidNoiseParams;
-use crate::kernels::{KernelCall, Tables};
+use crate::kernels::{KernelCall, Tables, launch};
 use crate::plan::{ByteSize, Launch};
 use crate::sampler::Noise;
 
-/// Values of one block of the noise kernel.
-const NOISE_PER_BLOCK: usize = 1024;
-const NOISE_THREADS: u32 = 256;
 /// Room for the noise's seed, aligned as tensors are.
 const SEED_BYTES: usize = 256;
 
@@ -149,9 +146,7 @@ impl Session for DeviceSession<'_> {
             draw: draw as u32,
             reserved: 0,
         };
-        let grid = [count.div_ceil(NOISE_PER_BLOCK) as u32, 1, 1];
-        let call = KernelCall::new("philox_normal", grid, NOISE_THREADS, 0, &params);
-        self.submit("noise", vec![call])
+        self.submit("noise", vec![launch::noise("philox_normal", &params)])
     }
 
     fn launch(&mut self, launch: &Launch, context: &StepContext<'_>) -> Result<(), ExecError> {

@@ -2,7 +2,7 @@
 
 use super::{GroupWeights, Lowering};
 use crate::graph::op::{Conv3x3, ConvInput, GROUP_NORM_SLABS, GroupNormSilu, Padding};
-use crate::kernels::KernelCall;
+use crate::kernels::{KernelCall, launch};
 use crate::kernels::params::{PidConvParams, PidGroupNormParams};
 
 impl Lowering<'_> {
@@ -38,7 +38,7 @@ impl Lowering<'_> {
             accumulate: u32::from(op.accumulate),
             reserved: 0,
         };
-        vec![self.gemm_call(kernel, &gemm, 128, &params)]
+        vec![launch::gemm(kernel, &gemm, &params)]
     }
 
     pub(super) fn group_norm_silu(&self, op: &GroupNormSilu) -> Vec<KernelCall> {
@@ -57,15 +57,6 @@ impl Lowering<'_> {
             slabs: GROUP_NORM_SLABS as u32,
             reserved: 0,
         };
-        let batch = op.tokens.batch as u32;
-        let blocks = (tokens * op.channels / 8).div_ceil(256) as u32;
-        vec![
-            KernelCall::new("group_norm_sums", [GROUP_NORM_SLABS as u32, op.groups as u32, batch], 256, GN_SHARED, &params),
-            KernelCall::new("group_norm_apply", [blocks, 1, batch], 256, GN_APPLY_SHARED, &params),
-        ]
+        vec![launch::group_norm_sums("group_norm_sums", &params), launch::group_norm_apply("group_norm_apply", &params)]
     }
 }
-
-/// Shared memory of the group norm kernels.
-const GN_SHARED: u32 = 64;
-const GN_APPLY_SHARED: u32 = 256;

@@ -22,16 +22,6 @@ pub(crate) struct Lowering<'a> {
     pub(crate) context: &'a StepContext<'a>,
 }
 
-/// Threads of a block of every matrix product (`kernels/gemm/tile.cuh`).
-const GEMM_THREADS: u32 = 128;
-/// Rows of a tile.
-const BLOCK_M: usize = 128;
-
-/// Shared memory of a product with tiles `block_n` wide: three stages of 32 columns of A and B in bf16.
-const fn gemm_shared(block_n: usize) -> u32 {
-    (3 * (BLOCK_M + block_n) * 32 * 2).next_multiple_of(1024) as u32
-}
-
 /// A weight and bias of one group of a product.
 #[derive(Clone, Copy)]
 struct GroupWeights {
@@ -189,14 +179,6 @@ impl<'a> Lowering<'a> {
             ldb: matrix.stride as u32,
         }
     }
-
-    /// The call of a product kernel with tiles `block_n` wide.
-    fn gemm_call<P: Copy>(&self, kernel: &'static str, gemm: &PidGemm, block_n: usize, params: &P) -> KernelCall {
-        let groups = &gemm.group[..gemm.num_groups as usize];
-        let row_tiles: u32 = groups.iter().map(|g| g.rows.count.div_ceil(BLOCK_M as u32)).sum();
-        let tiles = row_tiles * gemm.n.div_ceil(block_n as u32);
-        KernelCall::new(kernel, [tiles, 1, 1], GEMM_THREADS, gemm_shared(block_n), params)
-    }
 }
 
 #[cfg(test)]
@@ -215,10 +197,5 @@ mod tests {
         assert_eq!(parts(Some(0..14)), vec![vec![(0, 0, 3), (1, 0, 4)], vec![(0, 3, 3), (1, 4, 4)]]);
         assert_eq!(parts(Some(2..9)), vec![vec![(0, 2, 1), (1, 0, 4)], vec![(0, 3, 2)]]);
         assert_eq!(parts(Some(11..12)), vec![vec![(1, 5, 1)]]);
-    }
-
-    #[test]
-    fn shared_memory_of_the_tiles() {
-        assert_eq!((gemm_shared(128), gemm_shared(144)), (49152, 52224));
     }
 }

@@ -3,15 +3,12 @@
 use std::ops::Range;
 
 use super::{GroupWeights, Lowering};
-use crate::graph::op::{PixelEmbed, PixelModulate, PixelUpdate, SampleStep, Tokens};
-use crate::kernels::KernelCall;
+use crate::graph::op::{PixelEmbed, PixelModulate, PixelUpdate, SampleStep};
+use crate::kernels::{KernelCall, launch};
 use crate::kernels::params::{
     PidPixelEmbedParams, PidPixelModulateParams, PidPixelUpdateParams, PidSample, PidSampleStepParams,
 };
 use crate::sampler::Variant;
-
-/// Threads of a block with a patch to itself.
-const PATCH_THREADS: u32 = 256;
 
 impl Lowering<'_> {
     pub(super) fn pixel_embed(&self, op: &PixelEmbed) -> Vec<KernelCall> {
@@ -25,7 +22,7 @@ impl Lowering<'_> {
             grid_cols: op.tokens.grid_cols as u32,
             reserved: 0,
         };
-        vec![patch_call("pixel_embed", op.tokens, 1024, &params)]
+        vec![launch::pixel_embed("pixel_embed", &params)]
     }
 
     pub(super) fn pixel_modulate(&self, op: &PixelModulate, range: Option<&Range<usize>>) -> Vec<KernelCall> {
@@ -39,7 +36,7 @@ impl Lowering<'_> {
             output: self.row_zero(op.output, total, range),
             norm: self.vector(op.norm),
         };
-        vec![self.gemm_call("gemm_pixel_modulate", &gemm, 128, &params)]
+        vec![launch::gemm("gemm_pixel_modulate", &gemm, &params)]
     }
 
     pub(super) fn pixel_update(&self, op: &PixelUpdate) -> Vec<KernelCall> {
@@ -63,7 +60,7 @@ impl Lowering<'_> {
             sample: self.sample(op.sample.as_ref()),
         };
         let kernel = if op.sample.is_some() { "gemm_pixel_update_sample" } else { "gemm_pixel_update" };
-        vec![self.gemm_call(kernel, &gemm, 128, &params)]
+        vec![launch::gemm(kernel, &gemm, &params)]
     }
 
     pub(super) fn sample_step(&self, op: &SampleStep) -> Vec<KernelCall> {
@@ -73,7 +70,7 @@ impl Lowering<'_> {
             batch: op.tokens.batch as u32,
             reserved: 0,
         };
-        vec![patch_call("sample_step", op.tokens, 0, &params)]
+        vec![launch::sample_step("sample_step", &params)]
     }
 
     fn sample(&self, op: Option<&SampleStep>) -> PidSample {
@@ -99,9 +96,4 @@ impl Lowering<'_> {
             reserved: 0,
         }
     }
-}
-
-/// The call of a kernel whose blocks are patches.
-fn patch_call<P: Copy>(kernel: &'static str, tokens: Tokens, shared: u32, params: &P) -> KernelCall {
-    KernelCall::new(kernel, [(tokens.batch * tokens.image()) as u32, 1, 1], PATCH_THREADS, shared, params)
 }

@@ -3,16 +3,7 @@
 use super::{GroupWeights, Lowering};
 use crate::graph::op::{Copy, LatentGate, TimeSilu};
 use crate::kernels::params::{PidGemm, PidGroup, PidLatentGateParams, PidRowsParams};
-use crate::kernels::{Constant, Form, KernelCall};
-
-/// Rows of one block of the row kernels: a warp each.
-const ROWS_PER_BLOCK: usize = 8;
-const ROWS_THREADS: u32 = 256;
-
-/// The call of a row kernel.
-pub(super) fn rows_call<P: std::marker::Copy>(kernel: &'static str, rows: usize, params: &P) -> KernelCall {
-    KernelCall::new(kernel, [rows.div_ceil(ROWS_PER_BLOCK) as u32, 1, 1], ROWS_THREADS, 0, params)
-}
+use crate::kernels::{Constant, Form, KernelCall, launch};
 
 impl Lowering<'_> {
     pub(super) fn restart(&self, op: &Copy) -> Vec<KernelCall> {
@@ -29,7 +20,7 @@ impl Lowering<'_> {
             hidden: hidden as u32,
             reserved: 0,
         };
-        vec![rows_call("rows_restart", batch * per_sample, &params)]
+        vec![launch::rows("rows_restart", params.num_rows, &params)]
     }
 
     pub(super) fn time_silu(&self, op: &TimeSilu) -> Vec<KernelCall> {
@@ -45,7 +36,7 @@ impl Lowering<'_> {
             hidden: op.hidden as u32,
             reserved: 0,
         };
-        vec![rows_call("rows_time_silu", rows, &params)]
+        vec![launch::rows("rows_time_silu", params.num_rows, &params)]
     }
 
     pub(super) fn latent_gate(&self, op: &LatentGate) -> Vec<KernelCall> {
@@ -78,9 +69,9 @@ impl Lowering<'_> {
             reserved: 0,
         };
         if per_token {
-            vec![rows_call("rows_latent_gate", rows.count, &params)]
+            vec![launch::rows("rows_latent_gate", rows.count as u32, &params)]
         } else {
-            vec![self.gemm_call("gemm_latent_gate", &gemm, 128, &params)]
+            vec![launch::gemm("gemm_latent_gate", &gemm, &params)]
         }
     }
 }

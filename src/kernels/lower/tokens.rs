@@ -11,11 +11,7 @@ use crate::kernels::params::{
     PidAttentionParams, PidEmbedParams, PidFold, PidLinearParams, PidQkvParams, PidQkvStream, PidResidualParams,
     PidResidualStream, PidRowsParams, PidSwiGluParams,
 };
-use crate::kernels::{Constant, Form, KernelCall, RotaryKey};
-
-/// Queries of one block of the attention kernels, and its threads.
-const BLOCK_Q: usize = 128;
-const ATTENTION_THREADS: u32 = 128;
+use crate::kernels::{Constant, Form, KernelCall, RotaryKey, launch};
 
 impl Lowering<'_> {
     pub(super) fn linear(&self, op: &Linear, range: Option<&Range<usize>>) -> Vec<KernelCall> {
@@ -24,7 +20,7 @@ impl Lowering<'_> {
         let group = self.group(self.row_zero(op.input, op.rows, range), weights, rows);
         let gemm = self.gemm(&[group], op.affine.weight, op.in_features);
         let params = PidLinearParams { gemm, output: self.row_zero(op.output, op.rows, range) };
-        vec![self.gemm_call("gemm_linear", &gemm, 128, &params)]
+        vec![launch::gemm("gemm_linear", &gemm, &params)]
     }
 
     pub(super) fn text_embed(&self, op: &TextEmbed) -> Vec<KernelCall> {
@@ -46,8 +42,8 @@ impl Lowering<'_> {
             reserved: 0,
         };
         vec![
-            self.gemm_call("gemm_embed_rows", &gemm, 128, &params),
-            super::rows::rows_call("rows_text_norm", total, &norm),
+            launch::gemm("gemm_embed_rows", &gemm, &params),
+            launch::rows("rows_text_norm", total as u32, &norm),
         ]
     }
 
@@ -68,7 +64,7 @@ impl Lowering<'_> {
             height: (op.tokens.grid_rows * op.patch) as u32,
             width: (op.tokens.grid_cols * op.patch) as u32,
         };
-        vec![self.gemm_call("gemm_embed_patch", &gemm, 128, &params)]
+        vec![launch::gemm("gemm_embed_patch", &gemm, &params)]
     }
 
     pub(super) fn qkv_project(&self, op: &QkvProject) -> Vec<KernelCall> {
@@ -97,8 +93,8 @@ impl Lowering<'_> {
                     heads: op.heads as u32,
                     reserved: 0,
                 };
-                let (kernel, block_n) = if folded { ("gemm_qkv_folded_d64", 128) } else { ("gemm_qkv_d72", 144) };
-                self.gemm_call(kernel, &gemm, block_n, &params)
+                let kernel = if folded { "gemm_qkv_folded_d64" } else { "gemm_qkv_d72" };
+                launch::gemm(kernel, &gemm, &params)
             })
             .collect()
     }
@@ -141,18 +137,13 @@ impl Lowering<'_> {
             query_start: op.query_start as u32,
         };
         let bounded = self.tables.bounded.get(&op.q).copied().unwrap_or(false);
-        // Bytes from row to row of keys and values in shared memory.
-        let (kernel, stride) = match (op.head_dim, bounded) {
-            (64, true) => ("attention_bounded_d64", 144),
-            (64, false) => ("attention_online_d64", 144),
-            (_, true) => ("attention_bounded_d72", 176),
-            (_, false) => ("attention_online_d72", 176),
+        let kernel = match (op.head_dim, bounded) {
+            (64, true) => "attention_bounded_d64",
+            (64, false) => "attention_online_d64",
+            (_, true) => "attention_bounded_d72",
+            (_, false) => "attention_online_d72",
         };
-        let tiles = (tokens - op.query_start).div_ceil(BLOCK_Q) as u32;
-        let grid = [tiles, (op.tokens.batch * op.heads) as u32, 1];
-        // Two stages of 64 keys and 64 values; the queries pass through the same bytes.
-        let shared = 4 * 64 * stride;
-        vec![KernelCall::new(kernel, grid, ATTENTION_THREADS, shared, &params)]
+        vec![launch::attention(kernel, &params)]
     }
 
     pub(super) fn swiglu(&self, op: &SwiGlu, range: Option<&Range<usize>>) -> Vec<KernelCall> {
@@ -181,7 +172,7 @@ impl Lowering<'_> {
                     fold: [folds[0], *folds.last().expect("a feed-forward has a stream")],
                     output: self.row_zero(op.output, total, range),
                 };
-                self.gemm_call("gemm_swiglu", &gemm, 128, &params)
+                launch::gemm("gemm_swiglu", &gemm, &params)
             })
             .collect()
     }
@@ -209,7 +200,7 @@ impl Lowering<'_> {
                 let streams: Vec<_> = groups.iter().map(stream).collect();
                 let params =
                     PidResidualParams { gemm, stream: [streams[0], *streams.last().expect("a residual has a stream")] };
-                self.gemm_call("gemm_residual", &gemm, 128, &params)
+                launch::gemm("gemm_residual", &gemm, &params)
             })
             .collect()
     }

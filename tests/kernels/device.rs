@@ -1,0 +1,106 @@
+//! Devices to test on, and their memory: outputs start as NaN, everything lies between guard bands.
+
+use std::marker::PhantomData;
+use std::sync::Arc;
+
+use bytemuck::{AnyBitPattern, NoUninit};
+use pid_engine::backend::device::{Driver, Labelled};
+use pid_engine::backend::emulator::{Emulator, Schedule};
+use pid_engine::kernels::KernelCall;
+
+/// Bytes of a guard band; a multiple of 16, so that arrays stay aligned.
+const GUARD: usize = 256;
+/// Fills guard bands and outputs: NaN in bf16, float32 and float64.
+const POISON: u8 = 0xff;
+
+/// Something that runs kernels.
+#[derive(Clone)]
+pub struct Device {
+    driver: Arc<dyn Driver>,
+    /// For messages: `emulator, Lifo`.
+    pub name: String,
+}
+
+/// What every kernel must be right on: LIFO finds reuse races that FIFO hides, and so do random priorities.
+pub fn devices() -> Vec<Device> {
+    let schedules = [Schedule::Lifo, Schedule::Pct { seed: 1 }, Schedule::Pct { seed: 2 }, Schedule::Pct { seed: 3 }];
+    schedules.into_iter().map(emulator).collect()
+}
+
+/// One device only, for cases that are slow on the emulator.
+pub fn one_device() -> Vec<Device> {
+    devices().into_iter().take(1).collect()
+}
+
+pub fn emulator(schedule: Schedule) -> Device {
+    Device { driver: Arc::new(Emulator::new(schedule)), name: format!("emulator, {schedule:?}") }
+}
+
+impl Device {
+    /// Device memory holding `values`; a read beyond them finds NaN.
+    pub fn input<T: NoUninit + AnyBitPattern>(&self, values: &[T]) -> Array<T> {
+        let array = self.output(values.len());
+        self.driver.upload(array.address, bytemuck::cast_slice(values)).unwrap();
+        array
+    }
+
+    /// Device memory full of NaN.
+    pub fn output<T: NoUninit + AnyBitPattern>(&self, len: usize) -> Array<T> {
+        // Odd lengths end off the alignment: what is too much is part of the band behind.
+        let bytes = (len * size_of::<T>()).next_multiple_of(16) + 2 * GUARD;
+        let base = self.driver.allocate(bytes).unwrap();
+        self.driver.upload(base, &vec![POISON; bytes]).unwrap();
+        let address = base + GUARD as u64;
+        Array { driver: Arc::clone(&self.driver), base, bytes, address, len, element: PhantomData }
+    }
+
+    /// Runs the calls in order.
+    pub fn run(&self, calls: &[KernelCall]) -> Result<(), String> {
+        let labelled = |call: &KernelCall| Labelled { label: "test".into(), call: call.clone() };
+        let calls: Vec<Labelled> = calls.iter().map(labelled).collect();
+        self.driver.run(&calls).map_err(|e| e.to_string())
+    }
+}
+
+/// Device memory between two guard bands.
+pub struct Array<T> {
+    driver: Arc<dyn Driver>,
+    base: u64,
+    bytes: usize,
+    address: u64,
+    len: usize,
+    element: PhantomData<T>,
+}
+
+impl<T: NoUninit + AnyBitPattern> Array<T> {
+    pub fn ptr(&self) -> *const T {
+        self.address as *const T
+    }
+
+    pub fn mut_ptr(&self) -> *mut T {
+        self.address as *mut T
+    }
+
+    /// What is there now.
+    ///
+    /// # Errors
+    /// When something was written outside.
+    pub fn read(&self) -> Result<Vec<T>, String> {
+        let mut all = vec![0u8; self.bytes];
+        self.driver.download(self.base, &mut all).map_err(|e| e.to_string())?;
+        let end = GUARD + self.len * size_of::<T>();
+        if let Some(at) = (0..GUARD).chain(end..self.bytes).find(|&i| all[i] != POISON) {
+            let place = at as isize - GUARD as isize;
+            return Err(format!("byte {place} of an array of {} bytes was written", self.len * size_of::<T>()));
+        }
+        let mut values = vec![T::zeroed(); self.len];
+        bytemuck::cast_slice_mut(&mut values).copy_from_slice(&all[GUARD..end]);
+        Ok(values)
+    }
+}
+
+impl<T> Drop for Array<T> {
+    fn drop(&mut self) {
+        self.driver.free(self.base, self.bytes);
+    }
+}

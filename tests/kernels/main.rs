@@ -1,0 +1,12 @@
+//! Every kernel against a plain computation: on the emulator always, on a GPU with `PID_TEST_DEVICE=cuda:0`.
+#![cfg(feature = "emulator")]
+
+mod attention;
+mod conv;
+mod device;
+mod faults;
+mod gemm;
+mod pixel;
+mod rows;
+mod sampler;
+mod values;
