@@ -27,6 +27,7 @@ const _: () = {
 /// micro_tma_*: one box of `map`.
 #[repr(C)]
 #[repr(align(64))]
+#[derive(Debug, Copy, Clone)]
 pub struct PidMicroTmaParams {
     pub map: PidTensorMap,
     /// Stores: the box as it lies in shared memory, `box_bytes`. micro_bulk_load: `box_bytes` of source.
@@ -86,6 +87,7 @@ const _: () = {
 /// swizzle; columns first.
 #[repr(C)]
 #[repr(align(64))]
+#[derive(Debug, Copy, Clone)]
 pub struct PidMicroPipelineParams {
     /// bf16 `[m, k]`.
     pub a: PidTensorMap,
