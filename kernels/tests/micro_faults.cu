@@ -147,16 +147,16 @@ PID_FAULT_KERNEL(micro_store_fault_3, PidMicroTmaParams, 128, store<3>)
 PID_FAULT_KERNEL(micro_store_fault_4, PidMicroTmaParams, 128, store<4>)
 PID_FAULT_KERNEL(micro_store_fault_5, PidMicroTmaParams, 128, store<5>)
 
-PID_KERNEL(micro_wgmma, PidMicroWgmmaParams, 128, 1) { wgmma<0>(params); }
-PID_FAULT_KERNEL(micro_wgmma_fault_1, PidMicroWgmmaParams, 128, wgmma<1>)
-PID_FAULT_KERNEL(micro_wgmma_fault_2, PidMicroWgmmaParams, 128, wgmma<2>)
-PID_FAULT_KERNEL(micro_wgmma_fault_3, PidMicroWgmmaParams, 128, wgmma<3>)
-PID_FAULT_KERNEL(micro_wgmma_fault_4, PidMicroWgmmaParams, 128, wgmma<4>)
-PID_FAULT_KERNEL(micro_wgmma_fault_5, PidMicroWgmmaParams, 128, wgmma<5>)
-PID_FAULT_KERNEL(micro_wgmma_fault_6, PidMicroWgmmaParams, 128, wgmma<6>)
-PID_FAULT_KERNEL(micro_wgmma_fault_7, PidMicroWgmmaParams, 128, wgmma<7>)
-PID_FAULT_KERNEL(micro_wgmma_fault_8, PidMicroWgmmaParams, 128, wgmma<8>)
-PID_FAULT_KERNEL(micro_wgmma_fault_9, PidMicroWgmmaParams, 128, wgmma<9>)
+PID_KERNEL(micro_wgmma_pair, PidMicroWgmmaParams, 128, 1) { wgmma<0>(params); }
+PID_FAULT_KERNEL(micro_wgmma_pair_fault_1, PidMicroWgmmaParams, 128, wgmma<1>)
+PID_FAULT_KERNEL(micro_wgmma_pair_fault_2, PidMicroWgmmaParams, 128, wgmma<2>)
+PID_FAULT_KERNEL(micro_wgmma_pair_fault_3, PidMicroWgmmaParams, 128, wgmma<3>)
+PID_FAULT_KERNEL(micro_wgmma_pair_fault_4, PidMicroWgmmaParams, 128, wgmma<4>)
+PID_FAULT_KERNEL(micro_wgmma_pair_fault_5, PidMicroWgmmaParams, 128, wgmma<5>)
+PID_FAULT_KERNEL(micro_wgmma_pair_fault_6, PidMicroWgmmaParams, 128, wgmma<6>)
+PID_FAULT_KERNEL(micro_wgmma_pair_fault_7, PidMicroWgmmaParams, 128, wgmma<7>)
+PID_FAULT_KERNEL(micro_wgmma_pair_fault_8, PidMicroWgmmaParams, 128, wgmma<8>)
+PID_FAULT_KERNEL(micro_wgmma_pair_fault_9, PidMicroWgmmaParams, 128, wgmma<9>)
 
 PID_KERNEL(micro_ring, PidMicroParams, 64, 1) { ring<0>(params); }
 PID_FAULT_KERNEL(micro_ring_fault_1, PidMicroParams, 64, ring<1>)
