@@ -29,7 +29,11 @@ impl KernelCall {
         // SAFETY: both are valid for `params_bytes` bytes and do not overlap; the structs of `kernels/params.h` have no
         // padding (every gap is a named field), so each byte is initialised.
         unsafe {
-            std::ptr::copy_nonoverlapping(std::ptr::from_ref(params).cast::<u8>(), chunks.as_mut_ptr().cast(), params_bytes);
+            std::ptr::copy_nonoverlapping(
+                std::ptr::from_ref(params).cast::<u8>(),
+                chunks.as_mut_ptr().cast(),
+                params_bytes,
+            );
         }
         Self { kernel, grid, threads, shared_bytes, params: chunks, params_bytes }
     }

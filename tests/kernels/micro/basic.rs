@@ -121,7 +121,8 @@ fn close(got: f32, exact: f64, ulps: f64) -> bool {
 
 #[test]
 fn approximations() {
-    let specials = [0.0, -0.0, f32::INFINITY, f32::NEG_INFINITY, f32::NAN, 1e-40, -1e-40, -1.0, 200.0, -200.0, -126.5, 3e38];
+    let specials =
+        [0.0, -0.0, f32::INFINITY, f32::NEG_INFINITY, f32::NAN, 1e-40, -1e-40, -1.0, 200.0, -200.0, -126.5, 3e38];
     let values: Vec<f32> = specials.into_iter().chain((0..20).map(|i| 0.013 * 1.7f32.powi(i))).collect();
     let input: Vec<u32> = values.iter().map(|x| x.to_bits()).collect();
     for device in drivers() {
@@ -131,7 +132,11 @@ fn approximations() {
             let exact = [(wide.exp2(), 2.0), (1.0 / wide, 1.0), (1.0 / wide.sqrt(), 2.0)];
             for (function, (exact, ulps)) in exact.into_iter().enumerate() {
                 let got = f32::from_bits(output[32 * function + t]);
-                assert!(close(got, flushed(exact), ulps), "{}: function {function} of {x}: {got}, {exact}", device.name);
+                assert!(
+                    close(got, flushed(exact), ulps),
+                    "{}: function {function} of {x}: {got}, {exact}",
+                    device.name
+                );
             }
         }
     }

@@ -38,13 +38,8 @@ const WGMMA: &[&str] = &[
     "micro_wgmma_pair_fault_8",
     "micro_wgmma_pair_fault_9",
 ];
-const RING: &[&str] = &[
-    "micro_ring_fault_1",
-    "micro_ring_fault_2",
-    "micro_ring_fault_3",
-    "micro_ring_fault_4",
-    "micro_ring_fault_5",
-];
+const RING: &[&str] =
+    &["micro_ring_fault_1", "micro_ring_fault_2", "micro_ring_fault_3", "micro_ring_fault_4", "micro_ring_fault_5"];
 const PIPELINE: &[&str] = &[
     "micro_pipeline_fault_1",
     "micro_pipeline_fault_2",
@@ -55,13 +50,8 @@ const PIPELINE: &[&str] = &[
     "micro_pipeline_fault_7",
 ];
 
-const BOX: Case = Case {
-    element: Element::Bf16,
-    swizzle: Swizzle::Bytes128,
-    dims: &[200, 50],
-    box_dims: &[64, 16],
-    at: &[64, 8],
-};
+const BOX: Case =
+    Case { element: Element::Bf16, swizzle: Swizzle::Bytes128, dims: &[200, 50], box_dims: &[64, 16], at: &[64, 8] };
 const BOX_SHARED_BYTES: u32 = 9216;
 
 fn load(device: &Device, kernel: &'static str) -> Result<(), String> {
@@ -113,8 +103,11 @@ fn every_fault_is_caught() {
 fn every_registered_fault_is_listed() {
     let listed: BTreeSet<&str> = FAMILIES.iter().flat_map(|family| family.1).copied().collect();
     let kernels = Emulator::kernels();
-    let registered: BTreeSet<&str> =
-        kernels.iter().map(String::as_str).filter(|name| name.starts_with("micro_") && name.contains("_fault_")).collect();
+    let registered: BTreeSet<&str> = kernels
+        .iter()
+        .map(String::as_str)
+        .filter(|name| name.starts_with("micro_") && name.contains("_fault_"))
+        .collect();
     assert_eq!(registered, listed);
 }
 
@@ -134,7 +127,12 @@ fn messages_name_the_line_and_the_fault() {
         (load, "micro_load_fault_2", place("void load(", "cp_async_bulk_tensor_2d"), "not been fenced"),
         (load, "micro_load_fault_6", place("void load(", "mbarrier_wait_parity"), "is not initialised"),
         (store, "micro_store_fault_1", place("void store(", "cp_async_bulk_tensor_2d"), "without a fence.proxy.async"),
-        (store, "micro_store_fault_5", place("void store(", "cp_async_bulk_tensor_2d"), "before this store was committed"),
+        (
+            store,
+            "micro_store_fault_5",
+            place("void store(", "cp_async_bulk_tensor_2d"),
+            "before this store was committed",
+        ),
         (wgmma::pair, "micro_wgmma_pair_fault_2", place("void wgmma(", "wgmma_m64nNk16_bf16<64>"), "no wgmma.fence"),
         (wgmma::pair, "micro_wgmma_pair_fault_5", place("void wgmma(", "wgmma_m64nNk16_bf16<64>"), "fence.proxy.async"),
         (wgmma::pair, "micro_wgmma_pair_fault_7", place("void wgmma(", "wgmma_wait_group<0>()"), "does not name it"),
@@ -164,7 +162,8 @@ fn accesses_outside_of_allocations_are_reported() {
     let page = 4096;
     for distance in [page, 1 << 19, (1 << 20) - 3 * page] {
         for pointer in [input.ptr().wrapping_byte_add(1024 + distance), input.ptr().wrapping_byte_sub(distance)] {
-            let error = words.run_on(&device, &PidMicroParams { input: pointer, output: output.mut_ptr() }).unwrap_err();
+            let error =
+                words.run_on(&device, &PidMicroParams { input: pointer, output: output.mut_ptr() }).unwrap_err();
             assert!(error.contains("accessed memory that is not allocated, at 0x"), "{error}");
         }
     }
@@ -179,7 +178,10 @@ fn launches_that_no_gpu_takes_are_refused() {
         (KernelCall::new("micro_absent", [1, 1, 1], 128, 512, &params), "no such kernel"),
         (KernelCall::new("micro_syncthreads", [1, 1, 1], 160, 512, &params), "block of 160 threads, at most 128"),
         (KernelCall::new("micro_syncthreads", [1, 1, 1], 128, 500, &params), "512 bytes of shared memory"),
-        (KernelCall::new("micro_syncthreads", [1, 1, 1], 128, 512, &0u64), "parameters of 8 bytes, the kernel takes 16"),
+        (
+            KernelCall::new("micro_syncthreads", [1, 1, 1], 128, 512, &0u64),
+            "parameters of 8 bytes, the kernel takes 16",
+        ),
     ];
     for (call, text) in cases {
         let error = device.run(&[call]).unwrap_err();

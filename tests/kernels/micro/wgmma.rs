@@ -51,8 +51,7 @@ fn product(device: &Device, kernel: &'static str, n: usize, accumulate: bool) ->
     let (a, b, c) = (device.input(&a_bits), device.input(&b_bits), device.input(&c));
     let d = device.output::<f32>(64 * n);
     let accumulate = u32::from(accumulate);
-    let params =
-        PidMicroWgmmaParams { a: a.ptr(), b: b.ptr(), c: c.ptr(), d: d.mut_ptr(), accumulate, reserved: 0 };
+    let params = PidMicroWgmmaParams { a: a.ptr(), b: b.ptr(), c: c.ptr(), d: d.mut_ptr(), accumulate, reserved: 0 };
     let shared_bytes = 8192 + n.div_ceil(64) as u32 * 8192;
     device.run(&[KernelCall::new(kernel, [1, 1, 1], 128, shared_bytes, &params)])?;
     compare(kernel, n, &d.read()?, 1, start)
@@ -89,14 +88,8 @@ pub fn pair(device: &Device, kernel: &'static str) -> Result<(), String> {
         bits
     };
     let (a, b, d) = (device.input(&swizzled(a)), device.input(&swizzled(b)), device.output::<f32>(64 * 64));
-    let params = PidMicroWgmmaParams {
-        a: a.ptr(),
-        b: b.ptr(),
-        c: std::ptr::null(),
-        d: d.mut_ptr(),
-        accumulate: 0,
-        reserved: 0,
-    };
+    let params =
+        PidMicroWgmmaParams { a: a.ptr(), b: b.ptr(), c: std::ptr::null(), d: d.mut_ptr(), accumulate: 0, reserved: 0 };
     device.run(&[KernelCall::new(kernel, [1, 1, 1], 128, 16384, &params)])?;
     compare(kernel, 64, &d.read()?, 2, |_| 0)
 }
