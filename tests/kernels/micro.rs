@@ -28,7 +28,7 @@ pub fn drivers() -> Vec<Device> {
 
 /// The map that a kernel on one of [`drivers`] takes.
 fn encode(tiled: &Tiled) -> PidTensorMap {
-    tensor_map::encode(tiled).unwrap()
+    tensor_map::encode(tiled).expect("tests give maps that a GPU takes")
 }
 
 /// A kernel of one block that takes words and gives words.

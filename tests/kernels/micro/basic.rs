@@ -49,9 +49,9 @@ fn shfl_sync() {
 #[test]
 fn shfl_xor_sync() {
     let input = distinct(64);
-    let expected: Vec<u32> = (0..160).map(|o| input[o % 32 ^ 1 << (o / 32)]).collect();
+    let expected: Vec<u32> = (0..160).map(|o| input[(o % 32) ^ (1 << (o / 32))]).collect();
     Words::new("micro_shfl_xor_sync", 32, 0).assert(&input[..32], &expected);
-    let expected: Vec<u32> = (0..320).map(|o| input[(o / 2 % 32 ^ 1 << (o / 64)) * 2 + o % 2]).collect();
+    let expected: Vec<u32> = (0..320).map(|o| input[((o / 2 % 32) ^ (1 << (o / 64))) * 2 + o % 2]).collect();
     Words::new("micro_shfl_xor_sync_double", 32, 0).assert(&input, &expected);
 }
 

@@ -17,7 +17,9 @@ fn read(path: &Path) -> String {
 
 /// Text of all files of a folder whose names end so.
 fn texts(name: &str, ending: &str) -> String {
-    let files = fs::read_dir(folder(name)).unwrap().map(|entry| entry.unwrap().path());
+    let files = fs::read_dir(folder(name))
+        .expect("the folder is in the repository")
+        .filter_map(|entry| Some(entry.ok()?.path()));
     files.filter(|path| path.to_string_lossy().ends_with(ending)).map(|path| read(&path)).collect()
 }
 

@@ -6,7 +6,7 @@ use super::{Words, distinct, small};
 fn cp_async_fills_with_zeros() {
     let input = distinct(128);
     let word = |o: usize| {
-        let (source, i) = (o / 4 ^ 1, o % 4);
+        let (source, i) = ((o / 4) ^ 1, o % 4);
         if i < source % 5 { input[4 * source + i] } else { 0 }
     };
     Words::new("micro_cp_async_cg_16", 32, 512).assert(&input, &(0..128).map(word).collect::<Vec<_>>());

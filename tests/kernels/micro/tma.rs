@@ -66,7 +66,8 @@ impl Case {
 
     /// Bytes of the tensor, what lies behind its rows included.
     fn tensor(&self) -> Vec<u8> {
-        let bytes = self.strides().last().unwrap() * self.dims.last().unwrap();
+        let rank = self.dims.len();
+        let bytes = self.strides()[rank - 2] * self.dims[rank - 1];
         (0..bytes).map(|i| ((i * 167 + i / 251) % 255) as u8).collect()
     }
 
@@ -85,7 +86,7 @@ impl Case {
             // PTX ISA, "Swizzling modes", 128B: chunk c of 16 bytes lies at c XOR (row modulo 8).
             let lies_at = match self.swizzle {
                 Plain => inner,
-                Bytes128 => (inner / 16 ^ row % 8) * 16 + inner % 16,
+                Bytes128 => ((inner / 16) ^ (row % 8)) * 16 + inner % 16,
             };
             let mut rest = row;
             let mut byte = Some(inner % element);

@@ -74,7 +74,7 @@ fn every_size_and_layout() {
 /// 62-63 (1: 128 bytes). The kernel's operand starts 64 bytes in, leading 128, stride 1024.
 #[test]
 fn descriptor() {
-    let bits = 64 / 16 | (128 / 16) << 16 | (1024u64 / 16) << 32 | 1u64 << 62;
+    let bits = (64 / 16) | ((128 / 16) << 16) | ((1024u64 / 16) << 32) | (1u64 << 62);
     Words::new("micro_wgmma_descriptor", 32, 1024).assert(&[0], &[bits as u32, (bits >> 32) as u32]);
 }
 
@@ -83,7 +83,7 @@ pub fn pair(device: &Device, kernel: &'static str) -> Result<(), String> {
     let swizzled = |value: fn(usize, usize) -> i32| {
         let mut bits = vec![0u16; 64 * K];
         for (row, k) in (0..64).flat_map(|row| (0..K).map(move |k| (row, k))) {
-            bits[row * K + (k / 8 ^ row % 8) * 8 + k % 8] = bf16_bits(value(row, k));
+            bits[row * K + ((k / 8) ^ (row % 8)) * 8 + k % 8] = bf16_bits(value(row, k));
         }
         bits
     };
