@@ -1,5 +1,5 @@
 //! Compiles `kernels/*/*.cu` with nvcc, one cubin for each file and architecture, and writes `$OUT_DIR/cubins.rs`: the
-//! table of cubins and the table of what ptxas says of each kernel (`src/kernels/cubins.rs` includes it).
+//! tables of cubins and the table of what ptxas says of each kernel (`src/kernels/cubins.rs` includes it).
 //!
 //! Without nvcc the tables are empty and the crate builds all the same; with it `cfg(pid_has_cubins)` is set. The build
 //! fails on a compiler warning, on local memory that `kernels/spills.txt` does not list, and on ptxas' C75xx notes.
@@ -199,14 +199,19 @@ const ALIGNED: &str = "
 struct Aligned<const N: usize>([u8; N]);
 ";
 
-/// The Rust source of both tables.
+/// The Rust source of the tables.
 fn tables(compiled: &[Compiled], allowed: &[Allowed]) -> String {
-    let mut cubins = String::new();
+    let (mut cubins, mut test_cubins) = (String::new(), String::new());
     let mut rows = String::new();
     for Compiled { job: Job { source, arch }, usages } in compiled {
         let (stem, name) = (&source.stem, cubin_name(&source.stem, arch));
         let bytes = format!("&Aligned(*include_bytes!(concat!(env!(\"OUT_DIR\"), \"/{name}\"))).0");
-        let _ = writeln!(cubins, "    Cubin {{ file: {stem:?}, arch: \"sm_{arch}\", bytes: {bytes} }},");
+        let cubin = format!("    Cubin {{ file: {stem:?}, arch: \"sm_{arch}\", bytes: {bytes} }},\n");
+        if source.is_test {
+            test_cubins.push_str(&cubin);
+            continue;
+        }
+        cubins.push_str(&cubin);
         for usage in usages {
             let allowed = allowed.iter().find(|allowed| allowed.covers(usage)).map_or(0, |allowed| allowed.bytes);
             let _ = writeln!(rows, "    {},", usage.row(allowed));
@@ -215,6 +220,8 @@ fn tables(compiled: &[Compiled], allowed: &[Allowed]) -> String {
     let aligned = if compiled.is_empty() { "" } else { ALIGNED };
     format!(
         "/// Every kernel file for every architecture built.\npub static CUBINS: &[Cubin] = &[\n{cubins}];\n\n\
+         /// The same of the kernels that only tests launch. No program that leaves it alone contains it.\n\
+         pub static TEST_CUBINS: &[Cubin] = &[\n{test_cubins}];\n\n\
          /// What ptxas says of every kernel.\npub static PTXAS: &[PtxasRow] = &[\n{rows}];\n{aligned}"
     )
 }

@@ -5,7 +5,7 @@ use std::env;
 use std::path::{Path, PathBuf};
 use std::process::Command;
 
-use pid_engine::kernels::cubins::{self, CUBINS, Cubin, PTXAS};
+use pid_engine::kernels::cubins::{self, CUBINS, Cubin, PTXAS, TEST_CUBINS};
 use rayon::prelude::*;
 
 // The build script's parser, which no other target compiles.
@@ -31,6 +31,23 @@ const REQUIRED: &[(&str, &[&str], &[&str])] = &[
     ("update", ALL_ARCHS, PRODUCT),
     ("conv3x3", ALL_ARCHS, PRODUCT),
     ("attention", ALL_ARCHS, &["LDSM", "LDGSTS", "HMMA", "MUFU.EX2"]),
+];
+
+/// The same of the micro-tests' kernels on sm_90a: what each intrinsic becomes. UTMALDG, UTMASTG and UBLKCP are bulk
+/// copies, HGMMA wgmma, SYNCS mbarriers, STSM stmatrix.
+const REQUIRED_SM_90A: &[(&str, &[&str])] = &[
+    ("micro_tma", &["UTMALDG.2D", "UTMALDG.3D", "UTMALDG.4D", "UTMASTG.2D", "UTMASTG.3D", "UBLKCP"]),
+    ("micro_wgmma", &["HGMMA", "USETMAXREG"]),
+    ("micro_pipeline", &["UTMALDG.2D", "UTMASTG.2D", "HGMMA", "SYNCS", "USETMAXREG"]),
+    ("micro_fragments", &["LDSM", "STSM", "LDGSTS", "HMMA"]),
+];
+
+/// Kernel files whose every kernel is for sm_90 or sm_90a, and those kernels in them that are not.
+const TRAPS_BELOW: &[(&str, &[&str])] = &[
+    ("micro_tma", &[]),
+    ("micro_pipeline", &[]),
+    ("micro_mbarrier", &[]),
+    ("micro_wgmma", &["micro_wgmma_descriptor"]),
 ];
 
 /// One function of a disassembled cubin.
@@ -86,6 +103,32 @@ fn cubins_hold_the_instructions_meant() {
     let faults: Vec<String> = CUBINS.par_iter().flat_map_iter(|cubin| faults(&cuobjdump, cubin)).collect();
     assert!(faults.is_empty(), "{}", faults.join("\n"));
     println!("{} cubins disassembled", CUBINS.len());
+}
+
+#[test]
+fn sm_90_instructions_are_there_or_trap() {
+    let Some(cuobjdump) = find("cuobjdump").filter(|_| cubins::BUILT) else {
+        println!("skipped: no nvcc or no cuobjdump");
+        return;
+    };
+    let of = |file: &str, arch: &str| TEST_CUBINS.iter().find(|cubin| cubin.file == file && cubin.arch == arch);
+    for (file, opcodes) in REQUIRED_SM_90A {
+        let Some(cubin) = of(file, "sm_90a") else {
+            println!("skipped: {file} is not built for sm_90a");
+            continue;
+        };
+        let functions = disassemble(&cuobjdump, cubin);
+        for opcode in *opcodes {
+            assert!(functions.iter().any(|function| function.has(opcode)), "{file} for sm_90a: no {opcode} in it");
+        }
+    }
+    for (file, others) in TRAPS_BELOW {
+        for cubin in ["sm_80", "sm_86", "sm_89"].into_iter().filter_map(|arch| of(file, arch)) {
+            for function in disassemble(&cuobjdump, cubin).iter().filter(|f| !others.contains(&&*f.name)) {
+                assert!(function.has("BPT.TRAP"), "{} for {} does not trap", function.name, cubin.arch);
+            }
+        }
+    }
 }
 
 /// What is wrong with a cubin's instructions.

@@ -5,8 +5,11 @@ use std::fs;
 use std::hash::{DefaultHasher, Hasher};
 use std::path::{Path, PathBuf};
 
-/// Folders of `kernels/` whose `.cu` files are no kernels of the engine.
-const OTHER_FOLDERS: [&str; 3] = ["intrinsics", "emulator", "tests"];
+/// Folders of `kernels/` that hold no kernels.
+const OTHER_FOLDERS: [&str; 2] = ["intrinsics", "emulator"];
+
+/// The folder of `kernels/` whose kernels are for tests alone.
+const TEST_FOLDER: &str = "tests";
 
 /// A `.cu` file.
 pub struct Source {
@@ -15,6 +18,8 @@ pub struct Source {
     pub stem: String,
     /// Name and text of the file and of every header it reaches: what its cubins are made of.
     pub text: String,
+    /// Whether only tests launch its kernels.
+    pub is_test: bool,
 }
 
 /// All `root/*/*.cu`, in the order of their paths.
@@ -24,6 +29,7 @@ pub fn all(root: &Path) -> Result<Vec<Source>, String> {
         if folder.file_name().is_some_and(|name| OTHER_FOLDERS.iter().any(|other| name == *other)) {
             continue;
         }
+        let is_test = folder.file_name().is_some_and(|name| name == TEST_FOLDER);
         for path in entries(&folder)?.into_iter().filter(|path| path.extension().is_some_and(|ext| ext == "cu")) {
             let stem = path.file_stem().unwrap_or_default().to_string_lossy().into_owned();
             if let Some(other) = sources.iter().find(|other| other.stem == stem) {
@@ -32,7 +38,7 @@ pub fn all(root: &Path) -> Result<Vec<Source>, String> {
             }
             let mut text = String::new();
             collect(root, &path, &mut BTreeSet::new(), &mut text)?;
-            sources.push(Source { path, stem, text });
+            sources.push(Source { path, stem, text, is_test });
         }
     }
     Ok(sources)

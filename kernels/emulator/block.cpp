@@ -43,6 +43,7 @@ void Block::start(const Options& options, Dim3 index, Body body, const void* par
     std::memset(shared_ + options.shared_bytes, kCanary, kCanaryBytes);
     sanitizer::poison(shared_ + options.shared_bytes, kMaxSharedBytes + kCanaryBytes - options.shared_bytes);
     for (auto& barrier : barriers_) barrier = Barrier{};
+    if (engine_) engine_->reset();
     const unsigned num_warps = (num_threads_ + kWarpSize - 1) / kWarpSize;
     rendezvous_.assign(num_warps, {});
     const std::uint64_t place = (index.z * 0x10001ull + index.y) * 0x10001ull + index.x;
@@ -100,15 +101,16 @@ std::string Block::end_checks() const {
     const auto* canary = reinterpret_cast<const unsigned char*>(shared_ + options_.shared_bytes);
     const bool intact = std::all_of(canary, canary + kCanaryBytes, [](unsigned char c) { return c == kCanary; });
     if (!intact) return "a write past the end of shared memory (" + std::to_string(options_.shared_bytes) + " bytes)";
-    return {};
+    return engine_ ? engine_->finish() : std::string();
 }
 
 // Gives the OS thread to the next thread that can run; without one the block is done, or stuck.
 void Block::switch_from(Thread& t) {
     Thread* next = ready_.pop();
+    while (!next && engine_ && num_done_ < num_threads_ && engine_->deliver()) next = ready_.pop();
     if (next == &t) return;
     if (!next) {
-        if (num_done_ < num_threads_) error_ = deadlock();
+        if (num_done_ < num_threads_) error_ = deadlock() + (engine_ ? engine_->state() : std::string());
         switch_fiber(t.context, scheduler_);
     } else {
         tls_thread = next;

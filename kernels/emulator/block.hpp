@@ -9,6 +9,7 @@
 #include <string>
 #include <vector>
 
+#include "async.hpp"
 #include "fiber.hpp"
 
 namespace pid::emu {
@@ -41,6 +42,9 @@ struct Options {
 struct Site {
     const char* file;
     int line;
+
+    // As a default argument: the place of the call. Site{...} there would be the place of the declaration.
+    static constexpr Site here(const char* file = __builtin_FILE(), int line = __builtin_LINE()) { return {file, line}; }
 };
 
 // One cp.async: source and destination are remembered, the bytes move when its group is waited for.
@@ -136,6 +140,10 @@ public:
     [[noreturn]] void fail_access(const void* address);
     // True when `bytes` at `pointer` lie in this block's shared memory.
     bool in_shared(const void* pointer, std::size_t bytes) const;
+    // The work beside the threads; null until something attaches it, kept from block to block.
+    AsyncEngine* engine() const { return engine_.get(); }
+    void attach(std::unique_ptr<AsyncEngine> engine) { engine_ = std::move(engine); }
+    Thread& thread_at(unsigned linear) { return *threads_[linear]; }
 
 private:
     static void enter(void* block);
@@ -160,6 +168,7 @@ private:
     Barrier barriers_[kNumNamedBarriers];
     std::vector<std::vector<Rendezvous>> rendezvous_;  // by warp; several masks may meet at a time
     ReadyQueue ready_;
+    std::unique_ptr<AsyncEngine> engine_;
     Context scheduler_;
     std::string error_;
 };

@@ -19,7 +19,8 @@ struct PidEmuLaunch {
 // 0 on success; else 1 and a message in `error`.
 int pid_emu_launch(const PidEmuLaunch* launch, char* error, std::size_t error_bytes);
 
-// "Device" memory filled with NaN, its end at an unmapped page; 16-byte aligned. Null when there is none.
+// "Device" memory filled with NaN, 1 MiB of unmapped memory before it and behind its end; 16-byte aligned. Null when there
+// is none.
 void* pid_emu_allocate(std::size_t bytes);
 void pid_emu_free(void* pointer, std::size_t bytes);
 

@@ -64,6 +64,26 @@ inline void written([[maybe_unused]] void* p, [[maybe_unused]] std::size_t bytes
     __tsan_write_range(p, bytes);
 #endif
 }
+// Clocks that are not a thread's: the asynchronous proxy's.
+inline void* current_fiber() {
+#if defined(PID_EMU_TSAN)
+    return __tsan_get_current_fiber();
+#else
+    return nullptr;
+#endif
+}
+inline void* create_fiber() {
+#if defined(PID_EMU_TSAN)
+    return __tsan_create_fiber(0);
+#else
+    return nullptr;
+#endif
+}
+inline void switch_clock([[maybe_unused]] void* fiber) {
+#if defined(PID_EMU_TSAN)
+    __tsan_switch_to_fiber(fiber, 1);
+#endif
+}
 // A block starts with memory that no earlier block has touched.
 inline void forget([[maybe_unused]] void* p, [[maybe_unused]] std::size_t bytes) {
 #if defined(PID_EMU_TSAN)

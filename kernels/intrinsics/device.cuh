@@ -117,3 +117,5 @@ PID_DEVICE float rsqrt_approx(float x) {
     asm("rsqrt.approx.ftz.f32 %0, %1;" : "=f"(y) : "f"(x));
     return y;
 }
+
+#include "hopper_device.cuh"

@@ -18,7 +18,7 @@
         #name, sizeof(Params), max_threads, [](const void* p) { __VA_ARGS__(*static_cast<const Params*>(p)); });
 #define PID_SHARED(Type, name) Type& name = ::pid::emu::shared_as<Type>(::pid::emu::Site{__FILE__, __LINE__})
 // Calls carry the place they stand at; the parameter is last and fills itself in.
-#define PID_HERE ::pid::emu::Site site = ::pid::emu::Site{__builtin_FILE(), __builtin_LINE()}
+#define PID_HERE ::pid::emu::Site site = ::pid::emu::Site::here()
 
 #define threadIdx (::pid::emu::Block::thread().index)
 #define blockIdx (::pid::emu::block_index())
@@ -116,6 +116,10 @@ inline void mma_m16n8k16_f16(float (&d)[4], const std::uint32_t (&a)[4], const s
     pid::emu::mma_m16n8k16(d, a, b, true, site);
 }
 
-inline float ex2_approx(float x) { return std::exp2(x); }
-inline float rcp_approx(float x) { return 1.0f / x; }
-inline float rsqrt_approx(float x) { return 1.0f / std::sqrt(x); }
+// .ftz: subnormal operands and results are zeros of their sign.
+inline float flush_subnormal(float x) { return std::fpclassify(x) == FP_SUBNORMAL ? std::copysign(0.0f, x) : x; }
+inline float ex2_approx(float x) { return flush_subnormal(std::exp2(flush_subnormal(x))); }
+inline float rcp_approx(float x) { return flush_subnormal(1.0f / flush_subnormal(x)); }
+inline float rsqrt_approx(float x) { return 1.0f / std::sqrt(flush_subnormal(x)); }
+
+#include "hopper_host.cuh"

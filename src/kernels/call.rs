@@ -11,30 +11,34 @@ pub struct KernelCall {
     pub threads: u32,
     /// Dynamic shared memory of a block.
     pub shared_bytes: u32,
-    /// The parameter struct, 8-byte aligned as all of them are.
-    params: Vec<u64>,
+    params: Vec<Chunk>,
     params_bytes: usize,
 }
+
+/// Keeps parameter structs aligned: those with a tensor map are to 64 bytes, and kernels on the host rely on it.
+#[derive(Clone, Copy, PartialEq, Eq, Hash, bytemuck::Zeroable, bytemuck::Pod)]
+#[repr(C, align(64))]
+struct Chunk([u64; 8]);
 
 impl KernelCall {
     /// A launch of `kernel` with the parameter struct `params`.
     pub fn new<P: Copy>(kernel: &'static str, grid: [u32; 3], threads: u32, shared_bytes: u32, params: &P) -> Self {
-        const { assert!(align_of::<P>() <= 8, "parameter structs hold nothing wider than a pointer") };
+        const { assert!(align_of::<P>() <= align_of::<Chunk>(), "nothing in parameter structs is aligned to more") };
         let params_bytes = size_of::<P>();
-        let mut words = vec![0u64; params_bytes.div_ceil(8)];
+        let mut chunks = vec![Chunk([0; 8]); params_bytes.div_ceil(size_of::<Chunk>())];
         // SAFETY: both are valid for `params_bytes` bytes and do not overlap; the structs of `kernels/params.h` have no
         // padding (every gap is a named field), so each byte is initialised.
         unsafe {
             std::ptr::copy_nonoverlapping(
                 std::ptr::from_ref(params).cast::<u8>(),
-                words.as_mut_ptr().cast(),
+                chunks.as_mut_ptr().cast(),
                 params_bytes,
             );
         }
-        Self { kernel, grid, threads, shared_bytes, params: words, params_bytes }
+        Self { kernel, grid, threads, shared_bytes, params: chunks, params_bytes }
     }
 
-    /// The parameter struct's bytes, 8-byte aligned.
+    /// The parameter struct's bytes, 64-byte aligned.
     pub fn params(&self) -> &[u8] {
         &bytemuck::cast_slice(&self.params)[..self.params_bytes]
     }

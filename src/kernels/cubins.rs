@@ -1,7 +1,9 @@
 //! The compiled kernels: a cubin for every file `kernels/<family>/<file>.cu` and architecture, and what ptxas says of
-//! each kernel in it. The build script writes both tables; they are empty when it finds no nvcc.
+//! each kernel in it. The build script writes the tables; they are empty when it finds no nvcc.
+//!
+//! The kernels of `kernels/tests` are in [`TEST_CUBINS`], which only tests name: the linker leaves it out of `pid`.
 
-/// Whether the crate was built with an nvcc at hand. Without one, [`CUBINS`] and [`PTXAS`] are empty.
+/// Whether the crate was built with an nvcc at hand. Without one, [`CUBINS`], [`TEST_CUBINS`] and [`PTXAS`] are empty.
 pub const BUILT: bool = cfg!(pid_has_cubins);
 
 /// One kernel file, compiled for one architecture.
@@ -95,7 +97,7 @@ mod tests {
 
     #[test]
     fn images_are_aligned_elf_files() {
-        for Cubin { file, arch, bytes } in CUBINS {
+        for Cubin { file, arch, bytes } in CUBINS.iter().chain(TEST_CUBINS) {
             assert!(bytes.starts_with(b"\x7fELF"), "{file} {arch}");
             assert_eq!(bytes.as_ptr() as usize % 16, 0, "{file} {arch}");
         }

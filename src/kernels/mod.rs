@@ -17,6 +17,8 @@ pub(crate) mod needs;
 pub mod params;
 #[cfg(any(feature = "cuda", feature = "emulator"))]
 mod tables;
+#[cfg(feature = "emulator")]
+pub mod tensor_map;
 
 #[cfg(any(feature = "cuda", feature = "emulator"))]
 pub use call::KernelCall;

@@ -1,6 +1,6 @@
 //! Parameter structs of the CUDA kernels.
 //!
-//! Generated from `kernels/params.h` by `tools/check-bindings`: edit that, then run it.
+//! Generated from `kernels/params.h` and `kernels/tensor_map.h` by `tools/check-bindings`: edit that, then run it.
 
 #![allow(dead_code)]
 
@@ -705,4 +705,19 @@ const _: () = {
     ["Offset of field: PidImageParams::height"][::core::mem::offset_of!(PidImageParams, height) - 20usize];
     ["Offset of field: PidImageParams::width"][::core::mem::offset_of!(PidImageParams, width) - 24usize];
     ["Offset of field: PidImageParams::reserved"][::core::mem::offset_of!(PidImageParams, reserved) - 28usize];
+};
+
+/// A kernel takes it inside its `__grid_constant__` parameters, and copies name it by its address there.
+#[repr(C)]
+#[repr(align(64))]
+#[derive(Debug, Copy, Clone)]
+pub struct PidTensorMap {
+    pub opaque: [u64; 16usize],
+}
+
+#[allow(clippy::unnecessary_operation, clippy::identity_op)]
+const _: () = {
+    ["Size of PidTensorMap"][::core::mem::size_of::<PidTensorMap>() - 128usize];
+    ["Alignment of PidTensorMap"][::core::mem::align_of::<PidTensorMap>() - 64usize];
+    ["Offset of field: PidTensorMap::opaque"][::core::mem::offset_of!(PidTensorMap, opaque) - 0usize];
 };

@@ -7,6 +7,7 @@ mod conv;
 mod device;
 mod faults;
 mod gemm;
+mod micro;
 mod pixel;
 mod rows;
 mod sampler;

@@ -1,25 +1,57 @@
-//! Writes `src/kernels/params.rs` from `kernels/params.h`; with `--check`, compares the two instead.
+//! Writes the Rust twins of the kernels' parameter structs ([`TWINS`]); with `--check`, compares them instead.
 
 use std::error::Error;
 use std::io::{ErrorKind, Write};
 use std::path::{Path, PathBuf};
 use std::process::{Command, ExitCode, Stdio};
 
-use bindgen::callbacks::{EnumVariantValue, ParseCallbacks};
+use bindgen::callbacks::{DeriveTrait, EnumVariantValue, ImplementsTrait, ParseCallbacks};
 use bindgen::{Builder, EnumVariation, Formatter, RustEdition, RustTarget};
 use similar::TextDiff;
 
-const SOURCE: &str = "kernels/params.h";
-const TARGET: &str = "src/kernels/params.rs";
+/// A Rust file and the headers it is made of.
+struct Twin {
+    /// The first one names the file in messages.
+    headers: &'static [&'static str],
+    target: &'static str,
+    /// What the headers define, as a pattern of file names.
+    own: &'static str,
+    /// Defined by the twin that `uses` names.
+    foreign: Option<&'static str>,
+    title: &'static str,
+    uses: &'static str,
+}
 
-/// `dead_code`: some constants and variants are read by kernels only.
-const HEADER: &str = "\
-//! Parameter structs of the CUDA kernels.
-//!
-//! Generated from `kernels/params.h` by `tools/check-bindings`: edit that, then run it.
+const TWINS: [Twin; 2] = [
+    Twin {
+        headers: &["kernels/params.h", "kernels/tensor_map.h"],
+        target: "src/kernels/params.rs",
+        own: ".*/kernels/(params|tensor_map)\\.h",
+        foreign: None,
+        title: "Parameter structs of the CUDA kernels.",
+        uses: "",
+    },
+    Twin {
+        headers: &["kernels/params_tests.h"],
+        target: "tests/kernels/micro/params.rs",
+        own: ".*/kernels/params_tests\\.h",
+        foreign: Some(".*/kernels/(params|tensor_map)\\.h"),
+        title: "Parameter structs of the kernels that test the intrinsics.",
+        uses: "use pid_engine::kernels::params::PidTensorMap;\n",
+    },
+];
 
-#![allow(dead_code)]
-";
+impl Twin {
+    /// `dead_code`: some constants and variants are read by kernels only.
+    fn header(&self) -> String {
+        let Self { headers, title, uses, .. } = self;
+        let sources = headers.iter().map(|header| format!("`{header}`")).collect::<Vec<_>>().join(" and ");
+        format!(
+            "//! {title}\n//!\n//! Generated from {sources} by `tools/check-bindings`: edit that, then run it.\n\n\
+             #![allow(dead_code)]\n\n{uses}"
+        )
+    }
+}
 
 fn main() -> ExitCode {
     match run() {
@@ -39,31 +71,41 @@ fn run() -> Result<ExitCode, Box<dyn Error>> {
         _ => return Err("usage: tools/check-bindings [--check]".into()),
     };
     let root = Path::new(env!("CARGO_MANIFEST_DIR")).join("../..").canonicalize()?;
-    let made = generate(&root)?;
-    let path = root.join(TARGET);
+    let mut stale = false;
+    for twin in &TWINS {
+        stale |= write_or_compare(&root, twin, check)?;
+    }
+    Ok(if stale { ExitCode::FAILURE } else { ExitCode::SUCCESS })
+}
+
+/// Whether the committed file differs; without `check` it is written and does not.
+fn write_or_compare(root: &Path, twin: &Twin, check: bool) -> Result<bool, Box<dyn Error>> {
+    let made = generate(root, twin)?;
+    let target = twin.target;
+    let path = root.join(target);
     if !check {
         if let Some(folder) = path.parent() {
             std::fs::create_dir_all(folder)?;
         }
-        std::fs::write(&path, made).map_err(|error| format!("{TARGET}: {error}"))?;
-        return Ok(ExitCode::SUCCESS);
+        std::fs::write(&path, made).map_err(|error| format!("{target}: {error}"))?;
+        return Ok(false);
     }
     let committed = match std::fs::read_to_string(&path) {
         Ok(text) => text,
         Err(error) if error.kind() == ErrorKind::NotFound => String::new(),
-        Err(error) => return Err(format!("{TARGET}: {error}").into()),
+        Err(error) => return Err(format!("{target}: {error}").into()),
     };
     if committed == made {
-        return Ok(ExitCode::SUCCESS);
+        return Ok(false);
     }
     let difference = TextDiff::from_lines(&committed, &made);
-    print!("{}", difference.unified_diff().header(TARGET, &format!("{TARGET} (from {SOURCE})")));
-    eprintln!("{TARGET} is stale: run tools/check-bindings");
-    Ok(ExitCode::FAILURE)
+    print!("{}", difference.unified_diff().header(target, &format!("{target} (from {})", twin.headers[0])));
+    eprintln!("{target} is stale: run tools/check-bindings");
+    Ok(true)
 }
 
-/// The text of `src/kernels/params.rs`.
-fn generate(root: &Path) -> Result<String, Box<dyn Error>> {
+/// The text of a twin.
+fn generate(root: &Path, twin: &Twin) -> Result<String, Box<dyn Error>> {
     let folder = |path: &str| -> Result<String, Box<dyn Error>> {
         let path: PathBuf = root.join(path);
         Ok(path.to_str().ok_or("the path of the repository is not UTF-8")?.to_owned())
@@ -72,11 +114,17 @@ fn generate(root: &Path) -> Result<String, Box<dyn Error>> {
     // The layout is that of every 64-bit target that CUDA has; naming one makes the output the same on all of them.
     let clang =
         ["-std=c11", "-Wall", "-Werror", "--target=x86_64-unknown-linux-gnu", "-nostdinc", "-isystem", &include];
-    let bindings = Builder::default()
-        .header(folder(SOURCE)?)
+    let mut builder = Builder::default();
+    for header in twin.headers {
+        builder = builder.header(folder(header)?);
+    }
+    if let Some(foreign) = twin.foreign {
+        builder = builder.blocklist_file(foreign);
+    }
+    let bindings = builder
         .clang_args(clang)
         .detect_include_paths(false)
-        .allowlist_file(".*/kernels/params(\\.h|/.*)")
+        .allowlist_file(twin.own)
         .use_core()
         .rust_target(RustTarget::stable(89, 0).map_err(|error| error.to_string())?)
         .rust_edition(RustEdition::Edition2024)
@@ -87,10 +135,12 @@ fn generate(root: &Path) -> Result<String, Box<dyn Error>> {
         .generate()?;
     let items = bindings.to_string();
     if items.contains("_bindgen_ty_") {
-        return Err(format!("{SOURCE}: an enum or struct has no name (for a constant: `static const`)").into());
+        return Err(
+            format!("{}: an enum or struct has no name (for a constant: `static const`)", twin.headers[0]).into()
+        );
     }
     // bindgen's own call of rustfmt leaves `#[doc]` attributes: prettyplease makes doc comments of them first.
-    rustfmt(root, &format!("{HEADER}\n{}", layout(&items)))
+    rustfmt(root, &format!("{}\n{}", twin.header(), layout(&items)))
 }
 
 /// `items` with an empty line after each block, and with line comments only.
@@ -147,6 +197,11 @@ impl ParseCallbacks for Names {
         let name = whole.strip_prefix(enum_name).unwrap_or(&whole);
         let named = name.starts_with(|first: char| first.is_ascii_alphabetic());
         Some(if named { name } else { &whole }.to_owned())
+    }
+
+    /// The types of another twin are plain data too.
+    fn blocklisted_type_implements_trait(&self, _: &str, derived: DeriveTrait) -> Option<ImplementsTrait> {
+        matches!(derived, DeriveTrait::Copy | DeriveTrait::Debug).then_some(ImplementsTrait::Yes)
     }
 
     /// bindgen leaves the mark of a comment that follows what it describes: `///<`, `//!<`.

@@ -1,0 +1,53 @@
+#include "hopper.hpp"
+
+namespace pid::emu {
+
+Hopper& Hopper::current() {
+    Block& block = *Block::current();
+    // The only engine there is.
+    if (!block.engine()) block.attach(std::make_unique<Hopper>());
+    return *static_cast<Hopper*>(block.engine());
+}
+
+void Hopper::reset() {
+    mbarriers.reset();
+    proxy.reset();
+    tma.reset();
+    wgmma.reset();
+}
+
+bool Hopper::deliver() { return tma.deliver() || mbarriers.time_out(); }
+
+std::string Hopper::finish() {
+    std::string text = tma.finish();
+    return text.empty() ? wgmma.finish() : text;
+}
+
+std::string Hopper::state() const { return mbarriers.state(); }
+
+void fence_proxy_async() {
+    Hopper& hopper = Hopper::current();
+    hopper.proxy.fence();
+    hopper.mbarriers.fence_init();
+}
+
+bool elect_one(unsigned mask, Site site) {
+    const bool lowest = Block::current()->options().schedule == Schedule::fifo;
+    Block::current()->collective(mask, "elect", site, nullptr, [](void* const*, unsigned) {});
+    const int elected = lowest ? __builtin_ctz(mask) : 31 - __builtin_clz(mask);
+    return static_cast<int>(Block::thread().lane()) == elected;
+}
+
+std::uint64_t matrix_descriptor(const void* smem, unsigned leading, unsigned stride, unsigned swizzle, Site site) {
+    Block& block = *Block::current();
+    const auto offset = static_cast<const char*>(smem) - block.shared();
+    if (!block.in_shared(smem, 16) || offset % 16 != 0)
+        block.fail(site, "wgmma_descriptor: shared memory + %td, a multiple of 16 within shared memory is needed", offset);
+    if (leading % 16 != 0 || stride % 16 != 0 || leading >= 1u << 18 || stride >= 1u << 18)
+        block.fail(site, "wgmma_descriptor: offsets of %u and %u bytes, multiples of 16 below 2^18 are needed", leading,
+                   stride);
+    return static_cast<std::uint64_t>(offset) >> 4 | static_cast<std::uint64_t>(leading >> 4) << 16 |
+           static_cast<std::uint64_t>(stride >> 4) << 32 | static_cast<std::uint64_t>(swizzle) << 62;
+}
+
+}  // namespace pid::emu

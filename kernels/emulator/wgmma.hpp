@@ -1,0 +1,73 @@
+// wgmma: m64nNk16, bf16 in, f32 out, one warp's 16 rows at a time. The product is taken at the wait, from what shared
+//   memory and the A registers hold then; until that the accumulators are NaN.
+#pragma once
+#include <deque>
+#include <map>
+#include <vector>
+
+#include "async_proxy.hpp"
+#include "block.hpp"
+#include "tma.hpp"
+
+namespace pid::emu {
+
+class Wgmma {
+public:
+    // As one thread calls it.
+    struct Call {
+        unsigned n;
+        bool b_mn_major;
+        bool scale_d;               // false: d = a b; true: d += a b
+        float* d;                   // n / 2
+        const std::uint32_t* a;     // 4 registers; null: a_descriptor
+        std::uint64_t a_descriptor;
+        std::uint64_t b_descriptor;
+    };
+
+    Wgmma(Tma& tma, AsyncProxy& proxy) : tma_(tma), proxy_(proxy) {}
+    void reset();
+    // All four are called by every lane of a warp.
+    void fence(Site site);
+    void issue(Call call, Site site);
+    void commit(Site site);
+    // `named`: the accumulators that may be read afterwards.
+    void wait(unsigned pending, float* const* named, unsigned num_named, Site site);
+    std::string finish();
+
+private:
+    // 16 x n values of a warp, while at least one product into them is in flight.
+    struct Accumulator {
+        float* d[kWarpSize] = {};
+        unsigned n = 0;
+        unsigned in_flight = 0;
+        std::vector<float> values;
+        Site site{"", 0};
+    };
+    struct Product {
+        Call call;
+        const std::uint32_t* a[kWarpSize] = {};
+        Site site{"", 0};
+    };
+    struct Warp {
+        bool fenced = false;        // since the accumulators could be touched
+        bool a_fenced = false;      // since the A registers could be written
+        unsigned num_products = 0;
+        std::vector<Product> uncommitted;
+        std::deque<std::vector<Product>> groups;  // oldest first
+        std::map<float*, Accumulator> accumulators;  // by lane 0's
+    };
+
+    Warp& warp();
+    void meet(const char* operation, Site site, void* argument, Block::Compute compute);
+    void issue_warp(void* const* calls, Site site);
+    void open(Warp& warp, const Product& product, void* const* calls);
+    void check_operand(const Call& call, bool is_b, Site site);
+    void compute(Warp& warp, const Product& product);
+    void close(Accumulator& accumulator);
+
+    Tma& tma_;
+    AsyncProxy& proxy_;
+    std::vector<Warp> warps_;
+};
+
+}  // namespace pid::emu
