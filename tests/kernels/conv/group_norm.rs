@@ -186,7 +186,7 @@ fn model_sizes() {
     test_all(one_device(), &[Operands::random(Case { in_place: true, ..case(2, 32 * 17, 512, 4, 64) })]);
 }
 
-/// One value in 64 differs, by half of 1 / 200: mean^2 / variance is 2.6 million. Squares and their sums of a slab are
+/// One value in 64 differs, by 1 / 200: mean^2 / variance is 2.6 million. Squares and their sums of a slab are
 /// exact in float32 here; mean and variance found in float32 would lose the variance.
 #[test]
 fn mean_far_larger_than_deviation() {
