@@ -41,7 +41,7 @@ struct TokensLoader {
         PID_UNROLL
         for (int i = 0; i < kACopies; ++i) {
             const std::uint32_t index = first + a_tile_row(i);
-            inside[i] = index < p.gemm.group[0].rows.count;
+            inside[i] = kFault == kNoRowGuard || index < p.gemm.group[0].rows.count;
             at[i] = grid_at(p, inside[i] ? index : 0);
         }
     }
@@ -72,7 +72,7 @@ struct LatentLoader {
         PID_UNROLL
         for (int i = 0; i < kACopies; ++i) {
             const std::uint32_t index = first + a_tile_row(i);
-            inside[i] = index < p.gemm.group[0].rows.count;
+            inside[i] = kFault == kNoRowGuard || index < p.gemm.group[0].rows.count;
             at[i] = grid_at(p, inside[i] ? index : 0);
         }
     }
@@ -141,7 +141,13 @@ PID_KERNEL(conv3x3_latent, PidConvParams, kGemmThreads, 2) { conv3x3<LatentLoade
 
 PID_FAULT_KERNEL(conv3x3_tokens_no_slot_barrier, PidConvParams, kGemmThreads,
                  conv3x3<TokensLoader<kNoSlotBarrier>, kNoSlotBarrier>)
+PID_FAULT_KERNEL(conv3x3_tokens_no_row_guard, PidConvParams, kGemmThreads,
+                 conv3x3<TokensLoader<kNoRowGuard>, kNoFault>)
 PID_FAULT_KERNEL(conv3x3_tokens_no_border_guard, PidConvParams, kGemmThreads,
                  conv3x3<TokensLoader<kNoInnerGuard>, kNoFault>)
 PID_FAULT_KERNEL(conv3x3_latent_no_slot_barrier, PidConvParams, kGemmThreads,
                  conv3x3<LatentLoader<kNoSlotBarrier>, kNoSlotBarrier>)
+PID_FAULT_KERNEL(conv3x3_latent_no_row_guard, PidConvParams, kGemmThreads,
+                 conv3x3<LatentLoader<kNoRowGuard>, kNoFault>)
+PID_FAULT_KERNEL(conv3x3_latent_no_border_guard, PidConvParams, kGemmThreads,
+                 conv3x3<LatentLoader<kNoInnerGuard>, kNoFault>)

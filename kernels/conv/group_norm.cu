@@ -139,8 +139,8 @@ PID_DEVICE void apply(const PidGroupNormParams& params) {
 PID_KERNEL(group_norm_sums, PidGroupNormParams, kThreads, 4) { sums<0>(params); }
 PID_KERNEL(group_norm_apply, PidGroupNormParams, kThreads, 4) { apply<0>(params); }
 
-PID_FAULT_KERNEL(group_norm_sums_fault1, PidGroupNormParams, kThreads, sums<kNoTailGuard>)
-PID_FAULT_KERNEL(group_norm_sums_fault2, PidGroupNormParams, kThreads, sums<kNoBarrier>)
-PID_FAULT_KERNEL(group_norm_apply_fault1, PidGroupNormParams, kThreads, apply<kNoTailGuard>)
-PID_FAULT_KERNEL(group_norm_apply_fault2, PidGroupNormParams, kThreads, apply<kNoBarrier>)
-PID_FAULT_KERNEL(group_norm_apply_fault3, PidGroupNormParams, kThreads, apply<kNoSlabGuard>)
+PID_FAULT_KERNEL(group_norm_sums_no_tail_guard, PidGroupNormParams, kThreads, sums<kNoTailGuard>)
+PID_FAULT_KERNEL(group_norm_sums_no_barrier, PidGroupNormParams, kThreads, sums<kNoBarrier>)
+PID_FAULT_KERNEL(group_norm_apply_no_tail_guard, PidGroupNormParams, kThreads, apply<kNoTailGuard>)
+PID_FAULT_KERNEL(group_norm_apply_no_barrier, PidGroupNormParams, kThreads, apply<kNoBarrier>)
+PID_FAULT_KERNEL(group_norm_apply_no_slab_guard, PidGroupNormParams, kThreads, apply<kNoSlabGuard>)

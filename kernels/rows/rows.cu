@@ -177,11 +177,11 @@ PID_KERNEL(rows_restart, PidRowsParams, kThreads, 4) { restart<0>(params); }
 PID_KERNEL(rows_time_silu, PidRowsParams, kThreads, 4) { time_silu<0>(params); }
 PID_KERNEL(rows_latent_gate, PidLatentGateParams, kThreads, 2) { latent_gate<0>(params); }
 
-PID_FAULT_KERNEL(rows_text_norm_fault1, PidRowsParams, kThreads, text_norm<kNoRowGuard>)
-PID_FAULT_KERNEL(rows_text_norm_fault2, PidRowsParams, kThreads, text_norm<kNoColumnGuard>)
-PID_FAULT_KERNEL(rows_restart_fault1, PidRowsParams, kThreads, restart<kNoRowGuard>)
-PID_FAULT_KERNEL(rows_restart_fault2, PidRowsParams, kThreads, restart<kNoColumnGuard>)
-PID_FAULT_KERNEL(rows_time_silu_fault1, PidRowsParams, kThreads, time_silu<kNoRowGuard>)
-PID_FAULT_KERNEL(rows_time_silu_fault2, PidRowsParams, kThreads, time_silu<kNoColumnGuard>)
-PID_FAULT_KERNEL(rows_latent_gate_fault1, PidLatentGateParams, kThreads, latent_gate<kNoRowGuard>)
-PID_FAULT_KERNEL(rows_latent_gate_fault2, PidLatentGateParams, kThreads, latent_gate<kNoColumnGuard>)
+PID_FAULT_KERNEL(rows_text_norm_no_row_guard, PidRowsParams, kThreads, text_norm<kNoRowGuard>)
+PID_FAULT_KERNEL(rows_text_norm_no_column_guard, PidRowsParams, kThreads, text_norm<kNoColumnGuard>)
+PID_FAULT_KERNEL(rows_restart_no_row_guard, PidRowsParams, kThreads, restart<kNoRowGuard>)
+PID_FAULT_KERNEL(rows_restart_no_column_guard, PidRowsParams, kThreads, restart<kNoColumnGuard>)
+PID_FAULT_KERNEL(rows_time_silu_no_row_guard, PidRowsParams, kThreads, time_silu<kNoRowGuard>)
+PID_FAULT_KERNEL(rows_time_silu_no_column_guard, PidRowsParams, kThreads, time_silu<kNoColumnGuard>)
+PID_FAULT_KERNEL(rows_latent_gate_no_row_guard, PidLatentGateParams, kThreads, latent_gate<kNoRowGuard>)
+PID_FAULT_KERNEL(rows_latent_gate_no_column_guard, PidLatentGateParams, kThreads, latent_gate<kNoColumnGuard>)

@@ -55,5 +55,5 @@ PID_DEVICE void convert(const PidImageParams& params) {
 
 PID_KERNEL(image_u8, PidImageParams, kThreads, 4) { convert<0>(params); }
 
-PID_FAULT_KERNEL(image_u8_fault1, PidImageParams, kThreads, convert<kNoTailGuard>)
-PID_FAULT_KERNEL(image_u8_fault2, PidImageParams, kThreads, convert<kNoPartGuard>)
+PID_FAULT_KERNEL(image_u8_no_tail_guard, PidImageParams, kThreads, convert<kNoTailGuard>)
+PID_FAULT_KERNEL(image_u8_no_part_guard, PidImageParams, kThreads, convert<kNoPartGuard>)

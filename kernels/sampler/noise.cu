@@ -55,7 +55,7 @@ PID_DEVICE void normal(const PidNoiseParams& params) {
     const float2 a = normal_pair(words[0], words[1]), b = normal_pair(words[2], words[3]);
     float* output = params.output + first;
     // The last thread may have fewer than 4 elements.
-    if (kFault != 0 || first + 4 <= params.count) {
+    if (kFault == kNoPartGuard || first + 4 <= params.count) {
         *reinterpret_cast<float4*>(output) = make_float4(a.x, a.y, b.x, b.y);
         return;
     }
@@ -68,5 +68,5 @@ PID_DEVICE void normal(const PidNoiseParams& params) {
 
 PID_KERNEL(philox_normal, PidNoiseParams, kThreads, 4) { normal<0>(params); }
 
-PID_FAULT_KERNEL(philox_normal_fault1, PidNoiseParams, kThreads, normal<kNoTailGuard>)
-PID_FAULT_KERNEL(philox_normal_fault2, PidNoiseParams, kThreads, normal<kNoPartGuard>)
+PID_FAULT_KERNEL(philox_normal_no_tail_guard, PidNoiseParams, kThreads, normal<kNoTailGuard>)
+PID_FAULT_KERNEL(philox_normal_no_part_guard, PidNoiseParams, kThreads, normal<kNoPartGuard>)

@@ -53,5 +53,5 @@ PID_DEVICE void step(const PidSampleStepParams& params) {
 
 PID_KERNEL(sample_step, PidSampleStepParams, kThreads, 4) { step<0>(params); }
 
-PID_FAULT_KERNEL(sample_step_fault1, PidSampleStepParams, kThreads, step<kNoNoiseGuard>)
-PID_FAULT_KERNEL(sample_step_fault2, PidSampleStepParams, kThreads, step<kNoVelocityGuard>)
+PID_FAULT_KERNEL(sample_step_no_noise_guard, PidSampleStepParams, kThreads, step<kNoNoiseGuard>)
+PID_FAULT_KERNEL(sample_step_no_velocity_guard, PidSampleStepParams, kThreads, step<kNoVelocityGuard>)
