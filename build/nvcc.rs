@@ -207,11 +207,8 @@ fn tables(compiled: &[Compiled], allowed: &[Allowed]) -> String {
         let (stem, name) = (&source.stem, cubin_name(&source.stem, arch));
         let bytes = format!("&Aligned(*include_bytes!(concat!(env!(\"OUT_DIR\"), \"/{name}\"))).0");
         let cubin = format!("    Cubin {{ file: {stem:?}, arch: \"sm_{arch}\", bytes: {bytes} }},\n");
-        if source.is_test {
-            test_cubins.push_str(&cubin);
-            continue;
-        }
-        cubins.push_str(&cubin);
+        let table = if source.is_test { &mut test_cubins } else { &mut cubins };
+        table.push_str(&cubin);
         for usage in usages {
             let allowed = allowed.iter().find(|allowed| allowed.covers(usage)).map_or(0, |allowed| allowed.bytes);
             let _ = writeln!(rows, "    {},", usage.row(allowed));

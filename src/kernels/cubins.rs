@@ -9,7 +9,7 @@ pub const BUILT: bool = cfg!(pid_has_cubins);
 /// One kernel file, compiled for one architecture.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Cubin {
-    /// Name of the source without folder and extension: `gemm` for `kernels/gemm/gemm.cu`.
+    /// Name of the source without folder and extension: `linear` for `kernels/gemm/linear.cu`.
     pub file: &'static str,
     /// `sm_80`, or with an `a` (`sm_90a`) when it runs on this compute capability only.
     pub arch: &'static str,
@@ -42,18 +42,14 @@ pub struct PtxasRow {
 
 include!(concat!(env!("OUT_DIR"), "/cubins.rs"));
 
-/// The cubin of `file` to load on a device of this compute capability (`(8, 6)` for 8.6).
+/// The one of `cubins` with `file` to load on a device of this compute capability (`(8, 6)` for 8.6).
 ///
 /// The one made for the capability itself, else that of the highest lower minor version: `sm_80`, `sm_86` and `sm_89`
 /// run on the same major version from theirs upwards, those with an `a` on their own capability only
 /// (CUDA C++ Programming Guide, "Binary Compatibility").
 /// `None` when there is none, or no such file.
-pub fn cubin(file: &str, compute_capability: (u32, u32)) -> Option<&'static Cubin> {
-    best(CUBINS, file, compute_capability)
-}
-
-fn best<'a>(cubins: &'a [Cubin], file: &str, capability: (u32, u32)) -> Option<&'a Cubin> {
-    let rank = |cubin: &&Cubin| rank(cubin.arch, capability);
+pub fn best<'a>(cubins: &'a [Cubin], file: &str, compute_capability: (u32, u32)) -> Option<&'a Cubin> {
+    let rank = |cubin: &&Cubin| rank(cubin.arch, compute_capability);
     cubins.iter().filter(|cubin| cubin.file == file && rank(cubin).is_some()).max_by_key(rank)
 }
 

@@ -7,6 +7,8 @@ use bytemuck::{AnyBitPattern, NoUninit};
 use pid_engine::backend::device::{Driver, Labelled};
 use pid_engine::backend::emulator::{Emulator, Schedule};
 use pid_engine::kernels::KernelCall;
+use pid_engine::kernels::params::PidTensorMap;
+use pid_engine::kernels::tensor_map::Tiled;
 
 /// Bytes of a guard band; a multiple of 16, so that arrays stay aligned.
 const GUARD: usize = 256;
@@ -16,7 +18,9 @@ const POISON: u8 = 0xff;
 /// Something that runs kernels.
 #[derive(Clone)]
 pub struct Device {
-    driver: Arc<dyn Driver>,
+    pub driver: Arc<dyn Driver>,
+    /// Whether it has mbarriers with transactions, bulk copies and wgmma.
+    pub is_hopper: bool,
     /// For messages: `emulator, Lifo`.
     pub name: String,
 }
@@ -36,10 +40,14 @@ pub fn emulators() -> Vec<Device> {
 
 #[cfg(feature = "cuda")]
 fn open_gpu(name: &str) -> Device {
+    use pid_engine::backend::cuda::Cuda;
+    use pid_engine::kernels::cubins;
     let ordinal = name.strip_prefix("cuda:").and_then(|o| o.parse().ok());
     let ordinal = ordinal.unwrap_or_else(|| panic!("PID_TEST_DEVICE = {name}: expected cuda:N"));
-    let driver = pid_engine::backend::cuda::Cuda::open(ordinal).unwrap_or_else(|e| panic!("{e}"));
-    Device { name: driver.name(), driver: Arc::new(driver) }
+    // Engine and test kernels; the one GPU lives as long as the process.
+    let cubins = [cubins::CUBINS, cubins::TEST_CUBINS].concat().leak();
+    let driver = Cuda::with_cubins(ordinal, cubins).unwrap_or_else(|e| panic!("{e}"));
+    Device { name: driver.name(), is_hopper: driver.capability() == (9, 0), driver: Arc::new(driver) }
 }
 
 #[cfg(not(feature = "cuda"))]
@@ -53,7 +61,7 @@ pub fn one_device() -> Vec<Device> {
 }
 
 pub fn emulator(schedule: Schedule) -> Device {
-    Device { driver: Arc::new(Emulator::new(schedule)), name: format!("emulator, {schedule:?}") }
+    Device { driver: Arc::new(Emulator::new(schedule)), name: format!("emulator, {schedule:?}"), is_hopper: true }
 }
 
 impl Device {
@@ -72,6 +80,11 @@ impl Device {
         self.driver.upload(base, &vec![POISON; bytes]).unwrap();
         let address = base + GUARD as u64;
         Array { driver: Arc::clone(&self.driver), base, bytes, address, len, element: PhantomData }
+    }
+
+    /// The map that a kernel on this device takes.
+    pub fn tensor_map(&self, tiled: &Tiled<'_>) -> PidTensorMap {
+        self.driver.tensor_map(tiled).expect("tests give maps that a GPU takes")
     }
 
     /// Runs the calls in order.

@@ -15,8 +15,6 @@ mod wgmma;
 
 use pid_engine::backend::emulator::Schedule;
 use pid_engine::kernels::KernelCall;
-use pid_engine::kernels::params::PidTensorMap;
-use pid_engine::kernels::tensor_map::{self, Tiled};
 
 use crate::device::{Device, devices, emulator};
 use params::PidMicroParams;
@@ -26,9 +24,11 @@ pub fn drivers() -> Vec<Device> {
     [emulator(Schedule::Fifo)].into_iter().chain(devices()).collect()
 }
 
-/// The map that a kernel on one of [`drivers`] takes.
-fn encode(tiled: &Tiled) -> PidTensorMap {
-    tensor_map::encode(tiled).expect("tests give maps that a GPU takes")
+/// Those of [`drivers`] that have the instructions of Hopper.
+pub fn hopper_drivers() -> Vec<Device> {
+    let (able, others): (Vec<_>, Vec<_>) = drivers().into_iter().partition(|device| device.is_hopper);
+    others.iter().for_each(|device| println!("skipped: {}: not of compute capability 9.0", device.name));
+    able
 }
 
 /// A kernel of one block that takes words and gives words.

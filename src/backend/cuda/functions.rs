@@ -7,7 +7,7 @@ use cudarc::driver::{result, sys};
 
 use super::status::explain;
 use crate::kernels::KernelCall;
-use crate::kernels::cubins::{self, Cubin, PTXAS, PtxasRow};
+use crate::kernels::cubins::{self, Cubin, PTXAS};
 
 /// A block gets more dynamic shared memory than this only on request.
 const UNASKED_SHARED_BYTES: u32 = 48 * 1024;
@@ -70,11 +70,7 @@ impl Functions {
     }
 
     fn load(&mut self, kernel: &'static str) -> Result<Function, String> {
-        let file = PTXAS.iter().find(|row: &&PtxasRow| row.kernel == kernel && row.registers > 0).map(|row| row.file);
-        let cubin = file.and_then(|file| {
-            let ours = self.cubins.iter().any(|c| c.file == file);
-            ours.then(|| cubins::cubin(file, self.capability)).flatten()
-        });
+        let cubin = file_of(kernel).and_then(|file| cubins::best(self.cubins, file, self.capability));
         let cubin = cubin.ok_or_else(|| format!("this build has no such kernel for {:?}", self.capability))?;
         let module = match self.modules.get(cubin.file) {
             Some(module) => *module,
@@ -99,6 +95,11 @@ impl Functions {
         self.modules.insert(cubin.file, Handle(module));
         Ok(Handle(module))
     }
+}
+
+/// The kernel file with entry point `kernel`.
+fn file_of(kernel: &str) -> Option<&'static str> {
+    PTXAS.iter().find(|row| row.kernel == kernel && row.registers > 0).map(|row| row.file)
 }
 
 /// Launches `call` on `stream`; the driver copies the parameters before it returns.

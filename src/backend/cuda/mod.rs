@@ -15,6 +15,8 @@ use cudarc::driver::{CudaContext, CudaStream, result, sys};
 use super::device::{DeviceBackend, DeviceError, Driver, Labelled};
 use crate::backend::cpu::TensorSource;
 use crate::kernels::cubins::{self, CUBINS, Cubin};
+use crate::kernels::params::PidTensorMap;
+use crate::kernels::tensor_map::{Element, Swizzle, Tiled};
 use crate::plan::ByteSize;
 use functions::Functions;
 use recording::Recordings;
@@ -38,6 +40,7 @@ pub struct Cuda {
     context: Arc<CudaContext>,
     ordinal: usize,
     name: String,
+    capability: (u32, u32),
     synchronous: bool,
     /// The error after which the context is of no use, if there was one.
     lost: OnceLock<String>,
@@ -79,7 +82,7 @@ impl Cuda {
         if capability < OLDEST_CAPABILITY {
             return Err(CudaError::TooOld { ordinal, name, major, minor });
         }
-        if !cubins.iter().any(|c| cubins::cubin(c.file, capability).is_some()) {
+        if !cubins.iter().any(|c| cubins::best(cubins, c.file, capability).is_some()) {
             let mut built: Vec<&str> = cubins.iter().map(|c| c.arch).collect();
             built.sort_unstable();
             built.dedup();
@@ -89,7 +92,12 @@ impl Cuda {
         let functions = Functions::new(cubins, capability, driver);
         let synchronous = env::var_os(SYNC_VARIABLE).is_some_and(|v| !v.is_empty() && v != "0");
         let work = Mutex::new(Work { recordings: Recordings::default(), functions });
-        Ok(Self { work, stream, context, ordinal, name, synchronous, lost: OnceLock::new() })
+        Ok(Self { work, stream, context, ordinal, name, capability, synchronous, lost: OnceLock::new() })
+    }
+
+    /// Major and minor compute capability.
+    pub fn capability(&self) -> (u32, u32) {
+        self.capability
     }
 
     /// A backend on it, reading weights from `source`.
@@ -221,6 +229,41 @@ impl Driver for Cuda {
 
     fn collects(&self) -> bool {
         !self.synchronous
+    }
+
+    fn tensor_map(&self, tiled: &Tiled<'_>) -> Result<PidTensorMap, DeviceError> {
+        tiled.check().map_err(DeviceError::Driver)?;
+        let _work = self.enter()?;
+        let element = match tiled.element {
+            Element::U8 => sys::CUtensorMapDataType::CU_TENSOR_MAP_DATA_TYPE_UINT8,
+            Element::F32 => sys::CUtensorMapDataType::CU_TENSOR_MAP_DATA_TYPE_FLOAT32,
+            Element::Bf16 => sys::CUtensorMapDataType::CU_TENSOR_MAP_DATA_TYPE_BFLOAT16,
+        };
+        let swizzle = match tiled.swizzle {
+            Swizzle::None => sys::CUtensorMapSwizzle::CU_TENSOR_MAP_SWIZZLE_NONE,
+            Swizzle::Bytes128 => sys::CUtensorMapSwizzle::CU_TENSOR_MAP_SWIZZLE_128B,
+        };
+        let mut map = sys::CUtensorMap { opaque: [0; 16] };
+        // SAFETY: the arrays have `rank` (strides: one less) elements, checked above, and live through the call. The
+        // address is stored, not followed.
+        let status = unsafe {
+            sys::cuTensorMapEncodeTiled(
+                &mut map,
+                element,
+                tiled.rank() as u32,
+                tiled.address as *mut _,
+                tiled.dims.as_ptr(),
+                tiled.strides.as_ptr(),
+                tiled.box_dims.as_ptr(),
+                [1u32; 5].as_ptr(),
+                sys::CUtensorMapInterleave::CU_TENSOR_MAP_INTERLEAVE_NONE,
+                swizzle,
+                sys::CUtensorMapL2promotion::CU_TENSOR_MAP_L2_PROMOTION_L2_256B,
+                sys::CUtensorMapFloatOOBfill::CU_TENSOR_MAP_FLOAT_OOB_FILL_NONE,
+            )
+        };
+        status.result().map_err(|e| self.failed(&format!("cuTensorMapEncodeTiled of {tiled:?}"), e))?;
+        Ok(PidTensorMap { opaque: map.opaque })
     }
 }
 

@@ -3,6 +3,8 @@
 use std::fmt;
 
 use crate::kernels::KernelCall;
+use crate::kernels::params::PidTensorMap;
+use crate::kernels::tensor_map::Tiled;
 use crate::plan::ByteSize;
 
 /// A device with memory and kernels. Addresses are the device's own.
@@ -35,6 +37,11 @@ pub trait Driver: Send + Sync + fmt::Debug {
     fn run(&self, calls: &[Labelled]) -> Result<(), DeviceError>;
     /// Whether calls should be collected and handed over many at a time (a recorded graph), rather than one by one.
     fn collects(&self) -> bool;
+    /// What kernels with bulk copies take for the tensor. Compute capability 9.0 and newer.
+    ///
+    /// # Errors
+    /// Names an argument that a GPU does not take.
+    fn tensor_map(&self, tiled: &Tiled<'_>) -> Result<PidTensorMap, DeviceError>;
 }
 
 /// A call and the node it belongs to.

@@ -2,6 +2,8 @@
 
 use std::ffi::{c_char, c_int, c_void};
 
+use crate::kernels::params::PidTensorMap;
+
 /// `PidEmuLaunch`.
 #[repr(C)]
 pub(super) struct Launch {
@@ -22,4 +24,20 @@ unsafe extern "C" {
     pub(super) fn pid_emu_allocate(bytes: usize) -> *mut c_void;
     pub(super) fn pid_emu_free(pointer: *mut c_void, bytes: usize);
     pub(super) fn pid_emu_kernel_name(index: usize) -> *const c_char;
+    pub(super) fn pid_emu_encode_tiled(
+        map: *mut PidTensorMap,
+        element: u32,
+        rank: u32,
+        address: *mut c_void,
+        dims: *const u64,
+        strides: *const u64,
+        box_dims: *const u32,
+        element_strides: *const u32,
+        interleave: u32,
+        swizzle: u32,
+        l2_promotion: u32,
+        fill: u32,
+        error: *mut c_char,
+        error_bytes: usize,
+    ) -> c_int;
 }

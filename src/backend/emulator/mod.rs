@@ -9,6 +9,8 @@ use std::sync::Arc;
 use super::device::{DeviceBackend, DeviceError, Driver, Labelled};
 use crate::backend::cpu::TensorSource;
 use crate::kernels::KernelCall;
+use crate::kernels::params::PidTensorMap;
+use crate::kernels::tensor_map::Tiled;
 use crate::memory;
 use crate::plan::ByteSize;
 
@@ -68,11 +70,7 @@ impl Emulator {
         // SAFETY: `launch` and what it points to live through the call, `error` is as long as said. The kernel touches
         // memory that its parameters name; an address that is not mapped is reported, not followed.
         let failed = unsafe { ffi::pid_emu_launch(&launch, error.as_mut_ptr().cast(), error.len()) };
-        if failed == 0 {
-            return Ok(());
-        }
-        let text = CStr::from_bytes_until_nul(&error).map(|t| t.to_string_lossy().into_owned());
-        Err(text.unwrap_or_else(|_| "unknown fault".into()))
+        if failed == 0 { Ok(()) } else { Err(text(&error)) }
     }
 
     /// Names of all kernels, those with faults included.
@@ -85,6 +83,12 @@ impl Emulator {
         };
         (0..).map_while(name).collect()
     }
+}
+
+/// The message that the emulator wrote, up to its NUL.
+fn text(buffer: &[u8]) -> String {
+    let text = CStr::from_bytes_until_nul(buffer).map(|t| t.to_string_lossy().into_owned());
+    text.unwrap_or_else(|_| "unknown fault".into())
 }
 
 impl Driver for Emulator {
@@ -137,5 +141,64 @@ impl Driver for Emulator {
 
     fn collects(&self) -> bool {
         false
+    }
+
+    fn tensor_map(&self, tiled: &Tiled<'_>) -> Result<PidTensorMap, DeviceError> {
+        tiled.check().map_err(DeviceError::Driver)?;
+        let mut map = PidTensorMap { opaque: [0; 16] };
+        let mut error = [0u8; 256];
+        // SAFETY: the arrays have `rank` (strides: one less) elements, checked above, and live through the call; `error`
+        // is as long as said. The address is stored, not followed.
+        let failed = unsafe {
+            ffi::pid_emu_encode_tiled(
+                &mut map,
+                tiled.element as u32,
+                tiled.rank() as u32,
+                tiled.address as *mut _,
+                tiled.dims.as_ptr(),
+                tiled.strides.as_ptr(),
+                tiled.box_dims.as_ptr(),
+                [1; 5].as_ptr(),
+                0,
+                tiled.swizzle as u32,
+                0,
+                0,
+                error.as_mut_ptr().cast(),
+                error.len(),
+            )
+        };
+        if failed == 0 { Ok(map) } else { Err(DeviceError::Driver(text(&error))) }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::kernels::tensor_map::{Element, Swizzle};
+
+    #[test]
+    fn arguments_that_a_gpu_refuses_are_named() {
+        let good = Tiled {
+            element: Element::Bf16,
+            address: 4096,
+            dims: &[100, 20],
+            strides: &[208],
+            box_dims: &[64, 8],
+            swizzle: Swizzle::Bytes128,
+        };
+        assert!(Emulator::default().tensor_map(&good).is_ok());
+        let cases: [(Tiled, &str); 7] = [
+            (Tiled { address: 4104, ..good.clone() }, "address is not a multiple of 16"),
+            (Tiled { strides: &[200], ..good.clone() }, "stride 200 of dimension 1 is not a multiple of 16"),
+            (Tiled { strides: &[192], ..good.clone() }, "below the 200 bytes"),
+            (Tiled { box_dims: &[64, 257], ..good.clone() }, "box of 257 in dimension 1"),
+            (Tiled { box_dims: &[60, 8], ..good.clone() }, "120 bytes, not a multiple of 16"),
+            (Tiled { box_dims: &[128, 8], ..good.clone() }, "256 bytes, the swizzle 128"),
+            (Tiled { dims: &[100], ..good.clone() }, "1 dimensions"),
+        ];
+        for (tiled, expected) in cases {
+            let error = Emulator::default().tensor_map(&tiled).unwrap_err().to_string();
+            assert!(error.contains(expected), "{error}");
+        }
     }
 }

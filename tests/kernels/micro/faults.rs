@@ -8,7 +8,7 @@ use pid_engine::kernels::tensor_map::{Element, Swizzle};
 
 use super::params::PidMicroParams;
 use super::tma::{self, Case};
-use super::{Words, distinct, drivers, pipeline, wgmma};
+use super::{Words, distinct, hopper_drivers, pipeline, wgmma};
 use crate::device::{Device, emulator};
 use crate::faults::assert_caught;
 
@@ -86,7 +86,7 @@ const FAMILIES: [(&str, &[&str], Test); 5] = [
 #[test]
 fn without_a_fault_they_are_right() {
     for (kernel, _, test) in FAMILIES {
-        for device in drivers() {
+        for device in hopper_drivers() {
             test(&device, kernel).unwrap_or_else(|e| panic!("{}: {kernel}: {e}", device.name));
         }
     }

@@ -4,7 +4,7 @@ use pid_engine::kernels::KernelCall;
 use pid_engine::kernels::tensor_map::{Element, Swizzle, Tiled};
 
 use super::params::PidMicroTmaParams;
-use super::{distinct, drivers, encode};
+use super::{distinct, hopper_drivers};
 use crate::device::{Array, Device};
 
 /// Shared memory of the `micro_tma` kernels.
@@ -102,8 +102,8 @@ impl Case {
         places
     }
 
-    fn params(&self, tensor: &Array<u8>, input: *const u32, output: *mut u32) -> PidMicroTmaParams {
-        let map = encode(&Tiled {
+    fn params(&self, device: &Device, tensor: &Array<u8>, input: *const u32, output: *mut u32) -> PidMicroTmaParams {
+        let map = device.tensor_map(&Tiled {
             element: self.element,
             address: tensor.ptr() as u64,
             dims: self.dims,
@@ -121,7 +121,7 @@ impl Case {
 pub fn load(device: &Device, kernel: &'static str, shared_bytes: u32, case: &Case) -> Result<(), String> {
     let bytes = case.tensor();
     let (tensor, output) = (device.input(&bytes), device.output::<u32>(case.box_bytes() / 4));
-    let params = case.params(&tensor, std::ptr::null(), output.mut_ptr());
+    let params = case.params(device, &tensor, std::ptr::null(), output.mut_ptr());
     device.run(&[KernelCall::new(kernel, [1, 1, 1], 128, shared_bytes, &params)])?;
     let expected: Vec<u8> = case.places().into_iter().map(|place| place.map_or(0, |at| bytes[at])).collect();
     compare(kernel, bytemuck::cast_slice(&output.read()?), &expected)
@@ -133,7 +133,7 @@ pub fn store(device: &Device, kernel: &'static str, shared_bytes: u32, case: &Ca
     let tensor = device.input(&expected);
     let words = distinct(case.box_bytes() as u32 / 4);
     let input = device.input(&words);
-    let params = case.params(&tensor, input.ptr(), std::ptr::null_mut());
+    let params = case.params(device, &tensor, input.ptr(), std::ptr::null_mut());
     device.run(&[KernelCall::new(kernel, [1, 1, 1], 128, shared_bytes, &params)])?;
     let source: &[u8] = bytemuck::cast_slice(&words);
     for (from, to) in case.places().into_iter().enumerate() {
@@ -154,7 +154,7 @@ fn compare(kernel: &str, got: &[u8], expected: &[u8]) -> Result<(), String> {
 type Copy = fn(&Device, &'static str, u32, &Case) -> Result<(), String>;
 
 fn on_all(copy: Copy, kernel: &'static str, cases: &[Case]) {
-    for device in drivers() {
+    for device in hopper_drivers() {
         for (i, case) in cases.iter().enumerate() {
             copy(&device, kernel, SHARED_BYTES, case).unwrap_or_else(|e| panic!("{}: case {i}: {e}", device.name));
         }
@@ -177,11 +177,11 @@ fn stores() {
 
 #[test]
 fn bulk_load() {
-    for device in drivers() {
+    for device in hopper_drivers() {
         let words = distinct(512);
         let (input, output) = (device.input(&words), device.output::<u32>(512));
         let tensor = device.input(&CASES_2D[0].tensor());
-        let params = CASES_2D[0].params(&tensor, input.ptr(), output.mut_ptr());
+        let params = CASES_2D[0].params(&device, &tensor, input.ptr(), output.mut_ptr());
         let params = PidMicroTmaParams { box_bytes: 2048, ..params };
         device.run(&[KernelCall::new("micro_bulk_load", [1, 1, 1], 128, SHARED_BYTES, &params)]).unwrap();
         assert_eq!(output.read().unwrap(), words, "{}", device.name);

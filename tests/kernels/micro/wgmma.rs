@@ -4,7 +4,7 @@
 use pid_engine::kernels::KernelCall;
 
 use super::params::PidMicroWgmmaParams;
-use super::{Words, bf16_bits, drivers, small};
+use super::{Words, bf16_bits, hopper_drivers, small};
 use crate::device::Device;
 
 /// All that `tools/generate-wgmma` makes.
@@ -62,7 +62,7 @@ fn every_size_and_layout() {
     for (kind, n) in KINDS.iter().flat_map(|kind| SIZES.map(|n| (kind, n))) {
         // A launch names its kernel by a static string.
         let kernel: &'static str = format!("micro_wgmma_{kind}_n{n}").leak();
-        for device in drivers() {
+        for device in hopper_drivers() {
             for accumulate in [false, true] {
                 product(&device, kernel, n, accumulate).unwrap_or_else(|e| panic!("{}: {e}", device.name));
             }
