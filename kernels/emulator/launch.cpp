@@ -177,6 +177,10 @@ std::string run_launch(const PidEmuLaunch& launch) {
     return job.error;
 }
 
+// Around every allocation. Wider than what a store without its guard can be off by (a tile of rows), so that it ends in a
+// message and never in another test's memory; addresses alone, no memory.
+constexpr std::size_t kGuardBytes = 16u << 20;
+
 std::size_t page() { return static_cast<std::size_t>(sysconf(_SC_PAGESIZE)); }
 std::size_t rounded(std::size_t bytes, std::size_t multiple) { return (bytes + multiple - 1) / multiple * multiple; }
 
@@ -194,11 +198,11 @@ void* pid_emu_allocate(std::size_t bytes) {
     using namespace pid::emu;
     const std::size_t used = rounded(bytes, 16), mapped = rounded(used, page());
     if (mapped < bytes) return nullptr;
-    void* memory = mmap(nullptr, mapped + 2 * page(), PROT_NONE, MAP_PRIVATE | MAP_ANONYMOUS | MAP_NORESERVE, -1, 0);
+    void* memory = mmap(nullptr, mapped + 2 * kGuardBytes, PROT_NONE, MAP_PRIVATE | MAP_ANONYMOUS | MAP_NORESERVE, -1, 0);
     if (memory == MAP_FAILED) return nullptr;
-    char* start = static_cast<char*>(memory) + page();
+    char* start = static_cast<char*>(memory) + kGuardBytes;
     if (mprotect(start, mapped, PROT_READ | PROT_WRITE) != 0) {
-        munmap(memory, mapped + 2 * page());
+        munmap(memory, mapped + 2 * kGuardBytes);
         return nullptr;
     }
     std::memset(start, kPoison, mapped);
@@ -209,7 +213,7 @@ void pid_emu_free(void* pointer, std::size_t bytes) {
     using namespace pid::emu;
     const std::size_t used = rounded(bytes, 16), mapped = rounded(used, page());
     char* start = static_cast<char*>(pointer) - (mapped - used);
-    munmap(start - page(), mapped + 2 * page());
+    munmap(start - kGuardBytes, mapped + 2 * kGuardBytes);
 }
 
 const char* pid_emu_kernel_name(std::size_t index) {
