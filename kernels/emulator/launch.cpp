@@ -177,8 +177,9 @@ std::string run_launch(const PidEmuLaunch& launch) {
     return job.error;
 }
 
-// Unmapped memory on both sides of an allocation: wide enough for an index that is off by rows, not only by one.
-constexpr std::size_t kGuardBytes = 1 << 20;
+// Around every allocation. Wider than what a store without its guard can be off by (a tile of rows), so that it ends in a
+// message and never in another test's memory; addresses alone, no memory.
+constexpr std::size_t kGuardBytes = 16u << 20;
 
 std::size_t page() { return static_cast<std::size_t>(sysconf(_SC_PAGESIZE)); }
 std::size_t rounded(std::size_t bytes, std::size_t multiple) { return (bytes + multiple - 1) / multiple * multiple; }

@@ -39,11 +39,11 @@ struct PatchLoader {
         const std::size_t offset = (static_cast<std::size_t>(channel) * params.height + y) * params.width + x;
         PID_UNROLL
         for (int i = 0; i < kACopies; ++i)
-            store_chunk(slice + a_slice_offset(i), patch[i] + offset,
-                        inside[i]);
+            store_chunk(slice + a_slice_offset(i), patch[i] + offset, inside[i]);
     }
 };
 
+template <int kFault>
 struct FloatRowLoader {
     const float* row[kACopies];
     bool inside[kACopies];
@@ -54,17 +54,17 @@ struct FloatRowLoader {
         PID_UNROLL
         for (int i = 0; i < kACopies; ++i) {
             const std::uint32_t index = first + a_tile_row(i);
-            inside[i] = index < rows.count;
+            inside[i] = kFault == kNoRowGuard || index < rows.count;
             row[i] = p.source + static_cast<std::size_t>(rows.first + (inside[i] ? index : 0)) * k;
         }
     }
 
     PID_DEVICE void issue(std::uint16_t* slice, std::uint32_t k0) const {
         const std::uint32_t column = k0 + static_cast<std::uint32_t>(loader_chunk()) * kChunk;
+        const bool in_k = kFault == kNoInnerGuard || column < k;
         PID_UNROLL
         for (int i = 0; i < kACopies; ++i)
-            store_chunk(slice + a_slice_offset(i), row[i] + column,
-                        inside[i] && column < k);
+            store_chunk(slice + a_slice_offset(i), row[i] + column, inside[i] && in_k);
     }
 };
 
@@ -99,7 +99,14 @@ PID_DEVICE void gemm_embed(const PidEmbedParams& params) {
 }
 
 PID_KERNEL(gemm_embed_patch, PidEmbedParams, kGemmThreads, 2) { gemm_embed<PatchLoader, true, kNoFault>(params); }
-PID_KERNEL(gemm_embed_rows, PidEmbedParams, kGemmThreads, 2) { gemm_embed<FloatRowLoader, false, kNoFault>(params); }
 
-PID_FAULT_KERNEL(gemm_embed_rows_no_slot_barrier, PidEmbedParams, kGemmThreads,
-                 gemm_embed<FloatRowLoader, false, kNoSlotBarrier>)
+template <int kFault>
+PID_DEVICE void gemm_embed_rows_body(const PidEmbedParams& params) {
+    gemm_embed<FloatRowLoader<kFault>, false, kFault>(params);
+}
+
+PID_KERNEL(gemm_embed_rows, PidEmbedParams, kGemmThreads, 2) { gemm_embed_rows_body<kNoFault>(params); }
+
+PID_FAULT_KERNEL(gemm_embed_rows_no_slot_barrier, PidEmbedParams, kGemmThreads, gemm_embed_rows_body<kNoSlotBarrier>)
+PID_FAULT_KERNEL(gemm_embed_rows_no_row_guard, PidEmbedParams, kGemmThreads, gemm_embed_rows_body<kNoRowGuard>)
+PID_FAULT_KERNEL(gemm_embed_rows_no_inner_guard, PidEmbedParams, kGemmThreads, gemm_embed_rows_body<kNoInnerGuard>)

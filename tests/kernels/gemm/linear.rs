@@ -3,10 +3,11 @@
 use pid_engine::kernels::launch;
 use pid_engine::kernels::params::PidLinearParams;
 
-use super::operands::{Operands, one_group, plain_rows};
-use crate::device::{Device, devices};
+use super::case::{Case, Expected, Held, Test, assert_repeats, assert_right};
+use super::operands::{Operands, Size, Stream, one_stream, product_of, size};
+use crate::device::{Device, devices, one_device};
 use crate::faults::assert_caught;
-use crate::values::{Random, Rounding, SUM_ERROR, check, from_bits};
+use crate::values::Random;
 
 pub const FAULTS: &[&str] = &[
     "gemm_linear_no_copy_wait",
@@ -17,32 +18,133 @@ pub const FAULTS: &[&str] = &[
     "gemm_linear_no_store_guard",
 ];
 
-fn reference(o: &Operands, rounding: Rounding) -> Vec<f64> {
-    let value = |i: usize| rounding.bf16(o.dot(i / o.n, i % o.n) + f64::from(o.bias[i % o.n]));
-    (0..o.rows * o.n).map(value).collect()
+/// One or two groups, each with its own range of the output's rows.
+struct Linear {
+    streams: Vec<Stream>,
+    size: Size,
+    operands: Vec<Operands>,
 }
 
-fn test(device: &Device, kernel: &'static str, [rows, n, k]: [usize; 3]) -> Result<(), String> {
-    let operands = Operands::random(rows, n, k, &mut Random::new((rows + n + k) as u64));
-    let on = operands.upload(device);
-    let output = device.output::<u16>(rows * n);
-    let gemm = one_group(on.group(plain_rows(rows, rows)), n, k);
-    device.run(&[launch::gemm(kernel, &gemm, &PidLinearParams { gemm, output: output.mut_ptr() })])?;
-    let (exact, plain) = (reference(&operands, Rounding::Exact), reference(&operands, Rounding::Plain));
-    check(&format!("{kernel} {rows} x {n} x {k}"), &from_bits(&output.read()?), &exact, &plain, SUM_ERROR)
+impl Linear {
+    fn new(streams: Vec<Stream>, size: Size) -> Self {
+        let mut random = Random::new((size.n + size.k) as u64);
+        let operands = streams.iter().map(|s| Operands::random(s.total(), &s.rows(), size, &mut random)).collect();
+        Self { streams, size, operands }
+    }
+
+    fn plain(rows: usize, n: usize, k: usize) -> Self {
+        Self::new(vec![one_stream(1, rows)], size(n, k))
+    }
 }
 
-#[test]
-fn any_size() {
-    let sizes = [[1, 1, 8], [127, 128, 32], [128, 127, 40], [129, 129, 96], [131, 257, 136], [300, 16, 1536]];
-    for device in devices() {
-        for size in sizes {
-            test(&device, "gemm_linear", size).unwrap_or_else(|e| panic!("{}: {e}", device.name));
+impl Case for Linear {
+    fn name(&self) -> String {
+        let ranges: Vec<_> = self.streams.iter().map(|s| s.range.clone()).collect();
+        format!("rows {ranges:?}, {:?}", self.size)
+    }
+
+    fn run(&self, device: &Device, kernel: &'static str) -> Result<Vec<Held>, String> {
+        let on: Vec<_> = self.operands.iter().map(|o| o.upload(device)).collect();
+        let groups: Vec<_> = on.iter().zip(&self.streams).map(|(on, s)| on.group(s)).collect();
+        let gemm = product_of(&groups, self.size);
+        let output = device.output::<u16>(self.streams[0].total() * self.size.n);
+        device.run(&[launch::gemm(kernel, &gemm, &PidLinearParams { gemm, output: output.mut_ptr() })])?;
+        Ok(vec![output.read()?.into()])
+    }
+
+    fn expected(&self) -> Vec<Expected> {
+        let (mut rows, mut sums) = (Vec::new(), Vec::new());
+        for (stream, operands) in self.streams.iter().zip(&self.operands) {
+            let product = operands.product(&stream.rows());
+            sums.extend(product.iter().enumerate().map(|(i, x)| x + f64::from(operands.bias[i % self.size.n])));
+            rows.extend(stream.rows());
         }
+        vec![Expected::new("output", self.size.n, rows, |r| sums.iter().map(|x| r.bf16(*x)).collect())]
     }
 }
 
 #[test]
+fn any_size() {
+    let sizes = [[1, 1, 8], [127, 128, 32], [128, 127, 40], [129, 129, 96], [131, 257, 136]];
+    assert_right("gemm_linear", &devices(), sizes.map(|[rows, n, k]| Linear::plain(rows, n, k)));
+}
+
+/// The features' projections, and one that is cut to a sixteenth of its 24576 columns.
+#[test]
+fn model_sizes() {
+    let sizes = [[300, 16, 1536], [70, 1152, 1536], [70, 1536, 1152]];
+    assert_right("gemm_linear", &one_device(), sizes.map(|[rows, n, k]| Linear::plain(rows, n, k)));
+}
+
+/// More row tiles than a band has.
+#[test]
+fn more_than_one_band_of_tiles() {
+    let sizes = [[8 * 128 + 1, 130, 40], [17 * 128, 257, 8]];
+    assert_right("gemm_linear", &one_device(), sizes.map(|[rows, n, k]| Linear::plain(rows, n, k)));
+}
+
+#[test]
+fn ranges_of_rows_and_wider_weights() {
+    let cases = [
+        Linear::new(vec![one_stream(2, 100).only(37..168)], size(72, 40)),
+        Linear::new(vec![one_stream(3, 50).only(149..150)], size(128, 96)),
+        Linear::new(vec![one_stream(1, 130)], Size { n: 129, k: 72, ldb: 128 }),
+    ];
+    assert_right("gemm_linear", &devices(), cases);
+}
+
+#[test]
+fn two_groups_with_their_own_weights() {
+    let ranges =
+        |first: std::ops::Range<usize>, second| vec![one_stream(1, 400).only(first), one_stream(1, 400).only(second)];
+    let cases = [
+        Linear::new(ranges(3..134, 140..141), size(136, 40)),
+        Linear::new(ranges(399..400, 0..257), Size { n: 65, k: 40, ldb: 48 }),
+    ];
+    assert_right("gemm_linear", &devices(), cases);
+}
+
+/// Buffers that hold the range alone are named by where row 0 would lie.
+#[test]
+fn buffers_of_a_range() {
+    let (rows, n, k, first) = (131, 136, 40, 1000);
+    let case = Linear::plain(rows, n, k);
+    let test = Test::new(Linear::plain(rows, n, k));
+    for device in devices() {
+        let on = case.operands[0].upload(&device);
+        let output = device.output::<u16>(rows * n);
+        let mut group = on.group(&one_stream(1, first + rows).only(first..first + rows));
+        group.a = group.a.wrapping_sub(first * k);
+        let gemm = product_of(&[group], case.size);
+        let params = PidLinearParams { gemm, output: output.mut_ptr().wrapping_sub(first * n) };
+        device.run(&[launch::gemm("gemm_linear", &gemm, &params)]).unwrap();
+        let held = output.read().unwrap();
+        test.check_held("gemm_linear", &[held.into()]).unwrap_or_else(|e| panic!("{}: {e}", device.name));
+    }
+}
+
+/// A store far from its array must end in a message: in other memory it would be another test's failure.
+#[test]
+fn a_far_store_reaches_no_other_memory() {
+    let case = Linear::plain(1, 16, 8);
+    let device = &one_device()[0];
+    let others: Vec<_> = (0..64).map(|_| device.output::<u16>(1 << 16)).collect();
+    let on = case.operands[0].upload(device);
+    let gemm = product_of(&[on.group(&case.streams[0])], case.size);
+    for distance in [-5 << 17, -1 << 17, 1 << 17, 5 << 17] {
+        let output = others[32].mut_ptr().wrapping_offset(distance);
+        let error = device.run(&[launch::gemm("gemm_linear", &gemm, &PidLinearParams { gemm, output })]).unwrap_err();
+        assert!(error.contains("gemm_linear"), "{error}");
+    }
+}
+
+#[test]
+fn the_same_bits_in_every_run() {
+    assert_repeats("gemm_linear", &devices(), Linear::plain(131, 257, 136));
+}
+
+#[test]
 fn faults_are_caught() {
-    assert_caught(FAULTS, |device, kernel| test(device, kernel, [131, 129, 136]));
+    let test = Test::new(Linear::plain(131, 129, 136));
+    assert_caught(FAULTS, |device, kernel| test.check(device, kernel));
 }
