@@ -37,7 +37,8 @@ enum Fault : int {
     kNoSlotRelease,    // slots are refilled ahead of the barrier that frees them
     kNoTailMask,       // of keys beyond N
     kNoTailGuard,      // keys beyond N are read
-    kNoRowGuard,       // queries beyond N are stored
+    kNoQueryGuard,     // queries beyond N are read
+    kNoRowGuard,       // and stored
     kNoStagingSync,    // of a warp between writing and reading its output tile
     kNoZeroColumns,    // of q and K beyond d (d = 72)
 };
@@ -70,7 +71,7 @@ struct Tile {
 // Starts copying kRows rows to shared memory, zeros in place of rows from `num_rows` (at least 1) on. All threads.
 // Eight lanes a row, then the ninth chunk of every row: one base address and constants, where a plain list of d = 72's
 // chunks takes a division and a register for each.
-template <int kHeadDim, int kRows, bool kGuard = true>
+template <int kHeadDim, int kRows, bool kGuard>
 PID_DEVICE void copy_rows(std::uint16_t* smem, const std::uint16_t* from, std::uint32_t num_rows) {
     const auto copy = [&](std::uint32_t row, std::uint32_t column) {
         const bool in_range = !kGuard || row < num_rows;
@@ -209,9 +210,8 @@ PID_DEVICE void attention(const PidAttentionParams& params) {
 
     // Prologue: q into registers through the place of V.
     if (kFault != kNoZeroColumns) zero_columns<kHeadDim>(smem);
-    copy_rows<kHeadDim, BLOCK_M>(smem.values,
-                                 params.q + head_offset + static_cast<std::size_t>(first_query) * kHeadDim,
-                                 num_tokens - first_query);
+    const std::uint16_t* queries = params.q + head_offset + static_cast<std::size_t>(first_query) * kHeadDim;
+    copy_rows<kHeadDim, BLOCK_M, kFault != kNoQueryGuard>(smem.values, queries, num_tokens - first_query);
     cp_async_commit_group();
     copy_tile(smem.keys, params.k, 0);
     // q has landed (K of tile 0 may be in flight), for all threads; the zero columns with it.
@@ -278,6 +278,7 @@ PID_FAULT_KERNEL(attention_online_d64_no_query_release, PidAttentionParams, 128,
 PID_FAULT_KERNEL(attention_online_d64_no_slot_release, PidAttentionParams, 128, attention<64, false, kNoSlotRelease>)
 PID_FAULT_KERNEL(attention_online_d64_no_tail_mask, PidAttentionParams, 128, attention<64, false, kNoTailMask>)
 PID_FAULT_KERNEL(attention_online_d64_no_tail_guard, PidAttentionParams, 128, attention<64, false, kNoTailGuard>)
+PID_FAULT_KERNEL(attention_online_d64_no_query_guard, PidAttentionParams, 128, attention<64, false, kNoQueryGuard>)
 PID_FAULT_KERNEL(attention_online_d64_no_row_guard, PidAttentionParams, 128, attention<64, false, kNoRowGuard>)
 PID_FAULT_KERNEL(attention_online_d64_no_staging_sync, PidAttentionParams, 128, attention<64, false, kNoStagingSync>)
 PID_FAULT_KERNEL(attention_online_d72_no_zero_columns, PidAttentionParams, 128, attention<72, false, kNoZeroColumns>)

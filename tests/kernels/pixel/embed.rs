@@ -24,7 +24,7 @@ struct Case {
 /// The position code's channel `c` at column u, row v.
 fn code(c: usize, [v, u]: [usize; 2]) -> f64 {
     let angle = if c < CHANNELS / 2 { u } else { v } as f64 / [1.0, 10.0, 100.0, 1000.0][c % 4];
-    if c / 4 % 2 == 0 { angle.sin() } else { angle.cos() }
+    if (c / 4).is_multiple_of(2) { angle.sin() } else { angle.cos() }
 }
 
 impl Case {
@@ -114,8 +114,8 @@ fn codes_of_large_pictures() {
             worst = errors.fold(worst, f64::max);
         }
     }
-    // The code's error and half a unit of the picture's float32.
-    assert!(worst <= 1e-7 + 3e-8, "{worst:e}");
+    // The code's error (kernels/common/angle.cuh) and half a unit of the picture's float32.
+    assert!(worst <= 1.3e-7 + 3e-8, "{worst:e}");
 }
 
 #[test]
