@@ -34,10 +34,11 @@ enum Fault : int {
     kNoValueBarrier,
     kNoQueryBarrier,
     kNoQueryRelease,   // barrier between the last read of q and the first copy of V over it
-    kRefillTooEarly,   // slots are refilled ahead of the barrier that frees them
-    kNoMask,           // of keys beyond N
+    kNoSlotRelease,    // slots are refilled ahead of the barrier that frees them
+    kNoTailMask,       // of keys beyond N
     kNoTailGuard,      // keys beyond N are read
-    kNoRowGuard,       // queries beyond N are stored
+    kNoQueryGuard,     // queries beyond N are read
+    kNoRowGuard,       // and stored
     kNoStagingSync,    // of a warp between writing and reading its output tile
     kNoZeroColumns,    // of q and K beyond d (d = 72)
 };
@@ -70,7 +71,7 @@ struct Tile {
 // Starts copying kRows rows to shared memory, zeros in place of rows from `num_rows` (at least 1) on. All threads.
 // Eight lanes a row, then the ninth chunk of every row: one base address and constants, where a plain list of d = 72's
 // chunks takes a division and a register for each.
-template <int kHeadDim, int kRows, bool kGuard = true>
+template <int kHeadDim, int kRows, bool kGuard>
 PID_DEVICE void copy_rows(std::uint16_t* smem, const std::uint16_t* from, std::uint32_t num_rows) {
     const auto copy = [&](std::uint32_t row, std::uint32_t column) {
         const bool in_range = !kGuard || row < num_rows;
@@ -209,9 +210,8 @@ PID_DEVICE void attention(const PidAttentionParams& params) {
 
     // Prologue: q into registers through the place of V.
     if (kFault != kNoZeroColumns) zero_columns<kHeadDim>(smem);
-    copy_rows<kHeadDim, BLOCK_M>(smem.values,
-                                 params.q + head_offset + static_cast<std::size_t>(first_query) * kHeadDim,
-                                 num_tokens - first_query);
+    const std::uint16_t* queries = params.q + head_offset + static_cast<std::size_t>(first_query) * kHeadDim;
+    copy_rows<kHeadDim, BLOCK_M, kFault != kNoQueryGuard>(smem.values, queries, num_tokens - first_query);
     cp_async_commit_group();
     copy_tile(smem.keys, params.k, 0);
     // q has landed (K of tile 0 may be in flight), for all threads; the zero columns with it.
@@ -232,15 +232,15 @@ PID_DEVICE void attention(const PidAttentionParams& params) {
             copy_tile(smem.values, params.v, tile + 1);
         };
         if (kFault != kNoKeyWait) cp_async_wait_group<1>();
-        if (kFault == kRefillTooEarly) copy_next();
+        if (kFault == kNoSlotRelease) copy_next();
         // K of this tile is there for all threads, and all warps are done with both slots of the previous tile, which
         // the next tile's copies refill.
         if (kFault != kNoKeyBarrier) syncthreads();
-        if (kFault != kRefillTooEarly) copy_next();
+        if (kFault != kNoSlotRelease) copy_next();
         Scores scores;
         multiply_keys<kHeadDim>(scores, q, smem.keys + tile % kNumStages * T::kTileElems, lane);
         const std::uint32_t num_keys = num_tokens - tile * BLOCK_N;
-        if (kFault != kNoMask && num_keys < BLOCK_N) mask_tail(scores, num_keys, lane);
+        if (kFault != kNoTailMask && num_keys < BLOCK_N) mask_tail(scores, num_keys, lane);
         Weights weights;
         softmax.weigh_tile(weights, scores, acc);
         // V of this tile is there for all threads (the next tile's K and V may be in flight).
@@ -268,16 +268,17 @@ PID_KERNEL(attention_online_d72, PidAttentionParams, 128, 2) { attention<72, fal
 PID_KERNEL(attention_bounded_d64, PidAttentionParams, 128, 2) { attention<64, true, kSound>(params); }
 PID_KERNEL(attention_bounded_d72, PidAttentionParams, 128, 2) { attention<72, true, kSound>(params); }
 
-PID_FAULT_KERNEL(attention_online_d64_fault1, PidAttentionParams, 128, attention<64, false, 1>)
-PID_FAULT_KERNEL(attention_online_d64_fault2, PidAttentionParams, 128, attention<64, false, 2>)
-PID_FAULT_KERNEL(attention_online_d64_fault3, PidAttentionParams, 128, attention<64, false, 3>)
-PID_FAULT_KERNEL(attention_online_d64_fault4, PidAttentionParams, 128, attention<64, false, 4>)
-PID_FAULT_KERNEL(attention_online_d64_fault5, PidAttentionParams, 128, attention<64, false, 5>)
-PID_FAULT_KERNEL(attention_online_d64_fault6, PidAttentionParams, 128, attention<64, false, 6>)
-PID_FAULT_KERNEL(attention_online_d64_fault7, PidAttentionParams, 128, attention<64, false, 7>)
-PID_FAULT_KERNEL(attention_online_d64_fault8, PidAttentionParams, 128, attention<64, false, 8>)
-PID_FAULT_KERNEL(attention_online_d64_fault9, PidAttentionParams, 128, attention<64, false, 9>)
-PID_FAULT_KERNEL(attention_online_d64_fault10, PidAttentionParams, 128, attention<64, false, 10>)
-PID_FAULT_KERNEL(attention_online_d64_fault11, PidAttentionParams, 128, attention<64, false, 11>)
-PID_FAULT_KERNEL(attention_online_d64_fault12, PidAttentionParams, 128, attention<64, false, 12>)
-PID_FAULT_KERNEL(attention_online_d72_fault13, PidAttentionParams, 128, attention<72, false, 13>)
+PID_FAULT_KERNEL(attention_online_d64_no_key_wait, PidAttentionParams, 128, attention<64, false, kNoKeyWait>)
+PID_FAULT_KERNEL(attention_online_d64_no_value_wait, PidAttentionParams, 128, attention<64, false, kNoValueWait>)
+PID_FAULT_KERNEL(attention_online_d64_no_query_wait, PidAttentionParams, 128, attention<64, false, kNoQueryWait>)
+PID_FAULT_KERNEL(attention_online_d64_no_key_barrier, PidAttentionParams, 128, attention<64, false, kNoKeyBarrier>)
+PID_FAULT_KERNEL(attention_online_d64_no_value_barrier, PidAttentionParams, 128, attention<64, false, kNoValueBarrier>)
+PID_FAULT_KERNEL(attention_online_d64_no_query_barrier, PidAttentionParams, 128, attention<64, false, kNoQueryBarrier>)
+PID_FAULT_KERNEL(attention_online_d64_no_query_release, PidAttentionParams, 128, attention<64, false, kNoQueryRelease>)
+PID_FAULT_KERNEL(attention_online_d64_no_slot_release, PidAttentionParams, 128, attention<64, false, kNoSlotRelease>)
+PID_FAULT_KERNEL(attention_online_d64_no_tail_mask, PidAttentionParams, 128, attention<64, false, kNoTailMask>)
+PID_FAULT_KERNEL(attention_online_d64_no_tail_guard, PidAttentionParams, 128, attention<64, false, kNoTailGuard>)
+PID_FAULT_KERNEL(attention_online_d64_no_query_guard, PidAttentionParams, 128, attention<64, false, kNoQueryGuard>)
+PID_FAULT_KERNEL(attention_online_d64_no_row_guard, PidAttentionParams, 128, attention<64, false, kNoRowGuard>)
+PID_FAULT_KERNEL(attention_online_d64_no_staging_sync, PidAttentionParams, 128, attention<64, false, kNoStagingSync>)
+PID_FAULT_KERNEL(attention_online_d72_no_zero_columns, PidAttentionParams, 128, attention<72, false, kNoZeroColumns>)

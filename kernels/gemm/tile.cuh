@@ -21,7 +21,9 @@ constexpr int kLoadRows = kGemmThreads / kRowChunks;
 constexpr int kACopies = BLOCK_M / kLoadRows;     // 16-byte copies of a thread per slice of A
 
 // Which faults the variants for the tests have; each removes one wait, barrier or guard.
-enum GemmFault { kNoFault = 0, kNoCopyWait, kNoSlotBarrier, kNoRowGuard, kNoInnerGuard, kNoColumnGuard, kNoStoreGuard };
+enum GemmFault {
+    kNoFault = 0, kNoCopyWait, kNoSlotBarrier, kNoRowGuard, kNoInnerGuard, kNoColumnGuard, kNoStoreGuard, kNoProductBarrier
+};
 
 // The 16-byte chunks of row `row` of a slice are stored XORed with this: eight rows that ldmatrix reads together fall into
 // distinct 16-byte columns of a 128-byte line, for consecutive rows and for every ColumnOrder below. Linear over XOR:
@@ -224,7 +226,7 @@ PID_DEVICE void multiply(const A& a, const B& b, std::uint32_t k, GemmShared<kBl
     }
     cp_async_wait_group<0>();
     // A second product may refill the slots.
-    syncthreads();
+    if (kFault != kNoProductBarrier) syncthreads();
 }
 
 template <int kNTiles>

@@ -6,6 +6,7 @@
 //   a pixel (8 channels each), so that a warp's stores are one contiguous range.
 //   memory bound: 12 bytes read and 32 written per pixel
 //   source: op PixelEmbed of src/graph/op.rs
+#include "../common/angle.cuh"
 #include "../common/math.cuh"
 #include "../params.h"
 
@@ -34,10 +35,13 @@ PID_DEVICE void fill_code(Smem& smem, const std::uint32_t (&origin)[2]) {
     const std::uint32_t position = threadIdx.x % kPatch, k = threadIdx.x / kPatch % kFrequencies;
     const bool is_cosine = threadIdx.x / 64 % 2 != 0;  // the same throughout a warp
     const std::uint32_t axis = threadIdx.x / 128;
-    // 10000^(k/4). A division rounds the angle once; a product with a rounded w_k is 5e-5 off at 4096.
-    const float period = k == 0 ? 1.0f : k == 1 ? 10.0f : k == 2 ? 100.0f : 1000.0f;
-    const float angle = static_cast<float>((axis == 0 ? origin[0] : origin[1]) + position) / period;
-    smem.code[axis][position][(is_cosine ? kFrequencies : 0) + k] = is_cosine ? cosf(angle) : sinf(angle);
+    // 2^64 w_k / (2 pi): the product counts the angle in 2^-64 of a turn, whole turns lost to the overflow.
+    constexpr std::uint64_t kTurn0 = 0x28be60db9391054au, kTurn1 = 0x041309af8ec1b3bbu, kTurn2 = 0x00684dc4c179c52cu,
+                            kTurn3 = 0x000a6e2d468c2d51u;
+    const std::uint64_t per_pixel = k == 0 ? kTurn0 : k == 1 ? kTurn1 : k == 2 ? kTurn2 : kTurn3;
+    const SinCos code = sin_cos_of_turn(
+        static_cast<std::uint32_t>(((axis == 0 ? origin[0] : origin[1]) + position) * per_pixel >> 32));
+    smem.code[axis][position][(is_cosine ? kFrequencies : 0) + k] = is_cosine ? code.cos : code.sin;
 }
 
 template <int kFault>
@@ -76,4 +80,4 @@ PID_DEVICE void embed(const PidPixelEmbedParams& params) {
 
 PID_KERNEL(pixel_embed, PidPixelEmbedParams, kThreads, 4) { embed<0>(params); }
 
-PID_FAULT_KERNEL(pixel_embed_fault1, PidPixelEmbedParams, kThreads, embed<kNoBarrier>)
+PID_FAULT_KERNEL(pixel_embed_no_barrier, PidPixelEmbedParams, kThreads, embed<kNoBarrier>)

@@ -137,5 +137,9 @@ PID_KERNEL(gemm_pixel_update_sample, PidPixelUpdateParams, kGemmThreads, 1) {
 
 PID_FAULT_KERNEL(gemm_pixel_update_no_slot_barrier, PidPixelUpdateParams, kGemmThreads,
                  gemm_pixel_update_body<false, kNoSlotBarrier>)
+PID_FAULT_KERNEL(gemm_pixel_update_no_product_barrier, PidPixelUpdateParams, kGemmThreads,
+                 gemm_pixel_update_body<false, kNoProductBarrier>)
 PID_FAULT_KERNEL(gemm_pixel_update_no_store_guard, PidPixelUpdateParams, kGemmThreads,
                  gemm_pixel_update_body<false, kNoStoreGuard>)
+PID_FAULT_KERNEL(gemm_pixel_update_sample_no_store_guard, PidPixelUpdateParams, kGemmThreads,
+                 gemm_pixel_update_body<true, kNoStoreGuard>)

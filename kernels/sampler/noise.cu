@@ -5,7 +5,7 @@
 //   sm_80+; 4 elements per thread: grid ceil(count / 1024), block 256, smem 0; memory bound: 4 bytes per element
 //   source: Salmon et al., "Parallel random numbers: as easy as 1, 2, 3", SC 2011; layout of src/sampler/philox.rs,
 //   whose values these match but for the last bits of log, sin and cos
-#include "../intrinsics/intrinsics.cuh"
+#include "../common/angle.cuh"
 #include "../params.h"
 
 namespace {
@@ -31,15 +31,14 @@ PID_DEVICE void philox4x32_10(std::uint32_t (&counter)[4], std::uint32_t key0, s
     }
 }
 
-PID_DEVICE float uniform(std::uint32_t word) {
-    return static_cast<float>((word >> 8) + 1) * (1.0f / 16777216.0f);
-}
+// u in 2^-24.
+PID_DEVICE std::uint32_t uniform(std::uint32_t word) { return (word >> 8) + 1; }
 
 // Box-Muller.
 PID_DEVICE float2 normal_pair(std::uint32_t first, std::uint32_t second) {
-    const float radius = sqrtf(-2.0f * logf(uniform(first)));
-    const float angle = 6.28318530717958648f * uniform(second);
-    return make_float2(radius * cosf(angle), radius * sinf(angle));
+    const float radius = sqrtf(-2.0f * logf(static_cast<float>(uniform(first)) * (1.0f / 16777216.0f)));
+    const SinCos angle = sin_cos_of_turn(uniform(second) << 8);
+    return make_float2(radius * angle.cos, radius * angle.sin);
 }
 
 template <int kFault>
