@@ -26,8 +26,9 @@ use sources::Source;
 /// Architectures compiled for, as `PID_CUDA_ARCHS` names them. Those with an `a` run on that one only.
 const ARCHS: [&str; 6] = ["80", "86", "89", "90a", "100a", "120a"];
 
-/// Flags of every compilation. No fast math: where a kernel wants an approximation it names the instruction.
-const FLAGS: [&str; 8] = ["-std=c++17", "-O3", "-lineinfo", "-Xptxas", "-v", "-Werror", "all-warnings", "-cubin"];
+/// Flags of every compilation. No fast math: where a kernel wants an approximation it names the instruction. Source lines
+/// for profilers quadruple a cubin: `NVCC_APPEND_FLAGS=-lineinfo` adds them.
+const FLAGS: [&str; 7] = ["-std=c++17", "-O3", "-Xptxas", "-v", "-Werror", "all-warnings", "-cubin"];
 
 /// Variables that change what is compiled, beside those that say where nvcc is.
 const NVCC_VARIABLES: [&str; 3] = ["NVCC_CCBIN", "NVCC_PREPEND_FLAGS", "NVCC_APPEND_FLAGS"];
