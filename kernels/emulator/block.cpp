@@ -18,8 +18,16 @@ constexpr std::size_t kSharedAlignment = 1024;
 thread_local Block* tls_block = nullptr;
 thread_local Thread* tls_thread = nullptr;
 
+void set_running(Thread* thread) {
+    tls_thread = thread;
+    g_thread = thread;
+}
+
 std::string at(Site site) { return std::string(site.file) + ":" + std::to_string(site.line); }
 }  // namespace
+
+__thread const ThreadPlace* g_thread = nullptr;
+__thread const BlockPlace* g_block = nullptr;
 
 Block* Block::current() { return tls_block; }
 Thread& Block::thread() { return *tls_thread; }
@@ -31,7 +39,7 @@ Block::Block() : shared_memory_(new char[kMaxSharedBytes + kCanaryBytes + kShare
 
 void Block::start(const Options& options, Dim3 index, Body body, const void* params) {
     options_ = options;
-    index_ = index;
+    place_ = BlockPlace{index, options.block, options.grid};
     body_ = body;
     params_ = params;
     error_.clear();
@@ -87,12 +95,14 @@ void Block::finish_thread(Thread& t) {
 std::string Block::run(const Options& options, Dim3 index, Body body, const void* params) {
     start(options, index, body, params);
     tls_block = this;
-    tls_thread = ready_.pop();
+    g_block = &place_;
+    set_running(ready_.pop());
     sanitizer::release(this);
     switch_fiber(scheduler_, tls_thread->context);
     sanitizer::acquire(this);
     tls_block = nullptr;
-    tls_thread = nullptr;
+    g_block = nullptr;
+    set_running(nullptr);
     if (error_.empty()) error_ = end_checks();
     return error_;
 }
@@ -113,7 +123,7 @@ void Block::switch_from(Thread& t) {
         if (num_done_ < num_threads_) error_ = deadlock() + (engine_ ? engine_->state() : std::string());
         switch_fiber(t.context, scheduler_);
     } else {
-        tls_thread = next;
+        set_running(next);
         switch_fiber(t.context, next->context);
     }
 }

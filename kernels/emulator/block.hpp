@@ -11,6 +11,7 @@
 
 #include "async.hpp"
 #include "fiber.hpp"
+#include "kernel.hpp"
 
 namespace pid::emu {
 
@@ -23,11 +24,6 @@ constexpr std::size_t kMaxSharedBytes = 227 * 1024;
 // Fresh and in-flight memory: NaN in every float format.
 constexpr unsigned char kPoison = 0xff;
 
-struct Dim3 {
-    unsigned x = 1, y = 1, z = 1;
-    unsigned count() const { return x * y * z; }
-};
-
 // Which of the threads that can run goes on. FIFO alone hides reuse races; tests use LIFO and several PCT seeds.
 enum class Schedule : std::uint32_t { fifo = 0, lifo = 1, pct = 2 };
 
@@ -36,15 +32,6 @@ struct Options {
     std::size_t shared_bytes = 0;
     Schedule schedule = Schedule::fifo;
     std::uint64_t seed = 0;
-};
-
-// Where in a kernel something was called, for messages.
-struct Site {
-    const char* file;
-    int line;
-
-    // As a default argument: the place of the call. Site{...} there would be the place of the declaration.
-    static constexpr Site here(const char* file = __builtin_FILE(), int line = __builtin_LINE()) { return {file, line}; }
 };
 
 // One cp.async: source and destination are remembered, the bytes move when its group is waited for.
@@ -58,9 +45,7 @@ struct AsyncCopy {
 
 enum class Status : std::uint8_t { runnable, waiting, done };
 
-struct Thread {
-    Dim3 index;
-    unsigned linear = 0;
+struct Thread : ThreadPlace {
     Status status = Status::runnable;
     const char* waiting_for = "";
     Site waiting_at{"", 0};
@@ -110,7 +95,7 @@ private:
 
 class Block {
 public:
-    using Body = void (*)(const void* params);
+    using Body = KernelBody;
     using Compute = void (*)(void* const* arguments, unsigned mask);
 
     Block();
@@ -122,7 +107,6 @@ public:
     static Thread& thread();
 
     const Options& options() const { return options_; }
-    Dim3 index() const { return index_; }
     char* shared() const { return shared_; }
 
     // bar.sync id, count: all of `count` threads have arrived.
@@ -157,7 +141,7 @@ private:
     std::string end_checks() const;
 
     Options options_;
-    Dim3 index_;
+    BlockPlace place_;
     Body body_ = nullptr;
     const void* params_ = nullptr;
     char* shared_ = nullptr;

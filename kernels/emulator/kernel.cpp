@@ -4,6 +4,8 @@
 #include <cmath>
 #include <cstring>
 
+#include "block.hpp"
+#include "registry.hpp"
 #include "sanitizer.hpp"
 
 namespace pid::emu {
@@ -31,7 +33,7 @@ void land(const AsyncCopy& copy) {
 }
 }  // namespace
 
-Registration::Registration(const char* kernel, std::size_t bytes, unsigned threads, Block::Body entry)
+Registration::Registration(const char* kernel, std::size_t bytes, unsigned threads, KernelBody entry)
     : name(kernel), params_bytes(bytes), max_threads(threads), body(entry), next(g_first) {
     g_first = this;
 }
@@ -63,6 +65,9 @@ void sync_warp(unsigned mask, Site site) {
     sanitizer::acquire(token);
 }
 
+void barrier_sync(unsigned id, unsigned count, Site site) { block().barrier(id, count, site); }
+void barrier_arrive(unsigned id, unsigned count, Site site) { block().barrier_arrive(id, count, site); }
+
 std::uint32_t shuffle(unsigned mask, std::uint32_t value, unsigned source, Site site) {
     struct Argument {
         std::uint32_t value;
@@ -70,7 +75,7 @@ std::uint32_t shuffle(unsigned mask, std::uint32_t value, unsigned source, Site 
         std::uint32_t result;
     } argument{value, source % kWarpSize, 0};
     if (!(mask >> argument.source & 1))
-        block().fail(site, "shfl: lane %u reads lane %u, which is not in mask %08x", lane(), argument.source, mask);
+        block().fail(site, "shfl: lane %u reads lane %u, which is not in mask %08x", Block::thread().lane(), argument.source, mask);
     block().collective(mask, "shfl", site, &argument, [](void* const* arguments, unsigned all) {
         for (unsigned left = all; left != 0; left &= left - 1) {
             auto* to = static_cast<Argument*>(arguments[__builtin_ctz(left)]);

@@ -15,7 +15,8 @@
 #include <thread>
 #include <vector>
 
-#include "kernel.hpp"
+#include "block.hpp"
+#include "registry.hpp"
 
 namespace pid::emu {
 namespace {
