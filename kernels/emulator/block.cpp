@@ -37,6 +37,10 @@ Block::Block() : shared_memory_(new char[kMaxSharedBytes + kCanaryBytes + kShare
     shared_ = reinterpret_cast<char*>((address + kSharedAlignment - 1) / kSharedAlignment * kSharedAlignment);
 }
 
+Block::~Block() {
+    for (const auto& thread : threads_) sanitizer::destroy_fiber(thread->context.tsan_fiber);
+}
+
 void Block::start(const Options& options, Dim3 index, Body body, const void* params) {
     options_ = options;
     place_ = BlockPlace{index, options.block, options.grid};
@@ -46,7 +50,6 @@ void Block::start(const Options& options, Dim3 index, Body body, const void* par
     num_threads_ = options.block.count();
     num_done_ = 0;
     sanitizer::unpoison(shared_, kMaxSharedBytes + kCanaryBytes);
-    sanitizer::forget(shared_, kMaxSharedBytes);
     std::memset(shared_, kPoison, options.shared_bytes);
     std::memset(shared_ + options.shared_bytes, kCanary, kCanaryBytes);
     sanitizer::poison(shared_ + options.shared_bytes, kMaxSharedBytes + kCanaryBytes - options.shared_bytes);
@@ -59,6 +62,8 @@ void Block::start(const Options& options, Dim3 index, Body body, const void* par
     while (threads_.size() < num_threads_) {
         threads_.push_back(std::make_unique<Thread>());
         threads_.back()->stack = std::make_unique<Stack>(kStackBytes);
+        // Here, where no CUDA thread runs: it starts out knowing what its creator knows.
+        threads_.back()->context.tsan_fiber = sanitizer::create_fiber();
     }
     const Dim3 extent = options.block;
     for (unsigned i = 0; i < num_threads_; ++i) {
@@ -76,10 +81,14 @@ void Block::start(const Options& options, Dim3 index, Body body, const void* par
 
 void Block::enter(void* self) {
     auto* block = static_cast<Block*>(self);
+    // After the launch began, and after the block that had these stacks and this shared memory before. Blocks on other
+    // stacks are not ordered.
+    sanitizer::acquire(block->options_.launch);
     sanitizer::acquire(block);
     block->body_(block->params_);
     block->finish_thread(thread());
     sanitizer::release(block);
+    sanitizer::release(block->options_.launch);
     block->leave();
 }
 
@@ -97,9 +106,7 @@ std::string Block::run(const Options& options, Dim3 index, Body body, const void
     tls_block = this;
     g_block = &place_;
     set_running(ready_.pop());
-    sanitizer::release(this);
     switch_fiber(scheduler_, tls_thread->context);
-    sanitizer::acquire(this);
     tls_block = nullptr;
     g_block = nullptr;
     set_running(nullptr);
@@ -114,14 +121,21 @@ std::string Block::end_checks() const {
     return engine_ ? engine_->finish() : std::string();
 }
 
+// Ends the block; error_ says why, if it is not done.
+void Block::stop(Thread& t) { switch_fiber(t.context, scheduler_); }
+
 // Gives the OS thread to the next thread that can run; without one the block is done, or stuck.
 void Block::switch_from(Thread& t) {
+    if (sanitizer::reported()) {
+        error_ = sanitizer::take_report();
+        stop(t);
+    }
     Thread* next = ready_.pop();
     while (!next && engine_ && num_done_ < num_threads_ && engine_->deliver()) next = ready_.pop();
     if (next == &t) return;
     if (!next) {
         if (num_done_ < num_threads_) error_ = deadlock() + (engine_ ? engine_->state() : std::string());
-        switch_fiber(t.context, scheduler_);
+        stop(t);
     } else {
         set_running(next);
         switch_fiber(t.context, next->context);
@@ -255,7 +269,7 @@ void Block::fail(Site site, const char* format, ...) {
     std::vsnprintf(text, sizeof text, format, arguments);
     va_end(arguments);
     error_ = at(site) + ": " + text;
-    switch_fiber(thread().context, scheduler_);
+    stop(thread());
     __builtin_unreachable();
 }
 
@@ -266,7 +280,7 @@ void Block::fail_access(const void* address) {
     std::snprintf(text, sizeof text, "thread %u %s %p", thread().linear,
                   overflow ? "overflowed its stack at" : "accessed memory that is not allocated, at", address);
     error_ = text;
-    switch_fiber(thread().context, scheduler_);
+    stop(thread());
     __builtin_unreachable();
 }
 

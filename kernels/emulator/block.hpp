@@ -32,6 +32,7 @@ struct Options {
     std::size_t shared_bytes = 0;
     Schedule schedule = Schedule::fifo;
     std::uint64_t seed = 0;
+    void* launch = nullptr;  // stands for the launch in ThreadSanitizer's order of events
 };
 
 // One cp.async: source and destination are remembered, the bytes move when its group is waited for.
@@ -99,6 +100,7 @@ public:
     using Compute = void (*)(void* const* arguments, unsigned mask);
 
     Block();
+    ~Block();
     // Runs block `index` of a launch; empty on success, else what went wrong and where every warp stands.
     std::string run(const Options& options, Dim3 index, Body body, const void* params);
 
@@ -127,6 +129,8 @@ public:
     // The work beside the threads; null until something attaches it, kept from block to block.
     AsyncEngine* engine() const { return engine_.get(); }
     void attach(std::unique_ptr<AsyncEngine> engine) { engine_ = std::move(engine); }
+    // For ThreadSanitizer: knows of no CUDA thread.
+    void* scheduler_clock() const { return scheduler_.tsan_fiber; }
     Thread& thread_at(unsigned linear) { return *threads_[linear]; }
 
 private:
@@ -136,6 +140,7 @@ private:
     void release(Barrier& barrier);
     void finish_thread(Thread& thread);
     void switch_from(Thread& thread);
+    void stop(Thread& thread);
     [[noreturn]] void leave();
     std::string deadlock() const;
     std::string end_checks() const;
