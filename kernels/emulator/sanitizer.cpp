@@ -108,7 +108,7 @@ extern "C" void __ubsan_on_report() {
     unsigned line = 0, column = 0;
     char* address = nullptr;
     __ubsan_get_current_report_data(&kind, &message, &file, &line, &column, &address);
-    std::snprintf(report->text, sizeof report->text, "UndefinedBehaviorSanitizer: %s:%u: %s", file, line, message);
+    std::snprintf(report->text, sizeof report->text, "UndefinedBehaviorSanitizer: %s: %s:%u: %s", kind, file, line, message);
 }
 #endif
 #endif

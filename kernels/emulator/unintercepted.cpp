@@ -83,5 +83,8 @@ void operator delete(void* memory) noexcept {
     pid::emu::sanitizer::ignore_end();
 }
 void operator delete(void* memory, std::size_t) noexcept { operator delete(memory); }
+void* operator new[](std::size_t bytes) { return operator new(bytes); }
+void operator delete[](void* memory) noexcept { operator delete(memory); }
+void operator delete[](void* memory, std::size_t) noexcept { operator delete(memory); }
 #endif
 #endif
