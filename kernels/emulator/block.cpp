@@ -49,6 +49,7 @@ void Block::start(const Options& options, Dim3 index, Body body, const void* par
     error_.clear();
     num_threads_ = options.block.count();
     num_done_ = 0;
+    turn_ ^= 1;
     sanitizer::unpoison(shared_, kMaxSharedBytes + kCanaryBytes);
     std::memset(shared_, kPoison, options.shared_bytes);
     std::memset(shared_ + options.shared_bytes, kCanary, kCanaryBytes);
@@ -83,12 +84,12 @@ void Block::enter(void* self) {
     auto* block = static_cast<Block*>(self);
     // After the launch began, and after the block that had these stacks and this shared memory before. Blocks on other
     // stacks are not ordered.
-    sanitizer::acquire(block->options_.launch);
-    sanitizer::acquire(block);
+    sanitizer::acquire(&block->options_.events->begin);
+    sanitizer::acquire(&block->end_events_[block->turn_ ^ 1]);
     block->body_(block->params_);
     block->finish_thread(thread());
-    sanitizer::release(block);
-    sanitizer::release(block->options_.launch);
+    sanitizer::release(&block->end_events_[block->turn_]);
+    sanitizer::release(&block->options_.events->end);
     block->leave();
 }
 

@@ -27,12 +27,17 @@ constexpr unsigned char kPoison = 0xff;
 // Which of the threads that can run goes on. FIFO alone hides reuse races; tests use LIFO and several PCT seeds.
 enum class Schedule : std::uint32_t { fifo = 0, lifo = 1, pct = 2 };
 
+// Stand for the beginning and the end of a launch in ThreadSanitizer's order of events.
+struct LaunchEvents {
+    std::uint64_t begin = 0, end = 0;
+};
+
 struct Options {
     Dim3 grid, block;
     std::size_t shared_bytes = 0;
     Schedule schedule = Schedule::fifo;
     std::uint64_t seed = 0;
-    void* launch = nullptr;  // stands for the launch in ThreadSanitizer's order of events
+    LaunchEvents* events = nullptr;
 };
 
 // One cp.async: source and destination are remembered, the bytes move when its group is waited for.
@@ -159,6 +164,10 @@ private:
     ReadyQueue ready_;
     std::unique_ptr<AsyncEngine> engine_;
     Context scheduler_;
+    // The end of this block, and of the one before on these stacks, in turn; two, or a thread that ends would be before
+    // one of its own block that has not begun.
+    std::uint64_t end_events_[2] = {};
+    unsigned turn_ = 0;
     std::string error_;
 };
 

@@ -36,6 +36,7 @@ struct Job {
     std::mutex mutex;
     std::uint64_t failed_block = ~0ull;
     std::string error;
+    LaunchEvents events;
 };
 
 void run_blocks(Job& job) {
@@ -178,10 +179,10 @@ std::string run_launch(const PidEmuLaunch& launch) {
     job.options.seed = launch.seed;
     job.params = launch.params;
     job.num_blocks = std::uint64_t{launch.grid[0]} * launch.grid[1] * launch.grid[2];
-    job.options.launch = &job;
-    sanitizer::release(&job);
+    job.options.events = &job.events;
+    sanitizer::release(&job.events.begin);
     pool().run(job);
-    sanitizer::acquire(&job);
+    sanitizer::acquire(&job.events.end);
     return job.error;
 }
 

@@ -49,6 +49,11 @@ inline bool poisoned([[maybe_unused]] const void* p, [[maybe_unused]] std::size_
 #endif
 }
 
+#if defined(PID_EMU_ASAN) || defined(PID_EMU_TSAN)
+// True after a report in the block that this OS thread runs, until take_report().
+bool reported();
+#endif
+
 // Edges of "happens before" between fibers; switching alone makes none.
 inline void release([[maybe_unused]] void* address) {
 #if defined(PID_EMU_TSAN)
@@ -64,6 +69,8 @@ inline void acquire([[maybe_unused]] void* address) {
 inline void read([[maybe_unused]] const void* p, [[maybe_unused]] std::size_t bytes,
                  [[maybe_unused]] void* caller = nullptr) {
 #if defined(PID_EMU_TSAN)
+    // One report ends the block: no more of them on the way there.
+    if (reported()) return;
     __tsan_func_entry(caller);
     __tsan_read_range(const_cast<void*>(p), bytes);
     __tsan_func_exit();
@@ -72,6 +79,8 @@ inline void read([[maybe_unused]] const void* p, [[maybe_unused]] std::size_t by
 inline void written([[maybe_unused]] void* p, [[maybe_unused]] std::size_t bytes,
                     [[maybe_unused]] void* caller = nullptr) {
 #if defined(PID_EMU_TSAN)
+    // One report ends the block: no more of them on the way there.
+    if (reported()) return;
     __tsan_func_entry(caller);
     __tsan_write_range(p, bytes);
     __tsan_func_exit();
@@ -120,8 +129,6 @@ inline void ignore_end() {
 constexpr bool kEnabled = true;
 // Once, before the first launch.
 void start();
-// True after a report in the block that this OS thread runs, until take_report().
-bool reported();
 const char* take_report();
 #else
 constexpr bool kEnabled = false;
