@@ -26,11 +26,17 @@ pub fn build() -> Result<(), String> {
     // -O1, as the kernels' own fibers are many and short; an uninitialised variable shows as a pattern.
     let mut kernels = compiler();
     kernels.files(kernels_of(Path::new("kernels"))?).opt_level(1).flag("-xc++").flag("-ftrivial-auto-var-init=pattern");
+    println!("cargo::rustc-check-cfg=cfg(pid_sanitize, values(\"address\", \"thread\"))");
+    if let Some(kind) = sanitizer {
+        println!("cargo::rustc-cfg=pid_sanitize=\"{kind}\"");
+        core.flag("-include").flag("kernels/emulator/unintercepted.hpp");
+    }
     match sanitizer {
         Some("address") => {
             core.define("PID_EMU_ASAN", None);
             kernels.define("PID_EMU_ASAN", None);
-            kernels.flag("-fsanitize=address,undefined").flag("-fno-sanitize-recover=undefined");
+            // A report does not end the process: the emulator fails the launch with it (sanitizer.cpp).
+            kernels.flag("-fsanitize=address,undefined").flag("-fsanitize-recover=address,undefined");
             println!("cargo::rustc-link-lib=dylib=asan");
             println!("cargo::rustc-link-lib=dylib=ubsan");
         }

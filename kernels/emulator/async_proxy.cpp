@@ -34,10 +34,6 @@ void AsyncProxy::reset() {
     copy_.clear();
     num_fences_ = 0;
     fence_owed_ = false;
-    // The block that ended happens before the one that begins.
-    writer_.run([&] { sanitizer::release(&writer_); });
-    sanitizer::acquire(&writer_);
-    reads_done();
 }
 
 void AsyncProxy::prepare() {

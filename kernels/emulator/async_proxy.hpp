@@ -36,10 +36,18 @@ private:
     // A clock that no thread has.
     struct Clock {
         void* fiber = nullptr;
+        Clock() = default;
+        Clock(const Clock&) = delete;
+        Clock& operator=(const Clock&) = delete;
+        ~Clock() { sanitizer::destroy_fiber(fiber); }
         template <class F>
         void run(F f) {
             void* thread = sanitizer::current_fiber();
-            if (!fiber) fiber = sanitizer::create_fiber();
+            if (!fiber) {
+                // It starts out knowing what its creator knows, which must not be what the running thread knows.
+                sanitizer::switch_clock(Block::current()->scheduler_clock());
+                fiber = sanitizer::create_fiber();
+            }
             sanitizer::switch_clock(fiber);
             f();
             sanitizer::switch_clock(thread);

@@ -18,8 +18,16 @@ constexpr std::size_t kSharedAlignment = 1024;
 thread_local Block* tls_block = nullptr;
 thread_local Thread* tls_thread = nullptr;
 
+void set_running(Thread* thread) {
+    tls_thread = thread;
+    g_thread = thread;
+}
+
 std::string at(Site site) { return std::string(site.file) + ":" + std::to_string(site.line); }
 }  // namespace
+
+__thread const ThreadPlace* g_thread = nullptr;
+__thread const BlockPlace* g_block = nullptr;
 
 Block* Block::current() { return tls_block; }
 Thread& Block::thread() { return *tls_thread; }
@@ -29,16 +37,20 @@ Block::Block() : shared_memory_(new char[kMaxSharedBytes + kCanaryBytes + kShare
     shared_ = reinterpret_cast<char*>((address + kSharedAlignment - 1) / kSharedAlignment * kSharedAlignment);
 }
 
+Block::~Block() {
+    for (const auto& thread : threads_) sanitizer::destroy_fiber(thread->context.tsan_fiber);
+}
+
 void Block::start(const Options& options, Dim3 index, Body body, const void* params) {
     options_ = options;
-    index_ = index;
+    place_ = BlockPlace{index, options.block, options.grid};
     body_ = body;
     params_ = params;
     error_.clear();
     num_threads_ = options.block.count();
     num_done_ = 0;
+    turn_ ^= 1;
     sanitizer::unpoison(shared_, kMaxSharedBytes + kCanaryBytes);
-    sanitizer::forget(shared_, kMaxSharedBytes);
     std::memset(shared_, kPoison, options.shared_bytes);
     std::memset(shared_ + options.shared_bytes, kCanary, kCanaryBytes);
     sanitizer::poison(shared_ + options.shared_bytes, kMaxSharedBytes + kCanaryBytes - options.shared_bytes);
@@ -51,6 +63,8 @@ void Block::start(const Options& options, Dim3 index, Body body, const void* par
     while (threads_.size() < num_threads_) {
         threads_.push_back(std::make_unique<Thread>());
         threads_.back()->stack = std::make_unique<Stack>(kStackBytes);
+        // Here, where no CUDA thread runs: it starts out knowing what its creator knows.
+        threads_.back()->context.tsan_fiber = sanitizer::create_fiber();
     }
     const Dim3 extent = options.block;
     for (unsigned i = 0; i < num_threads_; ++i) {
@@ -68,10 +82,14 @@ void Block::start(const Options& options, Dim3 index, Body body, const void* par
 
 void Block::enter(void* self) {
     auto* block = static_cast<Block*>(self);
-    sanitizer::acquire(block);
+    // After the launch began, and after the block that had these stacks and this shared memory before. Blocks on other
+    // stacks are not ordered.
+    sanitizer::acquire(&block->options_.events->begin);
+    sanitizer::acquire(&block->end_events_[block->turn_ ^ 1]);
     block->body_(block->params_);
     block->finish_thread(thread());
-    sanitizer::release(block);
+    sanitizer::release(&block->end_events_[block->turn_]);
+    sanitizer::release(&block->options_.events->end);
     block->leave();
 }
 
@@ -87,12 +105,12 @@ void Block::finish_thread(Thread& t) {
 std::string Block::run(const Options& options, Dim3 index, Body body, const void* params) {
     start(options, index, body, params);
     tls_block = this;
-    tls_thread = ready_.pop();
-    sanitizer::release(this);
+    g_block = &place_;
+    set_running(ready_.pop());
     switch_fiber(scheduler_, tls_thread->context);
-    sanitizer::acquire(this);
     tls_block = nullptr;
-    tls_thread = nullptr;
+    g_block = nullptr;
+    set_running(nullptr);
     if (error_.empty()) error_ = end_checks();
     return error_;
 }
@@ -104,16 +122,23 @@ std::string Block::end_checks() const {
     return engine_ ? engine_->finish() : std::string();
 }
 
+// Ends the block; error_ says why, if it is not done.
+void Block::stop(Thread& t) { switch_fiber(t.context, scheduler_); }
+
 // Gives the OS thread to the next thread that can run; without one the block is done, or stuck.
 void Block::switch_from(Thread& t) {
+    if (sanitizer::reported()) {
+        error_ = sanitizer::take_report();
+        stop(t);
+    }
     Thread* next = ready_.pop();
     while (!next && engine_ && num_done_ < num_threads_ && engine_->deliver()) next = ready_.pop();
     if (next == &t) return;
     if (!next) {
         if (num_done_ < num_threads_) error_ = deadlock() + (engine_ ? engine_->state() : std::string());
-        switch_fiber(t.context, scheduler_);
+        stop(t);
     } else {
-        tls_thread = next;
+        set_running(next);
         switch_fiber(t.context, next->context);
     }
 }
@@ -245,7 +270,7 @@ void Block::fail(Site site, const char* format, ...) {
     std::vsnprintf(text, sizeof text, format, arguments);
     va_end(arguments);
     error_ = at(site) + ": " + text;
-    switch_fiber(thread().context, scheduler_);
+    stop(thread());
     __builtin_unreachable();
 }
 
@@ -256,7 +281,7 @@ void Block::fail_access(const void* address) {
     std::snprintf(text, sizeof text, "thread %u %s %p", thread().linear,
                   overflow ? "overflowed its stack at" : "accessed memory that is not allocated, at", address);
     error_ = text;
-    switch_fiber(thread().context, scheduler_);
+    stop(thread());
     __builtin_unreachable();
 }
 

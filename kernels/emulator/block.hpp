@@ -11,6 +11,7 @@
 
 #include "async.hpp"
 #include "fiber.hpp"
+#include "kernel.hpp"
 
 namespace pid::emu {
 
@@ -23,28 +24,20 @@ constexpr std::size_t kMaxSharedBytes = 227 * 1024;
 // Fresh and in-flight memory: NaN in every float format.
 constexpr unsigned char kPoison = 0xff;
 
-struct Dim3 {
-    unsigned x = 1, y = 1, z = 1;
-    unsigned count() const { return x * y * z; }
-};
-
 // Which of the threads that can run goes on. FIFO alone hides reuse races; tests use LIFO and several PCT seeds.
 enum class Schedule : std::uint32_t { fifo = 0, lifo = 1, pct = 2 };
+
+// Stand for the beginning and the end of a launch in ThreadSanitizer's order of events.
+struct LaunchEvents {
+    std::uint64_t begin = 0, end = 0;
+};
 
 struct Options {
     Dim3 grid, block;
     std::size_t shared_bytes = 0;
     Schedule schedule = Schedule::fifo;
     std::uint64_t seed = 0;
-};
-
-// Where in a kernel something was called, for messages.
-struct Site {
-    const char* file;
-    int line;
-
-    // As a default argument: the place of the call. Site{...} there would be the place of the declaration.
-    static constexpr Site here(const char* file = __builtin_FILE(), int line = __builtin_LINE()) { return {file, line}; }
+    LaunchEvents* events = nullptr;
 };
 
 // One cp.async: source and destination are remembered, the bytes move when its group is waited for.
@@ -58,9 +51,7 @@ struct AsyncCopy {
 
 enum class Status : std::uint8_t { runnable, waiting, done };
 
-struct Thread {
-    Dim3 index;
-    unsigned linear = 0;
+struct Thread : ThreadPlace {
     Status status = Status::runnable;
     const char* waiting_for = "";
     Site waiting_at{"", 0};
@@ -110,10 +101,11 @@ private:
 
 class Block {
 public:
-    using Body = void (*)(const void* params);
+    using Body = KernelBody;
     using Compute = void (*)(void* const* arguments, unsigned mask);
 
     Block();
+    ~Block();
     // Runs block `index` of a launch; empty on success, else what went wrong and where every warp stands.
     std::string run(const Options& options, Dim3 index, Body body, const void* params);
 
@@ -122,7 +114,6 @@ public:
     static Thread& thread();
 
     const Options& options() const { return options_; }
-    Dim3 index() const { return index_; }
     char* shared() const { return shared_; }
 
     // bar.sync id, count: all of `count` threads have arrived.
@@ -143,6 +134,8 @@ public:
     // The work beside the threads; null until something attaches it, kept from block to block.
     AsyncEngine* engine() const { return engine_.get(); }
     void attach(std::unique_ptr<AsyncEngine> engine) { engine_ = std::move(engine); }
+    // For ThreadSanitizer: knows of no CUDA thread.
+    void* scheduler_clock() const { return scheduler_.tsan_fiber; }
     Thread& thread_at(unsigned linear) { return *threads_[linear]; }
 
 private:
@@ -152,12 +145,13 @@ private:
     void release(Barrier& barrier);
     void finish_thread(Thread& thread);
     void switch_from(Thread& thread);
+    void stop(Thread& thread);
     [[noreturn]] void leave();
     std::string deadlock() const;
     std::string end_checks() const;
 
     Options options_;
-    Dim3 index_;
+    BlockPlace place_;
     Body body_ = nullptr;
     const void* params_ = nullptr;
     char* shared_ = nullptr;
@@ -170,6 +164,10 @@ private:
     ReadyQueue ready_;
     std::unique_ptr<AsyncEngine> engine_;
     Context scheduler_;
+    // The end of this block, and of the one before on these stacks, in turn; two, or a thread that ends would be before
+    // one of its own block that has not begun.
+    std::uint64_t end_events_[2] = {};
+    unsigned turn_ = 0;
     std::string error_;
 };
 

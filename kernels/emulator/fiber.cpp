@@ -26,14 +26,17 @@ Stack::Stack(std::size_t bytes) {
     }
 }
 
-Stack::~Stack() { munmap(base_, mapped_); }
+Stack::~Stack() {
+    // What is mapped here next must not inherit it.
+    sanitizer::unpoison(base_, mapped_);
+    munmap(base_, mapped_);
+}
 
 namespace {
 // ThreadSanitizer keeps a clock per fiber; a switch by itself orders nothing.
 void tsan_switch([[maybe_unused]] Context& from, [[maybe_unused]] Context& to) {
 #if defined(PID_EMU_TSAN)
     if (!from.tsan_fiber) from.tsan_fiber = __tsan_get_current_fiber();
-    if (!to.tsan_fiber) to.tsan_fiber = __tsan_create_fiber(0);
     __tsan_switch_to_fiber(to.tsan_fiber, 1);
 #endif
 }

@@ -1,5 +1,7 @@
 #include "hopper.hpp"
 
+#include "kernel_hopper.hpp"
+
 namespace pid::emu {
 
 Hopper& Hopper::current() {
@@ -24,6 +26,39 @@ std::string Hopper::finish() {
 }
 
 std::string Hopper::state() const { return mbarriers.state(); }
+
+void mbarrier_init(std::uint64_t* bar, unsigned count, Site site) { Hopper::current().mbarriers.init(bar, count, site); }
+void mbarrier_inval(std::uint64_t* bar, Site site) { Hopper::current().mbarriers.inval(bar, site); }
+void mbarrier_arrive(std::uint64_t* bar, unsigned bytes, Site site) {
+    Hopper::current().mbarriers.arrive(bar, bytes, site);
+}
+bool mbarrier_try_wait(std::uint64_t* bar, unsigned parity, Site site) {
+    return Hopper::current().mbarriers.try_wait(bar, parity, site);
+}
+void mbarrier_wait(std::uint64_t* bar, unsigned parity, Site site) {
+    Hopper::current().mbarriers.wait(bar, parity, site);
+}
+void fence_mbarrier_init() { Hopper::current().mbarriers.fence_init(); }
+
+void tma_load_tensor(void* smem, const PidTensorMap* map, std::uint64_t* bar, const int* coordinates, unsigned rank,
+                     Site site) {
+    Hopper::current().tma.load_tensor(smem, map, bar, coordinates, rank, site);
+}
+void tma_load_bytes(void* smem, const void* global, unsigned bytes, std::uint64_t* bar, Site site) {
+    Hopper::current().tma.load_bytes(smem, global, bytes, bar, site);
+}
+void tma_store_tensor(const PidTensorMap* map, const void* smem, const int* coordinates, unsigned rank, Site site) {
+    Hopper::current().tma.store_tensor(map, smem, coordinates, rank, site);
+}
+void tma_commit_stores() { Hopper::current().tma.commit_stores(); }
+void tma_wait_stores(unsigned pending, bool reads_only) { Hopper::current().tma.wait_stores(pending, reads_only); }
+
+void wgmma_fence(Site site) { Hopper::current().wgmma.fence(site); }
+void wgmma_issue(const WgmmaCall& call, Site site) { Hopper::current().wgmma.issue(call, site); }
+void wgmma_commit(Site site) { Hopper::current().wgmma.commit(site); }
+void wgmma_wait(unsigned pending, float* const* named, unsigned num_named, Site site) {
+    Hopper::current().wgmma.wait(pending, named, num_named, site);
+}
 
 void fence_proxy_async() {
     Hopper& hopper = Hopper::current();

@@ -1,4 +1,4 @@
-// hopper: what sm_90 adds to a block, and what kernels call of it. host.cuh gives these the names of the intrinsics.
+// hopper: what sm_90 adds to a block.
 #pragma once
 #include "async_proxy.hpp"
 #include "mbarrier.hpp"
@@ -22,11 +22,5 @@ public:
     Tma tma{mbarriers, proxy};
     Wgmma wgmma{tma, proxy};
 };
-
-// fence.proxy.async: this thread's stores to shared memory, and its mbarriers, are visible to TMA and wgmma.
-void fence_proxy_async();
-// True in one lane of `mask`: the lowest, or under other schedules than FIFO the highest.
-bool elect_one(unsigned mask, Site site);
-std::uint64_t matrix_descriptor(const void* smem, unsigned leading, unsigned stride, unsigned swizzle, Site site);
 
 }  // namespace pid::emu

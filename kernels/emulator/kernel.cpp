@@ -4,6 +4,8 @@
 #include <cmath>
 #include <cstring>
 
+#include "block.hpp"
+#include "registry.hpp"
 #include "sanitizer.hpp"
 
 namespace pid::emu {
@@ -23,15 +25,15 @@ void check_shared(const void* p, std::size_t bytes, std::size_t alignment, const
         block().fail(site, "%s: an asynchronous copy to %p is still in flight", operation, p);
 }
 
-void land(const AsyncCopy& copy) {
+void land(const AsyncCopy& copy, void* caller) {
     sanitizer::unpoison(copy.destination, copy.bytes);
     std::memcpy(copy.destination, copy.source, copy.source_bytes);
     std::memset(static_cast<char*>(copy.destination) + copy.source_bytes, 0, copy.bytes - copy.source_bytes);
-    sanitizer::written(copy.destination, copy.bytes);
+    sanitizer::written(copy.destination, copy.bytes, caller);
 }
 }  // namespace
 
-Registration::Registration(const char* kernel, std::size_t bytes, unsigned threads, Block::Body entry)
+Registration::Registration(const char* kernel, std::size_t bytes, unsigned threads, KernelBody entry)
     : name(kernel), params_bytes(bytes), max_threads(threads), body(entry), next(g_first) {
     g_first = this;
 }
@@ -63,6 +65,9 @@ void sync_warp(unsigned mask, Site site) {
     sanitizer::acquire(token);
 }
 
+void barrier_sync(unsigned id, unsigned count, Site site) { block().barrier(id, count, site); }
+void barrier_arrive(unsigned id, unsigned count, Site site) { block().barrier_arrive(id, count, site); }
+
 std::uint32_t shuffle(unsigned mask, std::uint32_t value, unsigned source, Site site) {
     struct Argument {
         std::uint32_t value;
@@ -70,7 +75,8 @@ std::uint32_t shuffle(unsigned mask, std::uint32_t value, unsigned source, Site 
         std::uint32_t result;
     } argument{value, source % kWarpSize, 0};
     if (!(mask >> argument.source & 1))
-        block().fail(site, "shfl: lane %u reads lane %u, which is not in mask %08x", lane(), argument.source, mask);
+        block().fail(site, "shfl: lane %u reads lane %u, which is not in mask %08x", Block::thread().lane(),
+                     argument.source, mask);
     block().collective(mask, "shfl", site, &argument, [](void* const* arguments, unsigned all) {
         for (unsigned left = all; left != 0; left &= left - 1) {
             auto* to = static_cast<Argument*>(arguments[__builtin_ctz(left)]);
@@ -100,12 +106,12 @@ void cp_async(void* shared, const void* global, unsigned bytes, unsigned source_
         block().fail(site, "cp.async: global address %p is not a multiple of %u", global, bytes);
     // Read now, so that a fault names this line; the value read then is the one at the wait.
     if (source_bytes != 0) {
-        sanitizer::read(global, source_bytes);
+        sanitizer::read(global, source_bytes, __builtin_return_address(0));
         (void)*static_cast<const volatile char*>(global);
         (void)*(static_cast<const volatile char*>(global) + source_bytes - 1);
     }
     std::memset(shared, kPoison, bytes);
-    sanitizer::written(shared, bytes);
+    sanitizer::written(shared, bytes, __builtin_return_address(0));
     sanitizer::poison(shared, bytes);
     Block::thread().uncommitted.push_back({shared, global, bytes, source_bytes, site});
 }
@@ -121,13 +127,13 @@ void cp_async_wait(unsigned pending) {
     if (groups.size() <= pending) return;
     const auto landed = groups.begin() + static_cast<std::ptrdiff_t>(groups.size() - pending);
     for (auto group = groups.begin(); group != landed; ++group)
-        for (const AsyncCopy& copy : *group) land(copy);
+        for (const AsyncCopy& copy : *group) land(copy, __builtin_return_address(0));
     groups.erase(groups.begin(), landed);
 }
 
 void ldmatrix_x4(std::uint32_t* r, const void* row, bool transposed, Site site) {
     check_shared(row, 16, 16, "ldmatrix", site);
-    sanitizer::read(row, 16);
+    sanitizer::read(row, 16, __builtin_return_address(0));
     struct Argument {
         std::uint32_t* r;
         const std::uint16_t* row;
@@ -155,7 +161,7 @@ void ldmatrix_x4(std::uint32_t* r, const void* row, bool transposed, Site site) 
 
 void stmatrix_x4(const std::uint32_t* r, void* row, bool transposed, Site site) {
     check_shared(row, 16, 16, "stmatrix", site);
-    sanitizer::written(row, 16);
+    sanitizer::written(row, 16, __builtin_return_address(0));
     struct Argument {
         const std::uint32_t* r;
         std::uint16_t* row;

@@ -1,20 +1,48 @@
 // kernel: what a kernel sees of the emulator. host.cuh gives these the names of the intrinsics.
+//   Plain declarations, nothing of the standard library: sanitizers instrument the kernels and not the core, and of a
+//   template that both instantiate the linker keeps either copy.
 #pragma once
-#include "block.hpp"
+#include <cstddef>
+#include <cstdint>
 
 namespace pid::emu {
 
+struct Dim3 {
+    unsigned x = 1, y = 1, z = 1;
+    unsigned count() const { return x * y * z; }
+};
+
+// Where in a kernel something was called, for messages.
+struct Site {
+    const char* file;
+    int line;
+
+    // As a default argument: the place of the call. Site{...} there would be the place of the declaration.
+    static constexpr Site here(const char* file = __builtin_FILE(), int line = __builtin_LINE()) { return {file, line}; }
+};
+
+// Of the running thread and of its block: what kernels read without a call.
+struct ThreadPlace {
+    Dim3 index;
+    unsigned linear = 0;
+};
+struct BlockPlace {
+    Dim3 index, block, grid;
+};
+// Set by the scheduler; null outside of a launch. Not thread_local: that would cost a call for each use.
+extern __thread const ThreadPlace* g_thread;
+extern __thread const BlockPlace* g_block;
+
 // A kernel in the table of kernels, put there before main() by PID_KERNEL.
+using KernelBody = void (*)(const void* params);
 struct Registration {
-    Registration(const char* name, std::size_t params_bytes, unsigned max_threads, Block::Body body);
+    Registration(const char* name, std::size_t params_bytes, unsigned max_threads, KernelBody body);
     const char* name;
     std::size_t params_bytes;
     unsigned max_threads;
-    Block::Body body;
+    KernelBody body;
     const Registration* next;
 };
-const Registration* find_kernel(const char* name);
-const Registration* first_kernel();
 
 // Shared memory as a T; fails when the launch asked for less.
 void* shared_memory(std::size_t bytes, Site site);
@@ -23,11 +51,11 @@ T& shared_as(Site site) {
     return *static_cast<T*>(shared_memory(sizeof(T), site));
 }
 
-inline Dim3 block_index() { return Block::current()->index(); }
-inline unsigned lane() { return Block::thread().lane(); }
-
 void sync_threads(Site site);
 void sync_warp(unsigned mask, Site site);
+// bar.sync and bar.arrive: `count` threads at barrier `id`.
+void barrier_sync(unsigned id, unsigned count, Site site);
+void barrier_arrive(unsigned id, unsigned count, Site site);
 
 // Value of lane `source` (each lane names its own); 4 bytes.
 std::uint32_t shuffle(unsigned mask, std::uint32_t value, unsigned source, Site site);

@@ -15,7 +15,9 @@
 #include <thread>
 #include <vector>
 
-#include "kernel.hpp"
+#include "block.hpp"
+#include "registry.hpp"
+#include "sanitizer.hpp"
 
 namespace pid::emu {
 namespace {
@@ -34,18 +36,26 @@ struct Job {
     std::mutex mutex;
     std::uint64_t failed_block = ~0ull;
     std::string error;
+    LaunchEvents events;
 };
 
 void run_blocks(Job& job) {
-    thread_local std::unique_ptr<Block> block = std::make_unique<Block>();
+    // Blocks that share stacks and shared memory are in order: ThreadSanitizer cannot see their races with each other.
+    constexpr std::uint64_t kNumBlocks = sanitizer::kEnabled ? 2 : 1;
+    thread_local std::unique_ptr<Block> blocks[kNumBlocks];
+    std::uint64_t turn = 0;
     const Dim3 grid = job.options.grid;
     while (!job.failed.load(std::memory_order_relaxed)) {
         const std::uint64_t i = job.next.fetch_add(1);
         if (i >= job.num_blocks) return;
         const Dim3 index{static_cast<unsigned>(i % grid.x), static_cast<unsigned>(i / grid.x % grid.y),
                          static_cast<unsigned>(i / (static_cast<std::uint64_t>(grid.x) * grid.y))};
+        std::unique_ptr<Block>& block = blocks[turn++ % kNumBlocks];
+        if (!block) block = std::make_unique<Block>();
         std::string error = block->run(job.options, index, job.kernel->body, job.params);
         if (error.empty()) continue;
+        // What the sanitizers know of the abandoned stacks is of no use to the next block.
+        if (sanitizer::kEnabled) block.reset();
         const std::lock_guard lock(job.mutex);
         if (i < job.failed_block) {
             job.failed_block = i;
@@ -56,7 +66,6 @@ void run_blocks(Job& job) {
     }
 }
 
-#if !defined(PID_EMU_ASAN) && !defined(PID_EMU_TSAN)
 struct sigaction g_previous[2];
 
 // A kernel that leaves its memory ends its block with a message; any other fault goes where it went before.
@@ -90,15 +99,12 @@ void install_signal_stack() {
     stack.ss_size = kBytes;
     sigaltstack(&stack, nullptr);
 }
-#else
-void install_handlers() {}
-void install_signal_stack() {}
-#endif
 
 class Pool {
 public:
     Pool() {
         install_handlers();
+        sanitizer::start();
         const unsigned cores = std::max(1u, std::thread::hardware_concurrency());
         for (unsigned i = 0; i < std::min(cores, kMaxWorkers); ++i) std::thread([this] { work(); }).detach();
         workers_ = std::min(cores, kMaxWorkers);
@@ -173,7 +179,10 @@ std::string run_launch(const PidEmuLaunch& launch) {
     job.options.seed = launch.seed;
     job.params = launch.params;
     job.num_blocks = std::uint64_t{launch.grid[0]} * launch.grid[1] * launch.grid[2];
+    job.options.events = &job.events;
+    sanitizer::release(&job.events.begin);
     pool().run(job);
+    sanitizer::acquire(&job.events.end);
     return job.error;
 }
 

@@ -2,7 +2,7 @@
 #include <cmath>
 #include <cstring>
 
-#include "kernel.hpp"
+#include "block.hpp"
 
 #if defined(__x86_64__) && defined(__GNUC__) && !defined(__clang__)
 #define PID_CLONES __attribute__((target_clones("arch=x86-64-v3", "default")))

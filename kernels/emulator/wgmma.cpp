@@ -3,7 +3,6 @@
 #include <algorithm>
 #include <cstring>
 
-#include "kernel.hpp"
 #include "matrix_descriptor.hpp"
 
 #if defined(__x86_64__) && defined(__GNUC__) && !defined(__clang__)

@@ -7,22 +7,14 @@
 
 #include "async_proxy.hpp"
 #include "block.hpp"
+#include "kernel_hopper.hpp"
 #include "tma.hpp"
 
 namespace pid::emu {
 
 class Wgmma {
 public:
-    // As one thread calls it.
-    struct Call {
-        unsigned n;
-        bool b_mn_major;
-        bool scale_d;               // false: d = a b; true: d += a b
-        float* d;                   // n / 2
-        const std::uint32_t* a;     // 4 registers; null: a_descriptor
-        std::uint64_t a_descriptor;
-        std::uint64_t b_descriptor;
-    };
+    using Call = WgmmaCall;
 
     Wgmma(Tma& tma, AsyncProxy& proxy) : tma_(tma), proxy_(proxy) {}
     void reset();

@@ -1,66 +1,66 @@
 // hopper_host: the sm_90 intrinsics on the emulator. hopper_device.cuh says what each one does.
 #pragma once
-#include "../emulator/hopper.hpp"
+#include "../emulator/kernel_hopper.hpp"
 #include "../tensor_map.h"
 
 enum class WgmmaSwizzle : unsigned { none = 0, bytes_128 = 1 };
 
 inline void mbarrier_init(std::uint64_t* bar, std::uint32_t count, PID_HERE) {
-    pid::emu::Hopper::current().mbarriers.init(bar, count, site);
+    pid::emu::mbarrier_init(bar, count, site);
 }
-inline void mbarrier_inval(std::uint64_t* bar, PID_HERE) { pid::emu::Hopper::current().mbarriers.inval(bar, site); }
+inline void mbarrier_inval(std::uint64_t* bar, PID_HERE) { pid::emu::mbarrier_inval(bar, site); }
 inline void mbarrier_arrive(std::uint64_t* bar, PID_HERE) {
-    pid::emu::Hopper::current().mbarriers.arrive(bar, 0, site);
+    pid::emu::mbarrier_arrive(bar, 0, site);
 }
 inline void mbarrier_arrive_expect_tx(std::uint64_t* bar, std::uint32_t bytes, PID_HERE) {
-    pid::emu::Hopper::current().mbarriers.arrive(bar, bytes, site);
+    pid::emu::mbarrier_arrive(bar, bytes, site);
 }
 inline bool mbarrier_try_wait_parity(std::uint64_t* bar, std::uint32_t parity, PID_HERE) {
-    return pid::emu::Hopper::current().mbarriers.try_wait(bar, parity, site);
+    return pid::emu::mbarrier_try_wait(bar, parity, site);
 }
 inline void mbarrier_wait_parity(std::uint64_t* bar, std::uint32_t parity, PID_HERE) {
-    pid::emu::Hopper::current().mbarriers.wait(bar, parity, site);
+    pid::emu::mbarrier_wait(bar, parity, site);
 }
-inline void fence_mbarrier_init_release_cluster() { pid::emu::Hopper::current().mbarriers.fence_init(); }
+inline void fence_mbarrier_init_release_cluster() { pid::emu::fence_mbarrier_init(); }
 inline void fence_proxy_async() { pid::emu::fence_proxy_async(); }
 
 inline void prefetch_tensormap(const PidTensorMap*) {}
 inline void cp_async_bulk_shared_global(void* smem, const void* global, std::uint32_t bytes, std::uint64_t* bar,
                                         PID_HERE) {
-    pid::emu::Hopper::current().tma.load_bytes(smem, global, bytes, bar, site);
+    pid::emu::tma_load_bytes(smem, global, bytes, bar, site);
 }
 inline void cp_async_bulk_tensor_2d_shared_global(void* smem, const PidTensorMap* map, std::uint64_t* bar, int c0, int c1,
                                                   PID_HERE) {
     const int coordinates[] = {c0, c1};
-    pid::emu::Hopper::current().tma.load_tensor(smem, map, bar, coordinates, 2, site);
+    pid::emu::tma_load_tensor(smem, map, bar, coordinates, 2, site);
 }
 inline void cp_async_bulk_tensor_3d_shared_global(void* smem, const PidTensorMap* map, std::uint64_t* bar, int c0, int c1,
                                                   int c2, PID_HERE) {
     const int coordinates[] = {c0, c1, c2};
-    pid::emu::Hopper::current().tma.load_tensor(smem, map, bar, coordinates, 3, site);
+    pid::emu::tma_load_tensor(smem, map, bar, coordinates, 3, site);
 }
 inline void cp_async_bulk_tensor_4d_shared_global(void* smem, const PidTensorMap* map, std::uint64_t* bar, int c0, int c1,
                                                   int c2, int c3, PID_HERE) {
     const int coordinates[] = {c0, c1, c2, c3};
-    pid::emu::Hopper::current().tma.load_tensor(smem, map, bar, coordinates, 4, site);
+    pid::emu::tma_load_tensor(smem, map, bar, coordinates, 4, site);
 }
 inline void cp_async_bulk_tensor_2d_global_shared(const PidTensorMap* map, const void* smem, int c0, int c1, PID_HERE) {
     const int coordinates[] = {c0, c1};
-    pid::emu::Hopper::current().tma.store_tensor(map, smem, coordinates, 2, site);
+    pid::emu::tma_store_tensor(map, smem, coordinates, 2, site);
 }
 inline void cp_async_bulk_tensor_3d_global_shared(const PidTensorMap* map, const void* smem, int c0, int c1, int c2,
                                                   PID_HERE) {
     const int coordinates[] = {c0, c1, c2};
-    pid::emu::Hopper::current().tma.store_tensor(map, smem, coordinates, 3, site);
+    pid::emu::tma_store_tensor(map, smem, coordinates, 3, site);
 }
-inline void cp_async_bulk_commit_group() { pid::emu::Hopper::current().tma.commit_stores(); }
+inline void cp_async_bulk_commit_group() { pid::emu::tma_commit_stores(); }
 template <int kPending>
 inline void cp_async_bulk_wait_group() {
-    pid::emu::Hopper::current().tma.wait_stores(kPending, false);
+    pid::emu::tma_wait_stores(kPending, false);
 }
 template <int kPending>
 inline void cp_async_bulk_wait_group_read() {
-    pid::emu::Hopper::current().tma.wait_stores(kPending, true);
+    pid::emu::tma_wait_stores(kPending, true);
 }
 
 inline void stmatrix_x4(void* row, const std::uint32_t (&r)[4], PID_HERE) {
@@ -84,49 +84,49 @@ inline std::uint64_t wgmma_descriptor(const void* smem, std::uint32_t leading_by
                                       WgmmaSwizzle swizzle, PID_HERE) {
     return pid::emu::matrix_descriptor(smem, leading_bytes, stride_bytes, static_cast<unsigned>(swizzle), site);
 }
-inline void wgmma_commit_group(PID_HERE) { pid::emu::Hopper::current().wgmma.commit(site); }
+inline void wgmma_commit_group(PID_HERE) { pid::emu::wgmma_commit(site); }
 
 // Written out by their number of accumulators: a parameter pack cannot stand before the default argument.
-inline void wgmma_fence(PID_HERE) { pid::emu::Hopper::current().wgmma.fence(site); }
+inline void wgmma_fence(PID_HERE) { pid::emu::wgmma_fence(site); }
 template <int kA>
 inline void wgmma_fence(float (&)[kA], PID_HERE) {
-    wgmma_fence(site);
+    pid::emu::wgmma_fence(site);
 }
 template <int kA, int kB>
 inline void wgmma_fence(float (&)[kA], float (&)[kB], PID_HERE) {
-    wgmma_fence(site);
+    pid::emu::wgmma_fence(site);
 }
 template <int kA, int kB, int kC>
 inline void wgmma_fence(float (&)[kA], float (&)[kB], float (&)[kC], PID_HERE) {
-    wgmma_fence(site);
+    pid::emu::wgmma_fence(site);
 }
 template <int kPending>
 inline void wgmma_wait_group(PID_HERE) {
-    pid::emu::Hopper::current().wgmma.wait(kPending, nullptr, 0, site);
+    pid::emu::wgmma_wait(kPending, nullptr, 0, site);
 }
 template <int kPending, int kA>
 inline void wgmma_wait_group(float (&a)[kA], PID_HERE) {
     float* const named[] = {a};
-    pid::emu::Hopper::current().wgmma.wait(kPending, named, 1, site);
+    pid::emu::wgmma_wait(kPending, named, 1, site);
 }
 template <int kPending, int kA, int kB>
 inline void wgmma_wait_group(float (&a)[kA], float (&b)[kB], PID_HERE) {
     float* const named[] = {a, b};
-    pid::emu::Hopper::current().wgmma.wait(kPending, named, 2, site);
+    pid::emu::wgmma_wait(kPending, named, 2, site);
 }
 template <int kPending, int kA, int kB, int kC>
 inline void wgmma_wait_group(float (&a)[kA], float (&b)[kB], float (&c)[kC], PID_HERE) {
     float* const named[] = {a, b, c};
-    pid::emu::Hopper::current().wgmma.wait(kPending, named, 3, site);
+    pid::emu::wgmma_wait(kPending, named, 3, site);
 }
 
 template <int kN, bool kTransposeB = false>
 inline void wgmma_m64nNk16_bf16(float (&d)[kN / 2], std::uint64_t a, std::uint64_t b, bool scale_d, PID_HERE) {
     static_assert(kN % 8 == 0 && kN >= 8 && kN <= 256, "wgmma: N is a multiple of 8 up to 256");
-    pid::emu::Hopper::current().wgmma.issue({kN, kTransposeB, scale_d, d, nullptr, a, b}, site);
+    pid::emu::wgmma_issue({kN, kTransposeB, scale_d, d, nullptr, a, b}, site);
 }
 template <int kN, bool kTransposeB = false>
 inline void wgmma_m64nNk16_bf16(float (&d)[kN / 2], const std::uint32_t (&a)[4], std::uint64_t b, bool scale_d, PID_HERE) {
     static_assert(kN % 8 == 0 && kN >= 8 && kN <= 256, "wgmma: N is a multiple of 8 up to 256");
-    pid::emu::Hopper::current().wgmma.issue({kN, kTransposeB, scale_d, d, a, 0, b}, site);
+    pid::emu::wgmma_issue({kN, kTransposeB, scale_d, d, a, 0, b}, site);
 }

@@ -20,10 +20,10 @@
 // Calls carry the place they stand at; the parameter is last and fills itself in.
 #define PID_HERE ::pid::emu::Site site = ::pid::emu::Site::here()
 
-#define threadIdx (::pid::emu::Block::thread().index)
-#define blockIdx (::pid::emu::block_index())
-#define blockDim (::pid::emu::Block::current()->options().block)
-#define gridDim (::pid::emu::Block::current()->options().grid)
+#define threadIdx (::pid::emu::g_thread->index)
+#define blockIdx (::pid::emu::g_block->index)
+#define blockDim (::pid::emu::g_block->block)
+#define gridDim (::pid::emu::g_block->grid)
 
 struct alignas(8) float2 {
     float x, y;
@@ -65,22 +65,22 @@ inline void syncthreads(PID_HERE) { pid::emu::sync_threads(site); }
 inline void syncwarp(std::uint32_t mask = 0xffffffffu, PID_HERE) { pid::emu::sync_warp(mask, site); }
 template <int kId, int kThreads>
 inline void bar_sync(PID_HERE) {
-    pid::emu::Block::current()->barrier(kId, kThreads, site);
+    pid::emu::barrier_sync(kId, kThreads, site);
 }
 template <int kId, int kThreads>
 inline void bar_arrive(PID_HERE) {
-    pid::emu::Block::current()->barrier_arrive(kId, kThreads, site);
+    pid::emu::barrier_arrive(kId, kThreads, site);
 }
 
 inline float shfl_sync(std::uint32_t mask, float value, int source, PID_HERE) {
     return bits_to_float(pid::emu::shuffle(mask, float_to_bits(value), static_cast<unsigned>(source), site));
 }
 inline float shfl_xor_sync(std::uint32_t mask, float value, int xor_mask, PID_HERE) {
-    const unsigned source = pid::emu::lane() ^ static_cast<unsigned>(xor_mask);
+    const unsigned source = pid::emu::g_thread->linear ^ static_cast<unsigned>(xor_mask);
     return bits_to_float(pid::emu::shuffle(mask, float_to_bits(value), source, site));
 }
 inline double shfl_xor_sync(std::uint32_t mask, double value, int xor_mask, PID_HERE) {
-    const unsigned source = pid::emu::lane() ^ static_cast<unsigned>(xor_mask);
+    const unsigned source = pid::emu::g_thread->linear ^ static_cast<unsigned>(xor_mask);
     std::uint32_t words[2];
     std::memcpy(words, &value, sizeof value);
     for (std::uint32_t& word : words) word = pid::emu::shuffle(mask, word, source, site);

@@ -76,7 +76,10 @@ struct PixelUpdate {
         float x[2][4], z[2][4], out[2][4], gate[4];
         PID_UNROLL
         for (int h = 0; h < 2; ++h) {
-            load_quad_bf16(x[h], params.pixels + offset(pair.row[h]), q);
+            // A row past the end stands for row 0, which another thread is writing in place.
+            PID_UNROLL
+            for (int i = 0; i < 4; ++i) x[h][i] = 0.0f;
+            if (pair.valid[h]) load_quad_bf16(x[h], params.pixels + offset(pair.row[h]), q);
             attend(v[h], e[h], bias, q, x[h]);
             modulate(v[h], bias, q, x[h], z[h]);
         }

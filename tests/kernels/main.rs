@@ -11,4 +11,5 @@ mod micro;
 mod pixel;
 mod rows;
 mod sampler;
+mod sanitizers;
 mod values;

@@ -1,0 +1,81 @@
+// sanitizers: kernels that are right, and on the emulator copies with faults that nothing but a sanitizer build finds, or
+// names the line of. tests/kernels/sanitizers.rs says which sanitizer reports which.
+#include "../intrinsics/intrinsics.cuh"
+#include "../params_tests.h"
+
+namespace {
+
+struct Words {
+    std::uint32_t x[128];
+};
+
+// output[t] = input[t ^ 127]; block 128.
+//   1: the data is read before the wait   2: a read past the end of shared memory   3: no barrier, so a race
+//   4: a signed overflow (input[128] = 2^31 - 1)
+template <int kFault>
+PID_DEVICE void copy(const PidMicroParams& params) {
+    PID_SHARED(Words, smem);
+    const std::uint32_t t = threadIdx.x;
+    if (t < 32) cp_async_cg_16(smem.x + 4 * t, params.input + 4 * t);
+    cp_async_commit_group();
+    if (kFault == 1) params.output[t] = smem.x[t];
+    cp_async_wait_group<0>();
+    if (kFault != 3) syncthreads();
+    // Through the input, so that the compiler cannot see it.
+    const std::uint32_t past = kFault == 2 ? params.input[129] : 0;
+    params.output[t] = *(smem.x + (t ^ 127) + past);
+    if (kFault == 4) {
+        int big = static_cast<int>(params.input[128]);
+        big += 1;
+        params.output[t] = static_cast<std::uint32_t>(big);
+    }
+}
+
+// output[128 b + t] = input[t]; grid 2, block 128.
+//   1: both blocks write the first half
+template <int kFault>
+PID_DEVICE void blocks(const PidMicroParams& params) {
+    const std::uint32_t first = kFault == 1 ? 0 : blockIdx.x * 128;
+    params.output[first + threadIdx.x] = params.input[threadIdx.x];
+}
+
+struct alignas(1024) Operands {
+    std::uint16_t a[64 * 64];
+    std::uint16_t b[64 * 64];
+};
+
+// d = A B^T, n = 64, operands as they lie in shared memory; block 128.
+//   1: only warp 0 fences its stores
+template <int kFault>
+PID_DEVICE void product(const PidMicroWgmmaParams& params) {
+    PID_SHARED(Operands, smem);
+    const std::uint32_t t = threadIdx.x;
+    for (std::uint32_t i = t; i < 64 * 64; i += 128) {
+        smem.a[i] = params.a[i];
+        smem.b[i] = params.b[i];
+    }
+    if (kFault != 1 || t < 32) fence_proxy_async();
+    syncthreads();
+    float d[32];
+    for (int r = 0; r < 32; ++r) d[r] = 0.0f;
+    wgmma_fence(d);
+    wgmma_m64nNk16_bf16<64>(d, wgmma_descriptor(smem.a, 16, 1024, WgmmaSwizzle::bytes_128),
+                            wgmma_descriptor(smem.b, 16, 1024, WgmmaSwizzle::bytes_128), true);
+    wgmma_commit_group();
+    wgmma_wait_group<0>(d);
+    for (std::uint32_t r = 0; r < 32; ++r) params.d[t * 32 + r] = d[r];
+}
+
+}  // namespace
+
+PID_KERNEL(sanitize_copy, PidMicroParams, 128, 1) { copy<0>(params); }
+PID_FAULT_KERNEL(sanitize_copy_1, PidMicroParams, 128, copy<1>)
+PID_FAULT_KERNEL(sanitize_copy_2, PidMicroParams, 128, copy<2>)
+PID_FAULT_KERNEL(sanitize_copy_3, PidMicroParams, 128, copy<3>)
+PID_FAULT_KERNEL(sanitize_copy_4, PidMicroParams, 128, copy<4>)
+
+PID_KERNEL(sanitize_blocks, PidMicroParams, 128, 1) { blocks<0>(params); }
+PID_FAULT_KERNEL(sanitize_blocks_1, PidMicroParams, 128, blocks<1>)
+
+PID_KERNEL(sanitize_product, PidMicroWgmmaParams, 128, 1) { product<0>(params); }
+PID_FAULT_KERNEL(sanitize_product_1, PidMicroWgmmaParams, 128, product<1>)
