@@ -34,6 +34,19 @@ impl KernelCall {
         Self { kernel, grid, threads, shared_bytes, params: words, params_bytes }
     }
 
+    /// A launch of `kernel` with the bytes of its parameter struct, as a driver gets them.
+    pub fn from_bytes(
+        kernel: &'static str,
+        grid: [u32; 3],
+        threads: u32,
+        shared_bytes: u32,
+        params: &[u8],
+    ) -> Self {
+        let mut words = vec![0u64; params.len().div_ceil(8)];
+        bytemuck::cast_slice_mut(&mut words)[..params.len()].copy_from_slice(params);
+        Self { kernel, grid, threads, shared_bytes, params: words, params_bytes: params.len() }
+    }
+
     /// The parameter struct's bytes, 8-byte aligned.
     pub fn params(&self) -> &[u8] {
         &bytemuck::cast_slice(&self.params)[..self.params_bytes]

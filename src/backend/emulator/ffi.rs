@@ -22,4 +22,5 @@ unsafe extern "C" {
     pub(super) fn pid_emu_allocate(bytes: usize) -> *mut c_void;
     pub(super) fn pid_emu_free(pointer: *mut c_void, bytes: usize);
     pub(super) fn pid_emu_kernel_name(index: usize) -> *const c_char;
+    pub(super) fn pid_emu_params_bytes(kernel: *const c_char) -> usize;
 }
