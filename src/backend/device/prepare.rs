@@ -28,9 +28,10 @@ impl DeviceBackend {
                 Some(known) => known,
                 None => {
                     let made = upload(&self.driver, &self.store.matrix(&graph[id])?, form)?;
-                    let place = (made.buffer.address(), made.stride);
-                    self.resident().weights.insert(key, made);
-                    place
+                    // Another decode may have been faster, and its launches read what it made.
+                    let mut resident = self.resident();
+                    let kept = resident.weights.entry(key).or_insert(made);
+                    (kept.buffer.address(), kept.stride)
                 }
             };
             match form {
