@@ -35,13 +35,7 @@ impl KernelCall {
     }
 
     /// A launch of `kernel` with the bytes of its parameter struct, as a driver gets them.
-    pub fn from_bytes(
-        kernel: &'static str,
-        grid: [u32; 3],
-        threads: u32,
-        shared_bytes: u32,
-        params: &[u8],
-    ) -> Self {
+    pub fn from_bytes(kernel: &'static str, grid: [u32; 3], threads: u32, shared_bytes: u32, params: &[u8]) -> Self {
         let mut words = vec![0u64; params.len().div_ceil(8)];
         bytemuck::cast_slice_mut(&mut words)[..params.len()].copy_from_slice(params);
         Self { kernel, grid, threads, shared_bytes, params: words, params_bytes: params.len() }

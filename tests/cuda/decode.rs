@@ -24,11 +24,8 @@ fn a_size_is_recorded_once() {
     };
     check(&small, &request, 1, 1);
     check(&small, &request, 1, 2);
-    let others = Request {
-        sigma: Sigma::new(vec![0.3]).unwrap(),
-        noise: NoiseSource::Philox { seed: 5 },
-        ..request.clone()
-    };
+    let others =
+        Request { sigma: Sigma::new(vec![0.3]).unwrap(), noise: NoiseSource::Philox { seed: 5 }, ..request.clone() };
     check(&latent(2, 1, 9), &others, 1, 3);
     check(&latent(2, 3, 2), &request, 2, 4);
     check(&latent(2, 3, 2), &others, 2, 5);
@@ -48,11 +45,9 @@ fn noise_of_the_caller_is_uploaded_between_recordings() {
     let (latent, request) = inputs();
     let draws: Vec<Vec<f32>> = (0..4).map(|k| synthetic::noise(&[1, 3, 64, 32], k, 2)).collect();
     let decoder = decoder(GPU).unwrap();
-    for (recorded, noise) in [
-        (4, NoiseSource::Given(draws.clone())),
-        (4, NoiseSource::TorchCpu { seed: 3 }),
-        (4, NoiseSource::Given(draws)),
-    ] {
+    for (recorded, noise) in
+        [(5, NoiseSource::Given(draws.clone())), (5, NoiseSource::TorchCpu { seed: 3 }), (5, NoiseSource::Given(draws))]
+    {
         let request = Request { noise, ..request.clone() };
         assert!(decoder.decode(&latent, &request).unwrap().picture == expected(&latent, &request));
         assert_eq!(fake.calls(RECORDED), recorded);
@@ -64,7 +59,8 @@ fn noise_of_the_caller_is_uploaded_between_recordings() {
 #[test]
 fn synchronous_launches() {
     let Some(fake) = Fake::new(Machine::default()) else { return };
-    let (latent, request) = inputs();
+    let (latent, mut request) = inputs();
+    request.steps = 2;
     let variable = pid_engine::backend::cuda::SYNC_VARIABLE;
     // SAFETY: `fake` keeps the other tests waiting, and the emulator's threads do not read the environment.
     unsafe { std::env::set_var(variable, "1") };
@@ -85,10 +81,10 @@ fn threads_share_a_decoder() {
     let Some(_fake) = Fake::new(Machine::default()) else { return };
     let (small, request) = inputs();
     let wide = latent(1, 3, 4);
-    let request = |seed| Request { noise: NoiseSource::Philox { seed }, ..request.clone() };
+    let request = |seed| Request { noise: NoiseSource::Philox { seed }, steps: 1, ..request.clone() };
     let jobs = [(&small, request(0)), (&wide, request(1)), (&small, request(2)), (&wide, request(3))];
     // A new decoder each time, as the first decodes race for the weights.
-    for _ in 0..3 {
+    for _ in 0..2 {
         let decoder = decoder(GPU).unwrap();
         std::thread::scope(|scope| {
             for (latent, request) in &jobs {
@@ -105,7 +101,8 @@ fn threads_share_a_decoder() {
 #[test]
 fn decoders_share_a_gpu() {
     let Some(fake) = Fake::new(Machine::default()) else { return };
-    let (latent, request) = inputs();
+    let (latent, mut request) = inputs();
+    request.steps = 1;
     let first = decoder(GPU).unwrap();
     first.decode(&latent, &request).unwrap();
     let alone = fake.live();
@@ -119,7 +116,7 @@ fn decoders_share_a_gpu() {
     drop(first);
 }
 
-/// A whole H100's machine takes the kernels made for it.
+/// A device gets the kernels made for its own architecture.
 #[test]
 fn the_second_of_two_gpus() {
     let Some(_fake) = Fake::new(Machine { devices: 2, major: 9, ..Machine::default() }) else { return };
@@ -127,7 +124,8 @@ fn the_second_of_two_gpus() {
         println!("skipped: no kernels for sm_90a");
         return;
     }
-    let (latent, request) = inputs();
+    let (latent, mut request) = inputs();
+    request.steps = 1;
     let decoder = decoder(Device::Cuda { ordinal: 1 }).unwrap();
     assert_eq!(decoder.device_name(), "Fake GPU 1 (cuda:1)");
     assert!(decoder.decode(&latent, &request).unwrap().picture == expected(&latent, &request));

@@ -161,8 +161,12 @@ fn load() -> Api {
     // SAFETY: as above.
     unsafe {
         Api {
-            configure: std::mem::transmute::<*mut c_void, extern "C" fn(*const Machine)>(symbol(c"fake_cuda_configure")),
-            set_total_bytes: std::mem::transmute::<*mut c_void, extern "C" fn(u64)>(symbol(c"fake_cuda_set_total_bytes")),
+            configure: std::mem::transmute::<*mut c_void, extern "C" fn(*const Machine)>(symbol(
+                c"fake_cuda_configure",
+            )),
+            set_total_bytes: std::mem::transmute::<*mut c_void, extern "C" fn(u64)>(symbol(
+                c"fake_cuda_set_total_bytes",
+            )),
             fail: std::mem::transmute::<*mut c_void, extern "C" fn(*const c_char, u64, c_int, c_int)>(symbol(
                 c"fake_cuda_fail",
             )),
@@ -184,7 +188,9 @@ fn compile(library: &Path) {
         .arg(library)
         .arg(source)
         .output()
-        .unwrap_or_else(|e| panic!("{compiler}: {e}; the tests of the CUDA backend need a C++ compiler (CXX names it)"));
+        .unwrap_or_else(|e| {
+            panic!("{compiler}: {e}; the tests of the CUDA backend need a C++ compiler (CXX names it)")
+        });
     assert!(output.status.success(), "{compiler}: {}", String::from_utf8_lossy(&output.stderr));
 }
 
@@ -213,7 +219,10 @@ unsafe fn run(call: &Call) -> Result<(), String> {
     let bytes = call.params_bytes as usize;
     // The driver has the size from the cubin, the emulator from the host's compiler.
     if Emulator::params_bytes(kernel) != Some(bytes) {
-        return Err(format!("the cubin says {bytes} bytes of parameters, the host {:?}", Emulator::params_bytes(kernel)));
+        return Err(format!(
+            "the cubin says {bytes} bytes of parameters, the host {:?}",
+            Emulator::params_bytes(kernel)
+        ));
     }
     // SAFETY: the caller's.
     let params = unsafe { std::slice::from_raw_parts(call.params.cast::<u8>(), bytes) };

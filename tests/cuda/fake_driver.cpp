@@ -1,9 +1,10 @@
 // fake_driver: a libcuda.so for machines without a GPU, as strict as a debugging driver.
 //   It has the entry points that the CUDA backend and cudarc use and no others, checks their use, and hands kernels to
 //   the launcher that the test sets. Work on a stream runs only when somebody waits for the stream, nodes of a graph in
-//   the latest order that their edges allow, and freed memory is never mapped again: a missing wait, edge or owner shows.
-//   What it cannot show: times, whether the cubins' machine code is right, errors that only hardware has, the driver's own
-//   memory, events, peers, and several processes on one GPU.
+//   the latest order that their edges allow, and freed memory is never mapped again: a missing wait, edge or owner
+//   shows. Sizes of parameters are read from the cubins.
+//   What it cannot show: times, whether the cubins' machine code is right, errors that only hardware has, the driver's
+//   own memory, events, peers, and several processes on one GPU.
 #include "fake_driver.hpp"
 
 using namespace fake;
@@ -154,9 +155,11 @@ int cuMemGetInfo_v2(std::size_t* free_bytes, std::size_t* total_bytes) {
 int cuMemAlloc_v2(std::uint64_t* address, std::size_t bytes) {
     ENTER_CONTEXT("cuMemAlloc")
     if (bytes == 0) return violation("cuMemAlloc", "0 bytes", kInvalidValue);
-    if (bytes > driver().config.total_bytes - std::min(driver().config.total_bytes, used_bytes(t_current))) return kOutOfMemory;
+    const std::uint64_t total = driver().config.total_bytes;
+    if (bytes > total - std::min(total, used_bytes(t_current))) return kOutOfMemory;
     const auto page = static_cast<std::size_t>(sysconf(_SC_PAGESIZE));
-    const std::size_t used = (bytes + kAlignment - 1) / kAlignment * kAlignment, mapped = (used + page - 1) / page * page;
+    const std::size_t used = (bytes + kAlignment - 1) / kAlignment * kAlignment;
+    const std::size_t mapped = (used + page - 1) / page * page;
     void* memory = mmap(nullptr, mapped + page, PROT_NONE, MAP_PRIVATE | MAP_ANONYMOUS | MAP_NORESERVE, -1, 0);
     if (memory == MAP_FAILED) return kOutOfMemory;
     auto* start = static_cast<char*>(memory);
@@ -243,8 +246,8 @@ int cuFuncSetAttribute(void* handle, int attribute, int value) {
     function->shared_limit = static_cast<unsigned>(value);
     return kSuccess;
 }
-int cuLaunchKernel(void* function, unsigned grid_x, unsigned grid_y, unsigned grid_z, unsigned block_x, unsigned block_y,
-                   unsigned block_z, unsigned shared_bytes, void* handle, void** params, void** extra) {
+int cuLaunchKernel(void* function, unsigned grid_x, unsigned grid_y, unsigned grid_z, unsigned block_x,
+                   unsigned block_y, unsigned block_z, unsigned shared_bytes, void* handle, void** params, void** extra) {
     ENTER_CONTEXT("cuLaunchKernel")
     auto* stream = find<Stream>("cuLaunchKernel", handle, "stream");
     if (!stream) return kInvalidHandle;
@@ -270,18 +273,20 @@ struct KernelNodeParams {
     void *kernel, *context;
 };
 
-int cuGraphAddKernelNode_v2(Node** added, void* handle, Node* const* before, std::size_t num_before, const KernelNodeParams* p) {
-    ENTER_CONTEXT("cuGraphAddKernelNode")
-    auto* graph = find<Graph>("cuGraphAddKernelNode", handle, "graph");
+int cuGraphAddKernelNode_v2(Node** added, void* handle, Node* const* before, std::size_t num_before,
+                            const KernelNodeParams* p) {
+    const char* const entry = "cuGraphAddKernelNode";
+    ENTER_CONTEXT(entry)
+    auto* graph = find<Graph>(entry, handle, "graph");
     if (!graph) return kInvalidHandle;
     Launch launch;
-    if (const Result bad = prepare("cuGraphAddKernelNode", p->function, p->shape, p->params, p->extra, launch)) return bad;
+    if (const Result bad = prepare(entry, p->function, p->shape, p->params, p->extra, launch)) return bad;
     auto* node = make<Node>();
     node->graph = graph;
     node->launch = launch;
     for (std::size_t i = 0; i < num_before; ++i) {
-        auto* other = find<Node>("cuGraphAddKernelNode", before[i], "node");
-        if (!other || other->graph != graph) return violation("cuGraphAddKernelNode", "a node of another graph", kInvalidValue);
+        auto* other = find<Node>(entry, before[i], "node");
+        if (!other || other->graph != graph) return violation(entry, "a node of another graph", kInvalidValue);
         node->before.push_back(other);
     }
     graph->nodes.push_back(node);

@@ -230,7 +230,8 @@ T* find(const char* entry, const void* handle, const char* kind) {
 template <class T>
 std::uint64_t count_alive() {
     std::uint64_t count = 0;
-    for (const auto& [handle, object] : driver().objects) count += object->alive && dynamic_cast<T*>(object.get()) ? 1 : 0;
+    for (const auto& [handle, object] : driver().objects)
+        if (object->alive && dynamic_cast<T*>(object.get())) ++count;
     return count;
 }
 
@@ -306,7 +307,8 @@ inline unsigned most_shared_bytes() {
 }
 
 // Checks a launch and copies its parameters.
-inline Result prepare(const char* entry, void* function, const unsigned (&shape)[7], void** params, void** extra, Launch& out) {
+inline Result prepare(const char* entry, void* function, const unsigned (&shape)[7], void** params, void** extra,
+                      Launch& out) {
     auto* f = find<Function>(entry, function, "function");
     if (!f) return kInvalidHandle;
     if (extra || !params || !params[0]) return violation(entry, f->name + ": no parameters", kInvalidValue);
@@ -317,7 +319,8 @@ inline Result prepare(const char* entry, void* function, const unsigned (&shape)
         const std::string text = f->name + ": " + names[i] + " = " + std::to_string(shape[i]);
         return violation(entry, text + ", 1 to " + std::to_string(limits[i]) + " allowed", kInvalidValue);
     }
-    if (std::uint64_t{shape[3]} * shape[4] * shape[5] > 1024) return violation(entry, f->name + ": more than 1024 threads", kInvalidValue);
+    if (std::uint64_t{shape[3]} * shape[4] * shape[5] > 1024)
+        return violation(entry, f->name + ": more than 1024 threads", kInvalidValue);
     out.function = f;
     std::memcpy(out.grid, shape, sizeof out.grid);
     std::memcpy(out.block, shape + 3, sizeof out.block);
@@ -329,7 +332,8 @@ inline Result prepare(const char* entry, void* function, const unsigned (&shape)
 
 inline void forget_dead_streams() {
     auto& streams = driver().streams;
-    streams.erase(std::remove_if(streams.begin(), streams.end(), [](const Stream* s) { return !s->alive; }), streams.end());
+    const auto dead = [](const Stream* s) { return !s->alive; };
+    streams.erase(std::remove_if(streams.begin(), streams.end(), dead), streams.end());
 }
 
 // Everything that belongs to a context goes with it.
