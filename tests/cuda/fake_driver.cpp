@@ -247,7 +247,8 @@ int cuFuncSetAttribute(void* handle, int attribute, int value) {
     return kSuccess;
 }
 int cuLaunchKernel(void* function, unsigned grid_x, unsigned grid_y, unsigned grid_z, unsigned block_x,
-                   unsigned block_y, unsigned block_z, unsigned shared_bytes, void* handle, void** params, void** extra) {
+                   unsigned block_y, unsigned block_z, unsigned shared_bytes, void* handle, void** params,
+                   void** extra) {
     ENTER_CONTEXT("cuLaunchKernel")
     auto* stream = find<Stream>("cuLaunchKernel", handle, "stream");
     if (!stream) return kInvalidHandle;

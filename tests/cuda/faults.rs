@@ -11,10 +11,10 @@ fn passing_failures() {
     request.steps = 1;
     let decoder = decoder(GPU).unwrap();
     let invalid = "CUDA_ERROR_INVALID_VALUE: invalid argument";
+    let image = "loading group_norm for sm_80: CUDA_ERROR_INVALID_IMAGE: device kernel image is invalid (the driver \
+                 supports CUDA 12.8; a newer one may help)";
     let cases = [
-        ("cuModuleLoadData", 2, INVALID_IMAGE, "loading group_norm for sm_80: CUDA_ERROR_INVALID_IMAGE: device kernel image is invalid (the driver supports \
-             CUDA 12.8; a newer one may help)"
-                .to_owned()),
+        ("cuModuleLoadData", 2, INVALID_IMAGE, image.to_owned()),
         ("cuModuleGetFunction", 3, INVALID_VALUE, invalid.to_owned()),
         ("cuFuncSetAttribute", 1, INVALID_VALUE, format!("bytes of shared memory a block: {invalid}")),
         ("cuGraphCreate", 1, INVALID_VALUE, format!("cuda:0: cuGraphCreate: {invalid}")),
