@@ -205,7 +205,65 @@ fn wrong_steps_and_configs_are_refused() {
     refused(&sandbox, &["--config", "flux-2k"], 1, &["missing", "misshapen", "unexpected", "lq_proj.gate_modules.2"]);
     refused(&sandbox, &["--backbone", "dalle"], 2, &["dalle", "flux"]);
     refused(&sandbox, &["--backbone", "sdxl"], 1, &["sdxl", "4", "16"]);
-    refused(&sandbox, &["--device", "tpu"], 2, &["tpu"]);
+    refused(&sandbox, &["--device", "tpu"], 2, &["unknown device `tpu`; known: auto, cpu, cuda, cuda:N, emulator"]);
+}
+
+/// Whether the dynamic linker finds NVIDIA's driver.
+#[cfg(target_os = "linux")]
+fn has_driver() -> bool {
+    use std::ffi::{CStr, c_char, c_int, c_void};
+    unsafe extern "C" {
+        fn dlopen(file: *const c_char, mode: c_int) -> *mut c_void;
+    }
+    const RTLD_LAZY: c_int = 1;
+    // SAFETY: the name is a C string; NVIDIA's initialisers may run at any time.
+    let opens = |name: &CStr| !unsafe { dlopen(name.as_ptr(), RTLD_LAZY) }.is_null();
+    opens(c"libcuda.so.1") || opens(c"libcuda.so")
+}
+
+/// What is said where there is no driver; tests/cuda has machines with one.
+#[test]
+#[cfg(target_os = "linux")]
+fn a_missing_driver_is_named() {
+    let sandbox = Sandbox::with_model();
+    let message = if !cfg!(feature = "cuda") {
+        "device: cuda:0: this build lacks the feature `cuda`"
+    } else if !pid_engine::kernels::cubins::BUILT {
+        "device: cuda: this build has no GPU kernels, for lack of nvcc: run tools/install-nvcc and build again"
+    } else {
+        "device: cuda: no driver: the library libcuda.so.1 (nvcuda.dll) cannot be opened; install NVIDIA's driver or \
+         use --device cpu"
+    };
+    if has_driver() {
+        println!("skipped: there is a driver");
+        return;
+    }
+    let run = sandbox.decode(&["--device", "cuda"]);
+    assert_eq!(run.stderr.lines().last(), Some(&*format!("error: {message}")));
+    refused(&sandbox, &["--device", "cuda"], 1, &[message]);
+    // Without a GPU, `auto` is the CPU, which is no reason to wonder.
+    let run = sandbox.decode(&["--out", "a.safetensors", "--json"]);
+    assert_eq!((run.code, &json(&run.stdout)["device"]), (0, &"cpu".into()));
+    assert!(!run.stderr.contains("GPU"), "{}", run.stderr);
+}
+
+/// The kernels themselves, on the host: bfloat16, so a picture near the CPU's.
+#[test]
+#[cfg(feature = "emulator")]
+fn the_emulator_is_a_device() {
+    let sandbox = Sandbox::with_model();
+    let picture = |device: &str| {
+        let out = format!("{device}.safetensors");
+        let run = sandbox.decode(&["--device", device, "--steps", "1", "--out", &out, "--json"]);
+        assert_eq!(run.code, 0, "{}", run.stderr);
+        assert_eq!(json(&run.stdout)["device"], device);
+        let image = pid_engine::latent::read_tensor(&sandbox.path(&out), "image").unwrap();
+        image.data
+    };
+    let (emulator, cpu) = (picture("emulator"), picture("cpu"));
+    let mean = emulator.iter().zip(&cpu).map(|(a, b)| (a - b).abs()).sum::<f32>() / cpu.len() as f32;
+    println!("mean difference {mean}");
+    assert!(mean > 0.0 && mean < 0.02, "{mean}");
 }
 
 #[test]

@@ -231,3 +231,8 @@ const char* pid_emu_kernel_name(std::size_t index) {
     while (r && index-- > 0) r = r->next;
     return r ? r->name : nullptr;
 }
+
+std::size_t pid_emu_params_bytes(const char* kernel) {
+    const pid::emu::Registration* r = pid::emu::find_kernel(kernel);
+    return r ? r->params_bytes : 0;
+}

@@ -26,4 +26,7 @@ void pid_emu_free(void* pointer, std::size_t bytes);
 
 // Name of kernel `index`, null past the last.
 const char* pid_emu_kernel_name(std::size_t index);
+
+// Size of the kernel's parameter struct, 0 when there is no such kernel.
+std::size_t pid_emu_params_bytes(const char* kernel);
 }

@@ -38,6 +38,13 @@ impl KernelCall {
         Self { kernel, grid, threads, shared_bytes, params: chunks, params_bytes }
     }
 
+    /// A launch of `kernel` with the bytes of its parameter struct, as a driver gets them.
+    pub fn from_bytes(kernel: &'static str, grid: [u32; 3], threads: u32, shared_bytes: u32, params: &[u8]) -> Self {
+        let mut chunks = vec![Chunk([0; 8]); params.len().div_ceil(size_of::<Chunk>())];
+        bytemuck::cast_slice_mut(&mut chunks)[..params.len()].copy_from_slice(params);
+        Self { kernel, grid, threads, shared_bytes, params: chunks, params_bytes: params.len() }
+    }
+
     /// The parameter struct's bytes, 64-byte aligned.
     pub fn params(&self) -> &[u8] {
         &bytemuck::cast_slice(&self.params)[..self.params_bytes]

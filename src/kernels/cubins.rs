@@ -7,7 +7,7 @@
 pub const BUILT: bool = cfg!(pid_has_cubins);
 
 /// One kernel file, compiled for one architecture.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[derive(Clone, Copy, PartialEq, Eq)]
 pub struct Cubin {
     /// Name of the source without folder and extension: `linear` for `kernels/gemm/linear.cu`.
     pub file: &'static str,
@@ -15,6 +15,13 @@ pub struct Cubin {
     pub arch: &'static str,
     /// The ELF image, which starts at a multiple of 16 bytes.
     pub bytes: &'static [u8],
+}
+
+impl std::fmt::Debug for Cubin {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        let Self { file, arch, bytes } = self;
+        write!(f, "{file} for {arch} ({} bytes)", bytes.len())
+    }
 }
 
 /// What one kernel takes on one architecture.

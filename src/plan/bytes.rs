@@ -7,6 +7,19 @@ use std::str::FromStr;
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub struct ByteSize(pub u64);
 
+impl ByteSize {
+    /// The largest number that is shown exactly and not above this one.
+    pub fn rounded_down(self) -> Self {
+        let shown = match self.0 {
+            0..1_000 => 1,
+            1_000..1_000_000 => 100,
+            1_000_000..1_000_000_000 => 100_000,
+            _ => 10_000_000,
+        };
+        Self(self.0 / shown * shown)
+    }
+}
+
 impl fmt::Display for ByteSize {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         let bytes = self.0 as f64;
@@ -64,5 +77,9 @@ mod tests {
         }
         assert_eq!(ByteSize(3_412_000_000).to_string(), "3.41 GB");
         assert_eq!(ByteSize(999).to_string(), "999 B");
+        for (bytes, down) in [(999, 999), (12_399, 12_300), (5_458_175, 5_400_000), (3_419_999_999, 3_410_000_000)] {
+            assert_eq!(ByteSize(bytes).rounded_down(), ByteSize(down));
+            assert_eq!(read(&ByteSize(down).to_string()), Ok(down));
+        }
     }
 }

@@ -12,7 +12,7 @@ use crate::kernels::cubins::{self, Cubin, PTXAS};
 /// A block gets more dynamic shared memory than this only on request.
 const UNASKED_SHARED_BYTES: u32 = 48 * 1024;
 
-/// The kernels of one device. Modules stay loaded until the context goes.
+/// The kernels of one device. Modules stay loaded as long as this lives.
 #[derive(Debug)]
 pub(super) struct Functions {
     cubins: &'static [Cubin],
@@ -94,6 +94,17 @@ impl Functions {
         })?;
         self.modules.insert(cubin.file, Handle(module));
         Ok(Handle(module))
+    }
+}
+
+impl Drop for Functions {
+    fn drop(&mut self) {
+        // Another decoder may keep the context, which would keep the modules.
+        for module in self.modules.values() {
+            // SAFETY: nobody else has the handle; what is recorded with its functions is gone, and nothing is in flight.
+            // A lost context has unloaded it, and says so, which helps nobody here.
+            let _ = unsafe { result::module::unload(module.0) };
+        }
     }
 }
 

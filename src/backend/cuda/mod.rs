@@ -88,7 +88,11 @@ impl Cuda {
             built.dedup();
             return Err(CudaError::NoKernels { ordinal, name, major, minor, built: built.join(", ") });
         }
-        let stream = context.new_stream().status("cuStreamCreate")?;
+        let stream = context.new_stream().map_err(|error| {
+            // The first call in a context that may be older: the device's primary one, shared by the whole process.
+            let advice = if status::is_fatal(error.0) { ": drop every decoder on this GPU first" } else { "" };
+            CudaError::Driver { call: "cuStreamCreate", text: explain(error) + advice }
+        })?;
         let functions = Functions::new(cubins, capability, driver);
         let synchronous = env::var_os(SYNC_VARIABLE).is_some_and(|v| !v.is_empty() && v != "0");
         let work = Mutex::new(Work { recordings: Recordings::default(), functions });
@@ -110,7 +114,8 @@ impl Cuda {
         if let Some(error) = self.lost.get() {
             let place = format!("cuda:{}", self.ordinal);
             return Err(DeviceError::Driver(format!(
-                "{place} failed before ({error}): drop this decoder and build another"
+                "{place} failed before ({error}): drop every decoder on this GPU, as they share its context, then build \
+                 another"
             )));
         }
         // Whoever panicked while it was locked left whole entries or none.

@@ -50,6 +50,23 @@ impl DeviceBackend {
         Ok(())
     }
 
+    /// Bytes of the constants in `needs` that are not on the device yet.
+    pub(super) fn missing_constant_bytes(&self, graph: &Graph, needs: &Needs, steps: &[StepContext<'_>]) -> usize {
+        let resident = self.resident();
+        let bytes = |constant: &Constant| {
+            let key = key_of(graph, *constant);
+            let missing = |s: &&StepContext<'_>| !resident.constants.contains_key(&(s.step.t.to_bits(), key.clone()));
+            let elements = |s: &StepContext<'_>| match constant {
+                Constant::TimeEmbedding => s.constants.t_emb.len(),
+                Constant::Gate(modulation) => s.constants.modulation(*modulation)[2].len(),
+                Constant::Scale(norm) => s.constants.modulation(norm.modulation)[1].len(),
+                Constant::ShiftProduct(_, weight) => graph[*weight].rows,
+            };
+            steps.iter().filter(missing).map(|s| 4 * elements(s)).sum::<usize>()
+        };
+        needs.constants.iter().map(bytes).sum()
+    }
+
     /// The constant at each of `steps`, one after the other.
     fn values(&self, graph: &Graph, constant: Constant, steps: &[&StepContext<'_>]) -> Result<Vec<f32>, ExecError> {
         let part = |step: &StepContext<'_>, m: Modulation, part: usize| step.constants.modulation(m)[part].to_vec();

@@ -36,8 +36,8 @@ struct Resident {
     constants: HashMap<(u64, ConstantKey), u64>,
     constant_buffers: Vec<Buffer>,
     rotary: HashMap<RotaryKey, (Buffer, Buffer)>,
-    zeros: Option<Buffer>,
-    ones: Option<Buffer>,
+    zeros: Option<Arc<Buffer>>,
+    ones: Option<Arc<Buffer>>,
     /// Free arenas; a session takes one of its size or makes one.
     arenas: Vec<Buffer>,
 }

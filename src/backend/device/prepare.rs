@@ -35,9 +35,13 @@ impl DeviceBackend {
                 Some(known) => known,
                 None => {
                     let made = upload(&self.driver, &self.store.matrix(&graph[id])?, form)?;
-                    let place = (made.buffer.address(), made.stride);
                     let bytes = made.buffer.bytes();
-                    self.resident().weights.insert(key, made);
+                    let place = {
+                        // Another decode may have been faster, and its launches read what it made.
+                        let mut resident = self.resident();
+                        let kept = resident.weights.entry(key).or_insert(made);
+                        (kept.buffer.address(), kept.stride)
+                    };
                     placed(bytes)?;
                     place
                 }

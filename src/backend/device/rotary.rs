@@ -17,15 +17,34 @@ impl DeviceBackend {
                 Some(addresses) => addresses,
                 None => {
                     let [even, odd] = tables_of(key).map(|t| Buffer::of(&self.driver, &t));
-                    let (even, odd) = (even?, odd?);
-                    let addresses = (even.address(), odd.address());
-                    self.resident().rotary.insert(*key, (even, odd));
-                    addresses
+                    let made = (even?, odd?);
+                    // Another decode may have been faster, and its launches read what it made.
+                    let mut resident = self.resident();
+                    let (even, odd) = resident.rotary.entry(*key).or_insert(made);
+                    (even.address(), odd.address())
                 }
             };
             tables.rotary.insert(*key, addresses);
         }
         Ok(())
+    }
+}
+
+impl DeviceBackend {
+    /// Bytes of the angles in `needs` that are not on the device yet.
+    pub(super) fn missing_rotary_bytes(&self, needs: &Needs) -> usize {
+        let resident = self.resident();
+        let missing = needs.rotary.iter().filter(|key| !resident.rotary.contains_key(key));
+        // A pair of floats for each of head_dim / 4 pairs in both tables.
+        missing.map(|key| 4 * 2 * (key.head_dim / 4) * positions(key)).sum()
+    }
+}
+
+/// Positions of both tables.
+fn positions(key: &RotaryKey) -> usize {
+    match key.rotary {
+        Rotary::Image { .. } => key.tokens.grid_cols + key.tokens.grid_rows,
+        Rotary::Text => 2 * key.tokens.text,
     }
 }
 

@@ -1,14 +1,16 @@
 //! One decode on a device: the arena, addresses, and calls handed to the driver.
 
+use std::sync::Arc;
+
 use half::bf16;
 
 use super::driver::{DeviceError, Driver, Labelled};
 use super::memory::Buffer;
 use super::{DeviceBackend, Resident};
 use crate::exec::{ExecError, Observer, Program, Session, StepContext};
-use crate::graph::{ElementType, TensorId};
+use crate::graph::{ElementType, Graph, TensorId};
 use crate::kernels::lower::Lowering;
-use crate::kernels::needs::needs;
+use crate::kernels::needs::{Needs, needs};
 use crate::kernels::params::PidNoiseParams;
 use crate::kernels::{KernelCall, Tables, launch};
 use crate::plan::{ByteSize, Launch};
@@ -23,6 +25,8 @@ pub(super) struct DeviceSession<'a> {
     tables: Tables,
     /// `None` once it is back with the backend.
     arena: Option<Buffer>,
+    /// Held, because a wider decode beside this one replaces them.
+    _fillers: [Arc<Buffer>; 2],
     /// Calls not handed to the driver yet.
     pending: Vec<Labelled>,
 }
@@ -40,7 +44,7 @@ impl<'a> DeviceSession<'a> {
         let arena_bytes = program.plan.arena_bytes + SEED_BYTES;
         let kept = take_arena(&mut backend.resident(), arena_bytes);
         let weights = backend.missing_weight_bytes(graph, &needs);
-        let missing = weights + if kept.is_some() { 0 } else { arena_bytes };
+        let missing = backend.missing_bytes(graph, &needs, steps) + if kept.is_some() { 0 } else { arena_bytes };
         check_memory(&*backend.driver, missing, program)?;
 
         let mut tables = Tables::default();
@@ -57,14 +61,14 @@ impl<'a> DeviceSession<'a> {
         backend.place_bounds(graph, &needs, &mut tables)?;
         backend.place_rotary(&needs, &mut tables)?;
         backend.place_constants(graph, &needs, steps, &mut tables)?;
-        backend.place_fillers(needs.widest, &mut tables)?;
+        let fillers = backend.place_fillers(needs.widest, &mut tables)?;
         let arena = match kept {
             Some(arena) => arena,
             None => Buffer::new(&backend.driver, arena_bytes)?,
         };
         tables.seed = arena.address() + program.plan.arena_bytes as u64;
         tables.tensors = program.plan.offsets.iter().map(|o| o.map(|o| arena.address() + o as u64)).collect();
-        Ok(Self { backend, program, tables, arena: Some(arena), pending: Vec::new() })
+        Ok(Self { backend, program, tables, arena: Some(arena), _fillers: fillers, pending: Vec::new() })
     }
 
     fn driver(&self) -> &dyn Driver {
@@ -109,28 +113,44 @@ fn check_memory(driver: &dyn Driver, missing: usize, program: &Program) -> Resul
     }
     let short = missing as u64 - free;
     let budget = (program.plan.peak_bytes as u64).saturating_sub(short);
+    // As shown, it must still fit.
+    let budget = ByteSize(budget).rounded_down();
     Err(DeviceError::OutOfMemory {
         what: "the decode".into(),
         needed: ByteSize(missing as u64),
         free: ByteSize(free),
-        budget: ByteSize(budget),
+        budget,
     }
     .into())
 }
 
 impl DeviceBackend {
-    /// Zeros and ones.
-    fn place_fillers(&self, widest: usize, tables: &mut Tables) -> Result<(), ExecError> {
-        let mut resident = self.resident();
-        let fill = |slot: &mut Option<Buffer>, value: f32| -> Result<u64, DeviceError> {
-            if slot.as_ref().is_none_or(|b| b.bytes() < 4 * widest) {
-                *slot = Some(Buffer::of(&self.driver, &vec![value; widest])?);
-            }
-            Ok(slot.as_ref().map_or(0, Buffer::address))
+    /// Bytes of what is read besides tensors and is not on the device yet.
+    fn missing_bytes(&self, graph: &Graph, needs: &Needs, steps: &[StepContext<'_>]) -> usize {
+        let fillers = {
+            let resident = self.resident();
+            let short = |slot: &&Option<Arc<Buffer>>| slot.as_ref().is_none_or(|b| b.bytes() < 4 * needs.widest);
+            [&resident.zeros, &resident.ones].iter().filter(|slot| short(slot)).count() * 4 * needs.widest
         };
-        tables.zeros = fill(&mut resident.zeros, 0.0)?;
-        tables.ones = fill(&mut resident.ones, 1.0)?;
-        Ok(())
+        self.missing_weight_bytes(graph, needs)
+            + self.missing_rotary_bytes(needs)
+            + self.missing_constant_bytes(graph, needs, steps)
+            + fillers
+    }
+
+    /// Zeros and ones.
+    fn place_fillers(&self, widest: usize, tables: &mut Tables) -> Result<[Arc<Buffer>; 2], DeviceError> {
+        let mut resident = self.resident();
+        let fill = |slot: &mut Option<Arc<Buffer>>, value: f32| match slot {
+            Some(kept) if kept.bytes() >= 4 * widest => Ok(Arc::clone(kept)),
+            _ => {
+                let made = Arc::new(Buffer::of(&self.driver, &vec![value; widest])?);
+                Ok(Arc::clone(slot.insert(made)))
+            }
+        };
+        let (zeros, ones) = (fill(&mut resident.zeros, 0.0)?, fill(&mut resident.ones, 1.0)?);
+        (tables.zeros, tables.ones) = (zeros.address(), ones.address());
+        Ok([zeros, ones])
     }
 }
 

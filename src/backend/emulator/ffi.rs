@@ -40,4 +40,5 @@ unsafe extern "C" {
         error: *mut c_char,
         error_bytes: usize,
     ) -> c_int;
+    pub(super) fn pid_emu_params_bytes(kernel: *const c_char) -> usize;
 }

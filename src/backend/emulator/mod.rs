@@ -83,6 +83,14 @@ impl Emulator {
         };
         (0..).map_while(name).collect()
     }
+
+    /// Bytes of the parameter struct of `kernel`; `None` when there is no such kernel.
+    pub fn params_bytes(kernel: &str) -> Option<usize> {
+        let name = CString::new(kernel).ok()?;
+        // SAFETY: the name is a C string.
+        let bytes = unsafe { ffi::pid_emu_params_bytes(name.as_ptr()) };
+        (bytes > 0).then_some(bytes)
+    }
 }
 
 /// The message that the emulator wrote, up to its NUL.

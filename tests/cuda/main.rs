@@ -1,0 +1,52 @@
+//! The CUDA backend on machines without a GPU: a fake driver (`fake_driver.cpp`) checks every call and runs the kernels
+//! on the emulator.
+
+#![cfg(all(feature = "cuda", feature = "emulator", target_os = "linux"))]
+#![allow(clippy::unwrap_used)]
+
+mod decode;
+mod driver;
+mod faults;
+mod memory;
+mod refusals;
+
+use std::sync::OnceLock;
+
+use pid_engine::checkpoint::{Checkpoint, synthetic};
+use pid_engine::latent::{Caption, Latent};
+use pid_engine::model::Config;
+use pid_engine::output::Picture;
+use pid_engine::progress::NoProgress;
+use pid_engine::{Decoder, DecoderBuilder, Device, Error, Request};
+
+const GPU: Device = Device::Cuda { ordinal: 0 };
+
+fn checkpoint() -> Checkpoint {
+    Checkpoint::synthetic(&Config::tiny(), 2, &NoProgress)
+}
+
+fn builder(device: Device) -> DecoderBuilder {
+    Decoder::builder().device(device)
+}
+
+fn decoder(device: Device) -> Result<Decoder, Error> {
+    builder(device).build(checkpoint())
+}
+
+fn latent(height: usize, width: usize, seed: u64) -> Latent {
+    let shape = [1, 16, height, width];
+    Latent::new(synthetic::latent(&shape, seed), shape).unwrap()
+}
+
+/// A small latent and the request for it.
+fn inputs() -> (Latent, Request) {
+    let caption = Caption::new(synthetic::caption(&[1, 11, 64], 2), [1, 11, 64]).unwrap();
+    (latent(2, 1, 2), Request::new(caption))
+}
+
+/// What the emulator makes of it.
+fn expected(latent: &Latent, request: &Request) -> Picture {
+    static EMULATOR: OnceLock<Decoder> = OnceLock::new();
+    let emulator = EMULATOR.get_or_init(|| decoder(Device::Emulator).unwrap());
+    emulator.decode(latent, request).unwrap().picture
+}
