@@ -38,10 +38,10 @@ fn latent(height: usize, width: usize, seed: u64) -> Latent {
     Latent::new(synthetic::latent(&shape, seed), shape).unwrap()
 }
 
-/// A small latent and the request for it.
+/// A small latent and the request for it, of few steps: the emulator is slow.
 fn inputs() -> (Latent, Request) {
     let caption = Caption::new(synthetic::caption(&[1, 11, 64], 2), [1, 11, 64]).unwrap();
-    (latent(2, 1, 2), Request::new(caption))
+    (latent(2, 1, 2), Request { steps: 2, ..Request::new(caption) })
 }
 
 /// What the emulator makes of it.
