@@ -111,6 +111,8 @@ std::string Block::run(const Options& options, Dim3 index, Body body, const void
     tls_block = nullptr;
     g_block = nullptr;
     set_running(nullptr);
+    // A block that failed for another reason did not come to the switch that takes it.
+    if (sanitizer::reported()) error_ += std::string("\n") + sanitizer::take_report();
     if (error_.empty()) error_ = end_checks();
     return error_;
 }
@@ -264,23 +266,28 @@ std::string Block::deadlock() const {
 }
 
 void Block::fail(Site site, const char* format, ...) {
+    // Messages are made in memory that all blocks of a worker use in turn.
+    sanitizer::ignore_begin();
     char text[512];
     va_list arguments;
     va_start(arguments, format);
     std::vsnprintf(text, sizeof text, format, arguments);
     va_end(arguments);
     error_ = at(site) + ": " + text;
+    sanitizer::ignore_end();
     stop(thread());
     __builtin_unreachable();
 }
 
 void Block::fail_access(const void* address) {
+    sanitizer::ignore_begin();
     char text[160];
     const auto offset = static_cast<const char*>(address) - thread().stack->bottom();
     const bool overflow = offset < 0 && offset > -65536;
     std::snprintf(text, sizeof text, "thread %u %s %p", thread().linear,
                   overflow ? "overflowed its stack at" : "accessed memory that is not allocated, at", address);
     error_ = text;
+    sanitizer::ignore_end();
     stop(thread());
     __builtin_unreachable();
 }

@@ -68,6 +68,18 @@ void run_blocks(Job& job) {
 
 struct sigaction g_previous[2];
 
+#if defined(PID_EMU_TSAN)
+// glibc's own: ThreadSanitizer's sigaction takes a handler that leaves by switching stacks for one that still runs.
+extern "C" int __sigaction(int signal, const struct sigaction* action, struct sigaction* previous);
+int set_action(int signal, const struct sigaction* action, struct sigaction* previous) {
+    return __sigaction(signal, action, previous);
+}
+#else
+int set_action(int signal, const struct sigaction* action, struct sigaction* previous) {
+    return sigaction(signal, action, previous);
+}
+#endif
+
 // A kernel that leaves its memory ends its block with a message; any other fault goes where it went before.
 void on_fault(int signal, siginfo_t* info, void* context) {
     if (Block* block = Block::current()) block->fail_access(info->si_addr);
@@ -77,7 +89,7 @@ void on_fault(int signal, siginfo_t* info, void* context) {
     } else if (previous.sa_handler != SIG_DFL && previous.sa_handler != SIG_IGN) {
         previous.sa_handler(signal);
     } else {
-        sigaction(signal, &previous, nullptr);
+        set_action(signal, &previous, nullptr);
     }
 }
 
@@ -86,8 +98,8 @@ void install_handlers() {
     action.sa_sigaction = on_fault;
     // NODEFER: the handler leaves by switching stacks, so the mask must not change.
     action.sa_flags = SA_SIGINFO | SA_ONSTACK | SA_NODEFER;
-    sigaction(SIGSEGV, &action, &g_previous[0]);
-    sigaction(SIGBUS, &action, &g_previous[1]);
+    set_action(SIGSEGV, &action, &g_previous[0]);
+    set_action(SIGBUS, &action, &g_previous[1]);
 }
 
 // A stack for the handler itself: the faulting fiber's may be full.
