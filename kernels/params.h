@@ -158,7 +158,7 @@ PID_ASSERT_SIZE(PidResidualParams, 208);
 /** Latent gates. gemm_latent_gate (per token and channel): `stream += sigmoid(A W^T + half - alpha sigma) features`;
  * rows_latent_gate (per token): the product is a dot with `gate_weight`. */
 typedef struct PidLatentGateParams {
-    /** bias is unused: it is in feature_half. rows_latent_gate reads nothing but group[0].rows and n = hidden. */
+    /** bias is unused: it is in feature_half. rows_latent_gate reads nothing but the first group's rows and n = hidden. */
     PidGemm gemm;
     /** float32 `[rows, hidden]`, updated. */
     float* stream;

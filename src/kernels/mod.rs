@@ -1,7 +1,7 @@
 //! The Rust half of the CUDA kernels: which kernels an op becomes, with which parameters and launch shapes.
 //!
-//! Nothing here talks to a device. [`needs`] says what a program wants uploaded, a backend uploads it and keeps the
-//! addresses in [`Tables`], and [`lower`] turns each launch of a plan into [`KernelCall`]s.
+//! Nothing here talks to a device. `needs` says what a program wants uploaded, a backend uploads it and keeps the
+//! addresses in `Tables`, `lower` turns each launch of a plan into `KernelCall`s, whose shapes are in `launch`.
 
 #[cfg(any(feature = "cuda", feature = "emulator"))]
 mod call;

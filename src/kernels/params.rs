@@ -288,7 +288,7 @@ const _: () = {
 #[repr(C)]
 #[derive(Debug, Copy, Clone)]
 pub struct PidLatentGateParams {
-    /// bias is unused: it is in feature_half. rows_latent_gate reads nothing but group[0].rows and n = hidden.
+    /// bias is unused: it is in feature_half. rows_latent_gate reads nothing but the first group's rows and n = hidden.
     pub gemm: PidGemm,
     /// float32 `[rows, hidden]`, updated.
     pub stream: *mut f32,
