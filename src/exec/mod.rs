@@ -4,6 +4,7 @@
 //! executor fills the inputs, walks the launches, tells the [`Observer`] and reads the result.
 
 use std::fmt;
+use std::time::Instant;
 
 use crate::graph::{Op, Phase};
 use crate::model::{Network, TimeConstants};
@@ -39,6 +40,12 @@ pub trait Session {
     fn noise(&mut self, id: crate::graph::TensorId, noise: &mut Noise, draw: usize) -> Result<(), ExecError>;
     /// Runs one launch; `context` is that of the first step for launches before the loop.
     fn launch(&mut self, launch: &Launch, context: &StepContext<'_>) -> Result<(), ExecError>;
+    /// As [`Session::launch`], to its end: seconds it took by the device's own clock where it has one.
+    fn launch_timed(&mut self, launch: &Launch, context: &StepContext<'_>) -> Result<f64, ExecError> {
+        let begin = Instant::now();
+        self.launch(launch, context)?;
+        Ok(begin.elapsed().as_secs_f64())
+    }
     /// Tensor `id` as float32.
     fn read(&mut self, id: crate::graph::TensorId) -> Result<Vec<f32>, ExecError>;
 }

@@ -6,6 +6,7 @@
 mod functions;
 mod recording;
 mod status;
+mod stopwatch;
 
 use std::env;
 use std::sync::{Arc, Mutex, MutexGuard, OnceLock, PoisonError};
@@ -22,6 +23,7 @@ use functions::Functions;
 use recording::Recordings;
 pub use status::CudaError;
 use status::{Status, explain};
+use stopwatch::Stopwatch;
 
 /// Set to anything but 0: every launch is waited for, so that an error names the launch it belongs to.
 pub const SYNC_VARIABLE: &str = "PID_CUDA_SYNC";
@@ -134,6 +136,22 @@ impl Cuda {
         DeviceError::Driver(format!("cuda:{}: {what}: {text}", self.ordinal))
     }
 
+    /// Launches calls one by one, waiting for each when `synchronous`. The context is current.
+    fn launch_all(&self, functions: &mut Functions, calls: &[Labelled], synchronous: bool) -> Result<(), DeviceError> {
+        for Labelled { label, call } in calls {
+            let of_call = |message| DeviceError::Call { label: label.clone(), kernel: call.kernel.into(), message };
+            let function = functions.get(call).map_err(&of_call)?;
+            // SAFETY: the arguments are the kernel's one struct, as tests of its size assert; what it points to is the
+            // session's.
+            unsafe { functions::launch(function, call, self.stream.cu_stream()) }
+                .map_err(|e| of_call(self.failed("cuLaunchKernel", e).to_string()))?;
+            if synchronous {
+                self.synchronize("cuStreamSynchronize").map_err(|e| of_call(e.to_string()))?;
+            }
+        }
+        Ok(())
+    }
+
     /// Waits for all work; `doing` says what may have failed.
     fn synchronize(&self, doing: &str) -> Result<(), DeviceError> {
         // SAFETY: the stream lives as long as self.
@@ -220,16 +238,15 @@ impl Driver for Cuda {
         if !self.synchronous {
             return recordings.replay(self, functions, calls);
         }
-        for Labelled { label, call } in calls {
-            let of_call = |message| DeviceError::Call { label: label.clone(), kernel: call.kernel.into(), message };
-            let function = functions.get(call).map_err(&of_call)?;
-            // SAFETY: the arguments are the kernel's one struct, as tests of its size assert; what it points to is the
-            // session's.
-            unsafe { functions::launch(function, call, self.stream.cu_stream()) }
-                .map_err(|e| of_call(self.failed("cuLaunchKernel", e).to_string()))?;
-            self.synchronize("cuStreamSynchronize").map_err(|e| of_call(e.to_string()))?;
-        }
-        Ok(())
+        self.launch_all(functions, calls, true)
+    }
+
+    fn run_timed(&self, calls: &[Labelled]) -> Result<f64, DeviceError> {
+        let mut work = self.enter()?;
+        let stopwatch = Stopwatch::new(self)?;
+        stopwatch.start(self)?;
+        self.launch_all(&mut work.functions, calls, self.synchronous)?;
+        stopwatch.stop(self)
     }
 
     fn collects(&self) -> bool {

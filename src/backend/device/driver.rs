@@ -1,6 +1,7 @@
 //! The few things a backend asks of a device.
 
 use std::fmt;
+use std::time::Instant;
 
 use crate::kernels::KernelCall;
 use crate::kernels::params::PidTensorMap;
@@ -35,6 +36,15 @@ pub trait Driver: Send + Sync + fmt::Debug {
     /// # Errors
     /// When a call cannot be launched, or, if the device tells at once, fails.
     fn run(&self, calls: &[Labelled]) -> Result<(), DeviceError>;
+    /// Runs calls in order, to their end; seconds by the device's own clock where it has one.
+    ///
+    /// # Errors
+    /// As [`Driver::run`].
+    fn run_timed(&self, calls: &[Labelled]) -> Result<f64, DeviceError> {
+        let begin = Instant::now();
+        self.run(calls)?;
+        Ok(begin.elapsed().as_secs_f64())
+    }
     /// Whether calls should be collected and handed over many at a time (a recorded graph), rather than one by one.
     fn collects(&self) -> bool;
     /// What kernels with bulk copies take for the tensor. Compute capability 9.0 and newer.

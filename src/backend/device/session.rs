@@ -184,6 +184,14 @@ impl Session for DeviceSession<'_> {
         self.submit(&self.program.network.graph.nodes[launch.node].name, calls)
     }
 
+    fn launch_timed(&mut self, launch: &Launch, context: &StepContext<'_>) -> Result<f64, ExecError> {
+        self.flush()?;
+        let calls = Lowering { program: self.program, tables: &self.tables, context }.launch(launch);
+        let label = &self.program.network.graph.nodes[launch.node].name;
+        let calls: Vec<Labelled> = calls.into_iter().map(|call| Labelled { label: label.clone(), call }).collect();
+        Ok(self.driver().run_timed(&calls)?)
+    }
+
     fn read(&mut self, id: TensorId) -> Result<Vec<f32>, ExecError> {
         self.flush()?;
         let tensor = &self.program.network.graph[id];
