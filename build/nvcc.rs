@@ -42,6 +42,8 @@ struct Job<'a> {
 /// The compiler: its path and all that the cubins depend on besides their sources.
 struct Nvcc {
     path: PathBuf,
+    /// Of the CUDA release.
+    major: u32,
     /// Version text, flags and nvcc's environment.
     identity: String,
 }
@@ -65,7 +67,7 @@ pub fn build() -> Result<(), String> {
     println!("cargo::rerun-if-changed=kernels");
     let out_dir = PathBuf::from(env::var_os("OUT_DIR").ok_or("OUT_DIR is not set: this is cargo's build script")?);
     let Some(path) = find()? else {
-        return write(&out_dir.join("cubins.rs"), &tables(&[], &[]));
+        return write(&out_dir.join("cubins.rs"), &tables(&[], &[], 0));
     };
     println!("cargo::rustc-cfg=pid_has_cubins");
 
@@ -77,7 +79,7 @@ pub fn build() -> Result<(), String> {
     let compiled = nvcc.compile_all(jobs, &out_dir)?;
     let usages: Vec<&Usage> = compiled.iter().flat_map(|compiled| &compiled.usages).collect();
     ptxas::check_allowed(&usages, &allowed)?;
-    write(&out_dir.join("cubins.rs"), &tables(&compiled, &allowed))
+    write(&out_dir.join("cubins.rs"), &tables(&compiled, &allowed, nvcc.major))
 }
 
 /// The nvcc to use; `None` when there is none or `PID_NVCC=off`.
@@ -117,9 +119,11 @@ impl Nvcc {
             let first = version.lines().next().unwrap_or_default();
             return Err(format!("{} --version: {}, `{first}`: not an nvcc that runs", path.display(), output.status));
         }
+        let major = version.split("release ").nth(1).and_then(|rest| rest.split('.').next()?.parse().ok());
+        let major = major.ok_or_else(|| format!("{} --version: no release number in {version}", path.display()))?;
         let environment = NVCC_VARIABLES.map(|name| format!("{name}={:?}", env::var_os(name)));
         let identity = format!("{version}\n{}\n{}\n", FLAGS.join(" "), environment.join("\n"));
-        Ok(Self { path, identity })
+        Ok(Self { path, major, identity })
     }
 
     /// Runs the jobs, as many at a time as cargo says, and returns them in their order.
@@ -201,7 +205,7 @@ struct Aligned<const N: usize>([u8; N]);
 ";
 
 /// The Rust source of the tables.
-fn tables(compiled: &[Compiled], allowed: &[Allowed]) -> String {
+fn tables(compiled: &[Compiled], allowed: &[Allowed], major: u32) -> String {
     let (mut cubins, mut test_cubins) = (String::new(), String::new());
     let mut rows = String::new();
     for Compiled { job: Job { source, arch }, usages } in compiled {
@@ -217,7 +221,8 @@ fn tables(compiled: &[Compiled], allowed: &[Allowed]) -> String {
     }
     let aligned = if compiled.is_empty() { "" } else { ALIGNED };
     format!(
-        "/// Every kernel file for every architecture built.\npub static CUBINS: &[Cubin] = &[\n{cubins}];\n\n\
+        "/// Major CUDA release of the nvcc that made the kernels; 0 without.\npub const CUDA_MAJOR: u32 = {major};\n\n\
+         /// Every kernel file for every architecture built.\npub static CUBINS: &[Cubin] = &[\n{cubins}];\n\n\
          /// The same of the kernels that only tests launch. No program that leaves it alone contains it.\n\
          pub static TEST_CUBINS: &[Cubin] = &[\n{test_cubins}];\n\n\
          /// What ptxas says of every kernel.\npub static PTXAS: &[PtxasRow] = &[\n{rows}];\n{aligned}"

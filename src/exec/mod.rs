@@ -6,6 +6,8 @@
 use std::fmt;
 use std::time::Instant;
 
+use rayon::prelude::*;
+
 use crate::graph::{Op, Phase};
 use crate::model::{Network, TimeConstants};
 use crate::plan::{ByteSize, Launch, Plan};
@@ -178,11 +180,22 @@ pub fn run(
     }
     let mut image = session.read(network.image)?;
     observer.phase(DecodePhase::Done);
-    if let Some(index) = image.iter().position(|v| !v.is_finite()) {
-        return Err(ExecError::NotFinite { value: image[index], index });
-    }
-    image.iter_mut().for_each(|v| *v = v.clamp(-1.0, 1.0));
+    clamp_finite(&mut image)?;
     Ok(image)
+}
+
+/// Clamps to [-1, 1], on all cores; fails on the first value that is not finite.
+fn clamp_finite(image: &mut [f32]) -> Result<(), ExecError> {
+    const PIECE: usize = 1 << 18;
+    let clamp = |(piece, values): (usize, &mut [f32])| {
+        let finite = values.iter().fold(true, |finite, v| finite & v.is_finite());
+        if let Some(at) = (!finite).then(|| values.iter().position(|v| !v.is_finite())).flatten() {
+            return Some(ExecError::NotFinite { value: values[at], index: piece * PIECE + at });
+        }
+        values.iter_mut().for_each(|v| *v = v.clamp(-1.0, 1.0));
+        None
+    };
+    image.par_chunks_mut(PIECE).enumerate().find_map_first(clamp).map_or(Ok(()), Err)
 }
 
 struct Run<'a> {

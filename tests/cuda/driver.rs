@@ -27,7 +27,7 @@ pub struct Machine {
 
 impl Default for Machine {
     fn default() -> Self {
-        Self { driver_version: 12_080, devices: 1, major: 8, minor: 0, total_bytes: 8 << 30 }
+        Self { driver_version: 13_000, devices: 1, major: 8, minor: 0, total_bytes: 8 << 30 }
     }
 }
 
@@ -37,6 +37,7 @@ impl Default for Machine {
 pub struct Live {
     pub allocations: u64,
     pub bytes: u64,
+    pub host_allocations: u64,
     pub contexts: u64,
     pub modules: u64,
     pub streams: u64,

@@ -37,6 +37,7 @@ void fake_cuda_live(FakeCudaLive* live) {
     *live = {};
     for (const Context& c : driver().contexts) live->contexts += c.references > 0, live->bytes += used_bytes(&c);
     live->allocations = driver().allocations.size();
+    live->host_allocations = driver().host_allocations.size();
     live->modules = count_alive<Module>();
     live->streams = count_alive<Stream>();
     live->graphs = count_alive<Graph>();
@@ -179,6 +180,26 @@ int cuMemFree_v2(std::uint64_t address) {
         if (stream->context == t_current && !stream->work.empty()) violation("cuMemFree", "work is pending", kSuccess);
     unmap(found->second);
     driver().allocations.erase(found);
+    return kSuccess;
+}
+
+int cuMemHostAlloc(void** memory, std::size_t bytes, unsigned) {
+    ENTER_CONTEXT("cuMemHostAlloc")
+    *memory = std::calloc(1, bytes);
+    if (bytes == 0 || !*memory) return kOutOfMemory;
+    driver().host_allocations[*memory] = t_current;
+    return kSuccess;
+}
+int cuMemFreeHost(void* memory) {
+    ENTER_CONTEXT("cuMemFreeHost")
+    const auto found = driver().host_allocations.find(memory);
+    if (found == driver().host_allocations.end() || found->second != t_current)
+        return violation("cuMemFreeHost", "no such allocation", kInvalidValue);
+    for (const Stream* stream : driver().streams)
+        if (stream->context == t_current && !stream->work.empty())
+            violation("cuMemFreeHost", "work is pending", kSuccess);
+    std::free(memory);
+    driver().host_allocations.erase(found);
     return kSuccess;
 }
 

@@ -25,7 +25,7 @@ struct FakeCudaConfig {
 };
 
 struct FakeCudaLive {
-    std::uint64_t allocations, bytes, contexts, modules, streams, graphs, executables;
+    std::uint64_t allocations, bytes, host_allocations, contexts, modules, streams, graphs, executables;
 };
 
 struct FakeCudaCall {
@@ -151,6 +151,7 @@ struct Driver {
     std::unordered_map<const void*, std::unique_ptr<Object>> objects;  // by handle
     std::vector<Stream*> streams;                                      // those alive
     std::map<std::uint64_t, Allocation> allocations;
+    std::map<void*, Context*> host_allocations;  // page-locked
     std::vector<Failure> failures;
     std::map<std::string, std::uint64_t> calls;
     std::string violations;
@@ -350,6 +351,15 @@ inline void destroy(Context* context) {
         }
         unmap(it->second);
         it = allocations.erase(it);
+    }
+    auto& host = driver().host_allocations;
+    for (auto it = host.begin(); it != host.end();) {
+        if (it->second != context) {
+            ++it;
+            continue;
+        }
+        std::free(it->first);
+        it = host.erase(it);
     }
     context->lost = kSuccess;
 }

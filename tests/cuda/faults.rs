@@ -12,7 +12,7 @@ fn passing_failures() {
     let decoder = decoder(GPU).unwrap();
     let invalid = "CUDA_ERROR_INVALID_VALUE: invalid argument";
     let image = "loading group_norm for sm_80: CUDA_ERROR_INVALID_IMAGE: device kernel image is invalid (the driver \
-                 supports CUDA 12.8; a newer one may help)";
+                 supports CUDA 13.0; a newer one may help)";
     let cases = [
         ("cuModuleLoadData", 2, INVALID_IMAGE, image.to_owned()),
         ("cuModuleGetFunction", 3, INVALID_VALUE, invalid.to_owned()),

@@ -1,6 +1,7 @@
 //! Too little memory: refused before anything is taken where that can be known, without a leak where not.
 
-use pid_engine::backend::device::DeviceError;
+use pid_engine::backend::cuda::Cuda;
+use pid_engine::backend::device::{DeviceError, Driver};
 use pid_engine::exec::ExecError;
 use pid_engine::plan::ByteSize;
 use pid_engine::{Decoder, Error};
@@ -86,4 +87,23 @@ fn every_allocation_may_fail() {
     assert!(decoder.decode(&latent, &request).unwrap().picture == picture);
     assert_eq!(fake.live().allocations, all);
     drop(decoder);
+}
+
+/// Copies of every kind of length arrive whole, by way of page-locked memory or without.
+#[test]
+fn copies_of_any_length() {
+    let Some(fake) = Fake::new(Machine::default()) else { return };
+    let gpu = Cuda::open(0).unwrap();
+    const HALF: usize = 8 << 20;
+    for bytes in [1, 100_000, (256 << 10) + 1, HALF, HALF + 3, 3 * HALF - 1, 5 * HALF + 7] {
+        let sent: Vec<u8> = (0..bytes).map(|i| (i * 31 + i / 4099) as u8).collect();
+        let address = gpu.allocate(bytes).unwrap();
+        gpu.upload(address, &sent).unwrap();
+        let mut got = vec![0; bytes];
+        gpu.download(address, &mut got).unwrap();
+        assert!(got == sent, "{bytes} bytes");
+        gpu.free(address, bytes);
+    }
+    assert_eq!(fake.live().host_allocations, 1);
+    drop(gpu);
 }

@@ -34,7 +34,11 @@ fn messages() {
         (
             old_driver,
             GPU,
-            "device: cuda: the driver supports CUDA 11.4; 12.0 or newer is needed: update the driver".to_owned(),
+            format!(
+                "device: cuda: the driver supports CUDA 11.4; this build's kernels need {}.0 or newer: update the driver, \
+                 or build with the nvcc of an older release (12.8 or newer)",
+                pid_engine::kernels::cubins::CUDA_MAJOR.max(12)
+            ),
         ),
         (empty, GPU, "device: cuda: cuInit: CUDA_ERROR_NO_DEVICE: no CUDA-capable device is detected".into()),
         (

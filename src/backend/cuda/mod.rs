@@ -5,6 +5,7 @@
 
 mod functions;
 mod recording;
+mod staging;
 mod status;
 mod stopwatch;
 
@@ -21,6 +22,7 @@ use crate::kernels::tensor_map::{Element, Swizzle, Tiled};
 use crate::plan::ByteSize;
 use functions::Functions;
 use recording::Recordings;
+use staging::Staging;
 pub use status::CudaError;
 use status::{Status, explain};
 use stopwatch::Stopwatch;
@@ -51,6 +53,7 @@ pub struct Cuda {
 /// What only one thread at a time may use.
 #[derive(Debug)]
 struct Work {
+    staging: Staging,
     recordings: Recordings,
     functions: Functions,
 }
@@ -97,7 +100,7 @@ impl Cuda {
         })?;
         let functions = Functions::new(cubins, capability, driver);
         let synchronous = env::var_os(SYNC_VARIABLE).is_some_and(|v| !v.is_empty() && v != "0");
-        let work = Mutex::new(Work { recordings: Recordings::default(), functions });
+        let work = Mutex::new(Work { staging: Staging::default(), recordings: Recordings::default(), functions });
         Ok(Self { work, stream, context, ordinal, name, capability, synchronous, lost: OnceLock::new() })
     }
 
@@ -169,8 +172,10 @@ fn driver_version() -> Result<i32, CudaError> {
     let mut version = 0;
     // SAFETY: the out parameter is valid; this function is in every driver and needs no cuInit.
     unsafe { sys::cuDriverGetVersion(&mut version) }.result().status("cuDriverGetVersion")?;
-    if version < OLDEST_DRIVER {
-        return Err(CudaError::OldDriver { major: version / 1000, minor: version % 1000 / 10 });
+    // A driver loads the code of its own major release and of those before.
+    let needed = OLDEST_DRIVER.max(cubins::CUDA_MAJOR as i32 * 1000);
+    if version < needed {
+        return Err(CudaError::OldDriver { major: version / 1000, minor: version % 1000 / 10, needed: needed / 1000 });
     }
     result::init().status("cuInit")?;
     Ok(version)
@@ -215,26 +220,17 @@ impl Driver for Cuda {
     }
 
     fn upload(&self, address: u64, bytes: &[u8]) -> Result<(), DeviceError> {
-        let _work = self.enter()?;
-        // SAFETY: callers upload into allocations at least as long; the slice lives until the stream is done.
-        unsafe { result::memcpy_htod_async(address, bytes, self.stream.cu_stream()) }
-            .map_err(|e| self.failed("cuMemcpyHtoDAsync", e))?;
-        self.synchronize("copying to the device, or work before")
+        self.enter()?.staging.upload(self, address, bytes)
     }
 
     fn download(&self, address: u64, bytes: &mut [u8]) -> Result<(), DeviceError> {
-        let _work = self.enter()?;
-        // SAFETY: as for `upload`.
-        unsafe { result::memcpy_dtoh_async(bytes, address, self.stream.cu_stream()) }
-            .map_err(|e| self.failed("cuMemcpyDtoHAsync", e))?;
-        self.synchronize(&format!(
-            "copying from the device, or work before (set {SYNC_VARIABLE}=1 to learn which launch)"
-        ))
+        let doing = format!("copying from the device, or work before (set {SYNC_VARIABLE}=1 to learn which launch)");
+        self.enter()?.staging.download(self, address, bytes, &doing)
     }
 
     fn run(&self, calls: &[Labelled]) -> Result<(), DeviceError> {
         let mut work = self.enter()?;
-        let Work { recordings, functions } = &mut *work;
+        let Work { recordings, functions, .. } = &mut *work;
         if !self.synchronous {
             return recordings.replay(self, functions, calls);
         }

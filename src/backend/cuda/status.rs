@@ -12,8 +12,11 @@ pub enum CudaError {
         "cuda: no driver: the library libcuda.so.1 (nvcuda.dll) cannot be opened; install NVIDIA's driver or use --device cpu"
     )]
     NoDriver,
-    #[error("cuda: the driver supports CUDA {major}.{minor}; 12.0 or newer is needed: update the driver")]
-    OldDriver { major: i32, minor: i32 },
+    #[error(
+        "cuda: the driver supports CUDA {major}.{minor}; this build's kernels need {needed}.0 or newer: update the driver, \
+         or build with the nvcc of an older release (12.8 or newer)"
+    )]
+    OldDriver { major: i32, minor: i32, needed: i32 },
     #[error("cuda:{ordinal}: no such device; there are {count}, counted from 0")]
     NoDevice { ordinal: usize, count: i32 },
     #[error(

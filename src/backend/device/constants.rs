@@ -22,7 +22,7 @@ impl DeviceBackend {
     ) -> Result<(), ExecError> {
         let mut wanted: Vec<Constant> = needs.constants.iter().copied().collect();
         // A fixed order, so that two decoders lay their constants out alike.
-        wanted.sort_by_key(|c| format!("{c:?}"));
+        wanted.sort_by_cached_key(|c| format!("{c:?}"));
         for constant in &wanted {
             let key = key_of(graph, *constant);
             let missing: Vec<&StepContext<'_>> = {
