@@ -9,6 +9,7 @@ import json
 import os
 import signal
 import subprocess
+import sys
 import tempfile
 
 UNAVAILABLE = ("No available kernel", "No viable backend")
@@ -40,7 +41,9 @@ def first_line(text):
 
 
 def run(command, budget_s):
-    """Runs `command` for at most `budget_s` seconds and returns its row, or one with `error`, `kind` and `stage`."""
+    """Runs `command` for at most `budget_s` seconds and returns its row, or one with `error`, `kind` and `stage`. From
+    the main thread: being terminated ends the child too, which would else keep the device busy."""
+    signal.signal(signal.SIGTERM, lambda *_: sys.exit(128 + signal.SIGTERM))
     with tempfile.TemporaryFile("w+") as stderr:
         try:
             # A session of its own: the compiler's worker processes end with it when the budget is spent.
@@ -54,6 +57,9 @@ def run(command, budget_s):
             cut = True
             os.killpg(child.pid, signal.SIGKILL)
             out, _ = child.communicate()
+        except BaseException:
+            os.killpg(child.pid, signal.SIGKILL)
+            raise
         stderr.seek(0)
         last_words = [line.strip() for line in stderr.read().splitlines() if line.strip()][-1:]
     return outcome(objects(out), cut, budget_s, child.returncode, last_words)

@@ -48,6 +48,13 @@ def compile_in_place(module, mode, graphs=True):
         module.compile(mode="max-autotune" if graphs else "max-autotune-no-cudagraphs")
 
 
+def compiler_facts():
+    """What the compiler did in this process: graphs made, and breaks that left code between them to the interpreter."""
+    from torch._dynamo.utils import counters
+
+    return {"graphs": counters["stats"]["unique_graphs"], "graph_breaks": sum(counters["graph_break"].values())}
+
+
 @contextlib.contextmanager
 def context(device, dtype, attention):
     """Number format and attention kernel for the calls within."""

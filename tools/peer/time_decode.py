@@ -149,6 +149,8 @@ def run(args, row):
             raise RuntimeError("the image holds numbers that are not finite")
         row["seconds"] = {phase: measure.summary([r[phase] for r in runs]) for phase in runs[0]}
         row["decode_s"] = [r["decode"] for r in runs]
+        if args.mode != "eager":
+            row["compiler"] = modes.compiler_facts()
         if args.mode == "eager":
             row["parts_s"] = parts_of(network, arguments, device)
 

@@ -81,6 +81,8 @@ def run(args, row):
         row.update(measure.peaks(device))
     row["seconds"] = {phase: measure.summary([r[phase] for r in runs]) for phase in runs[0]}
     row["decode_s"] = [r["decode"] for r in runs]
+    if args.mode != "eager":
+        row["compiler"] = modes.compiler_facts()
 
 
 def main(argv):
