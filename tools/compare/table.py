@@ -2,7 +2,7 @@
 
 A result is the object that `pid bench --json` and the peer's programs print: `device`, `peak_bytes`, `seconds.decode`
 with `median`, `mad`, `p95`, `min` in seconds; or `error`. `seconds.decode` may be a plain number. What is absent stays
-blank, except the median, without which there is no row.
+blank, except the median, without which there is no row; memory that was only planned is not compared.
 """
 
 
@@ -41,8 +41,13 @@ def heading(rows):
     for row in rows:
         for key in ("device", "driver", "torch", "cuda", "cudnn", "commit", "config", "seed"):
             if row["result"].get(key) is not None:
-                facts.setdefault(key, row["result"][key])
-    return ", ".join(str(v) if key == "device" else f"{key} {v}" for key, v in facts.items())
+                facts.setdefault(key, named(row["result"][key]))
+    return ", ".join(v if key == "device" else f"{key} {v}" for key, v in facts.items())
+
+
+def named(fact):
+    """A fact as text; of an object, its name."""
+    return str(fact.get("name", fact) if isinstance(fact, dict) else fact)
 
 
 def line(row, ours):

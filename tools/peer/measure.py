@@ -70,7 +70,8 @@ def peaks(device, graphs=False):
     graph's pool: with `graphs` the reserved bytes stand for both."""
     if device.type == "cuda":
         reserved = torch.cuda.max_memory_reserved()
-        return {"peak_bytes": reserved if graphs else torch.cuda.max_memory_allocated(), "peak_reserved_bytes": reserved}
+        tensors = reserved if graphs else torch.cuda.max_memory_allocated()
+        return {"peak_bytes": tensors, "peak_reserved_bytes": reserved}
     kib = 1 if sys.platform == "darwin" else 1024
     return {"peak_bytes": resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * kib}
 

@@ -49,6 +49,13 @@ class Table(unittest.TestCase):
                                row("eager", THEIRS, size="4096x4096")])
         self.assertIn("| eager | 500.0 | 2.0 | 510.0 | 0.50 |", text)
 
+    def test_facts_may_be_objects_and_memory_may_be_unmeasured(self):
+        result = {**OURS, "device": {"name": "Some GPU", "sms": 132}, "peak_bytes": None}
+        text = table.markdown([row("pid-engine", result, True), row("eager", THEIRS)])
+        self.assertTrue(text.startswith("Some GPU, torch 2.11.0\n"), text)
+        self.assertIn("| pid-engine | 250.0 | 1.0 | 260.0 | 1.00 |  |  | |", text)
+        self.assertIn("| eager | 500.0 | 2.0 | 510.0 | 2.00 | 12.00 |  | |", text)
+
     def test_output_without_a_time_is_an_error(self):
         for result in ({}, {"seconds": {}}, {"seconds": {"decode": {}}}, {"seconds": 3}, {"seconds": {"decode": "1"}}):
             self.assertIsNotNone(table.reading(result)["error"], result)
