@@ -1,8 +1,10 @@
 """The PiD pixel diffusion decoder in plain eager PyTorch: network and sampler.
 
-An independent yardstick for pid-engine: it computes what the engine computes, with ordinary torch calls, float32
-weights and no optimisation of its own. Written from the description of the network (arXiv 2605.23902), not from
-its public code. Modules carry the names of a released checkpoint's tensors, so `state_dict` loads unchanged.
+An independent yardstick for pid-engine: it computes what the engine computes, with ordinary torch calls and no
+optimisation of its own. Written from the description of the network (arXiv 2605.23902), not from its public code.
+Modules carry the names of a released checkpoint's tensors, so `state_dict` loads unchanged. It runs in the type of its
+weights, or under autocast; the casts below keep the token streams s, y and px in the type of the linear layers' outputs
+(bfloat16 under autocast, as in the public code) and change nothing in float32.
 
 Symbols: B batch, H x W output pixels (multiples of P = 16), L = (H/P)*(W/P) patch tokens in row-major order,
 D hidden size, T caption tokens, C16 = 16 channels of a pixel. Last axis contiguous throughout.
@@ -19,7 +21,16 @@ from torch import nn
 from rotary import image_rotary, rotate, text_rotary
 
 TIMES = (0.999, 0.866, 0.634, 0.342, 0.0)
-rms_norm = functools.partial(nn.RMSNorm, eps=1e-6)
+
+
+class RmsNorm(nn.RMSNorm):
+    """Normalises in the type of its weight: float32 under autocast, as the public code does, modulation included."""
+
+    def forward(self, x):
+        return super().forward(x.to(self.weight.dtype))
+
+
+rms_norm = functools.partial(RmsNorm, eps=1e-6)
 
 
 def conv3x3(inputs, outputs, padding):
@@ -43,8 +54,8 @@ class TimeEmbedder(nn.Module):
 
     def forward(self, t):
         """t [B], the sampler's time in (0, 1] -> [B, D]."""
-        angle = 1000 * t[:, None] * torch.exp(-math.log(10) * torch.arange(128) / 128)
-        return self.mlp(torch.cat([angle.cos(), angle.sin()], dim=-1))
+        angle = 1000 * t[:, None] * torch.exp(-math.log(10) * torch.arange(128, device=t.device) / 128)
+        return self.mlp(torch.cat([angle.cos(), angle.sin()], dim=-1).to(self.mlp[0].weight.dtype))
 
 
 class Embedder(nn.Module):
@@ -61,15 +72,16 @@ class PixelEmbedder(Embedder):
     def forward(self, rgb):
         """rgb [B, H, W, 3] -> [B, H, W, C16]: projection plus sines of the pixel's column and row in the picture."""
         _, height, width, _ = rgb.shape
-        w = 10000.0 ** (-torch.arange(4) / 4)
+        w = 10000.0 ** (-torch.arange(4, device=rgb.device) / 4)
+        out = self.proj(rgb)
 
         def waves(count):
-            angle = torch.arange(count)[:, None] * w
-            return torch.cat([angle.sin(), angle.cos()], dim=-1)
+            angle = torch.arange(count, device=rgb.device)[:, None] * w
+            return torch.cat([angle.sin(), angle.cos()], dim=-1).to(out.dtype)
 
         across = waves(width)[None].expand(height, -1, -1)
         down = waves(height)[:, None].expand(-1, width, -1)
-        return self.proj(rgb) + torch.cat([across, down], dim=-1)
+        return out + torch.cat([across, down], dim=-1)
 
 
 class ResidualBlock(nn.Module):
@@ -93,7 +105,7 @@ class Gate(nn.Module):
     def forward(self, s, features, sigma):
         """s + gated features; s and features [B, L, D], sigma [B]."""
         logit = self.content_proj(torch.cat([s, features], dim=-1)) - self.log_alpha.exp() * sigma[:, None, None]
-        return s + torch.sigmoid(logit) * features
+        return s + (torch.sigmoid(logit) * features).to(s.dtype)
 
 
 class Adapter(nn.Module):
@@ -139,7 +151,7 @@ class JointAttention(nn.Module):
             qkv = getattr(self, f"qkv_{stream}")(tokens)
             q, k, v = qkv.unflatten(-1, (3, self.heads, -1)).unbind(2)
             q, k = getattr(self, f"q_norm_{stream}")(q), getattr(self, f"k_norm_{stream}")(k)
-            parts.append((rotate(q, rotary), rotate(k, rotary), v))
+            parts.append((rotate(q, rotary).to(v.dtype), rotate(k, rotary).to(v.dtype), v))
         out = attend(*(torch.cat(pair, dim=1) for pair in zip(*parts))).flatten(2)
         text = y.shape[1]
         return self.proj_x(out[:, text:]), self.proj_y(out[:, :text])
@@ -185,7 +197,8 @@ class PixelAttention(nn.Module):
     def forward(self, z, rotary):
         """z [B, L, width] -> the same shape."""
         q, k, v = self.qkv(z).unflatten(-1, (3, self.heads, -1)).unbind(2)
-        return self.proj(attend(rotate(self.q_norm(q), rotary), rotate(self.k_norm(k), rotary), v).flatten(2))
+        q, k = (rotate(norm(z), rotary).to(v.dtype) for norm, z in ((self.q_norm, q), (self.k_norm, k)))
+        return self.proj(attend(q, k, v).flatten(2))
 
 
 class PixelBlock(nn.Module):
@@ -227,9 +240,22 @@ class PidNetwork(nn.Module):
         self.pixel_blocks = nn.ModuleList(PixelBlock(config) for _ in range(config.pixel_depth))
         self.final_layer = nn.Sequential(OrderedDict(norm=rms_norm(c), linear=nn.Linear(c, 3)))
 
-    def forward(self, x, t, caption, latent, sigma, features=None):
+    def rotary(self, rows, columns, text_length, device, real=False):
+        """Rotary factors (image, text, pixel blocks), constants of a picture's size. `real` gives them as pairs of
+        numbers instead of complex ones, which torch.compile leaves to eager kernels."""
+        config = self.config
+        head, pixel_head = (config.hidden_size // config.num_groups,
+                            config.pixel_attn_hidden_size // config.pixel_num_groups)
+        factors = (image_rotary(rows, columns, head, config, device),
+                   text_rotary(min(text_length, config.txt_max_length), head, device),
+                   image_rotary(rows, columns, pixel_head, config, device))
+        return tuple(torch.view_as_real(f) for f in factors) if real else factors
+
+    def forward(self, x, t, caption, latent, sigma, rotary, features=None):
         """Velocity [B, 3, H, W] of picture x [B, 3, H, W] at times t [B], given caption [B, T, E], latent [B, C, h, w]
         and its noise level sigma [B]; `features` stands in for the adapter's output when it was run beforehand."""
+        x = x.to(self.s_embedder.proj.weight.dtype)
+        caption, latent = caption.to(x.dtype), latent.to(x.dtype)
         config, (batch, _, height, width) = self.config, x.shape
         p, rows, columns = config.patch_size, height // config.patch_size, width // config.patch_size
         if features is None:
@@ -238,11 +264,10 @@ class PidNetwork(nn.Module):
         condition = F.silu(t_emb)
         caption = caption[:, :config.txt_max_length]
         y = self.y_embedder(caption) + self.y_pos_embedding[:, :caption.shape[1]]
+        rotary_x, rotary_y, rotary_pixels = rotary
         patches = x.view(batch, 3, rows, p, columns, p).permute(0, 2, 4, 1, 3, 5).reshape(batch, rows * columns, -1)
         s = self.s_embedder(patches)
-
-        head = config.hidden_size // config.num_groups
-        rotary_x, rotary_y = image_rotary(rows, columns, head, config), text_rotary(y.shape[1], head)
+        y = y.to(s.dtype)
         for i, block in enumerate(self.patch_blocks):
             if i % config.lq_interval == 0:
                 gate = i // config.lq_interval
@@ -254,9 +279,8 @@ class PidNetwork(nn.Module):
 
         px = self.pixel_embedder(x.permute(0, 2, 3, 1)).view(batch, rows, p, columns, p, -1)
         px = px.transpose(2, 3).reshape(batch * rows * columns, p * p, -1)
-        rotary = image_rotary(rows, columns, config.pixel_attn_hidden_size // config.pixel_num_groups, config)
         for block in self.pixel_blocks:
-            px = block(px, s, rotary)
+            px = block(px, s, rotary_pixels)
         v = self.final_layer(px).view(batch, rows, columns, p, p, 3)
         return v.permute(0, 5, 1, 3, 2, 4).reshape(batch, 3, height, width)
 
@@ -269,11 +293,11 @@ def build(config, tensors):
     return network.eval().requires_grad_(False)
 
 
-def load(config, path):
+def load(config, path, device="cpu"):
     """Network of `config` with the weights of a safetensors file, widened to float32."""
     from safetensors.torch import load_file
 
-    tensors = {name.removeprefix("net."): tensor.float() for name, tensor in load_file(path).items()}
+    tensors = {name.removeprefix("net."): tensor.float() for name, tensor in load_file(path, device=device).items()}
     return build(config, {n: w for n, w in tensors.items() if not n.startswith("lq_proj.lq_aux_rgb_head.")})
 
 
@@ -284,16 +308,21 @@ def schedule(steps):
     return [TIMES[round(4 * i / steps)] for i in range(steps + 1)]
 
 
-@torch.inference_mode()
-def sample(network, latent, caption, sigma, noise, steps=4, adapter_once=False, on_step=lambda *_: None):
-    """Picture [B, 3, H, W] in [-1, 1]. `noise` holds `steps` tensors [B, 3, H, W]; `on_step(k, velocity, x)` sees each
-    step. The adapter runs in every step, as in the public code, unless `adapter_once`."""
-    x, times = noise[0], schedule(steps)
-    p = network.config.patch_size
-    features = network.lq_proj(latent, x.shape[2] // p, x.shape[3] // p) if adapter_once else None
+@torch.no_grad()
+def sample(network, latent, caption, sigma, noise, steps=4, adapter_once=False, real_rotary=False,
+           on_step=lambda *_: None, on_prepared=lambda: None):
+    """Picture [B, 3, H, W] float32 in [-1, 1]. `noise` holds `steps` float32 tensors [B, 3, H, W]. The adapter runs in
+    every step, as in the public code, unless `adapter_once`. `on_prepared` is called before the first step, and
+    `on_step(k, velocity, x)` after each."""
+    x, times, p = noise[0], schedule(steps), network.config.patch_size
+    rows, columns = x.shape[2] // p, x.shape[3] // p
+    rotary = network.rotary(rows, columns, caption.shape[1], x.device, real_rotary)
+    dtype = network.s_embedder.proj.weight.dtype
+    features = network.lq_proj(latent.to(dtype), rows, columns) if adapter_once else None
+    on_prepared()
     for k in range(steps):
-        t = torch.full((x.shape[0],), times[k], dtype=torch.float32)
-        v = network(x, t, caption, latent, sigma, features)
+        t = torch.full((x.shape[0],), times[k], dtype=torch.float32, device=x.device)
+        v = network(x, t, caption, latent, sigma, rotary, features)
         denoised = (x.double() - times[k] * v.double()).float()
         x = (1 - times[k + 1]) * denoised + times[k + 1] * noise[k + 1] if times[k + 1] > 0 else denoised
         on_step(k, v, x)

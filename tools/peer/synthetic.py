@@ -6,6 +6,7 @@ Run as a program, it writes such a checkpoint in bfloat16: `python synthetic.py 
 """
 
 import argparse
+import concurrent.futures
 import math
 
 import numpy as np
@@ -70,8 +71,11 @@ def distribution(name, shape):
     return 0.0, 1.0 / math.sqrt(fan_in)
 
 
-def fill(name, shape, seed, mean=0.0, deviation=None, bf16=True):
-    """Tensor `shape` of float32; without a deviation the numbers have unit variance and no mean is added."""
+def fill(name, shape, seed, mean=0.0, deviation=None, bf16=True, limit=None):
+    """Tensor `shape` of float32; without a deviation the numbers have unit variance and no mean is added. With a
+    `limit` the result is flat, the first `limit` elements."""
+    if limit is not None:
+        shape = (min(limit, math.prod(shape)),)
     out = np.empty(math.prod(shape), dtype=np.float32)
     for start in range(0, out.size, CHUNK):
         part = out[start:start + CHUNK]
@@ -84,11 +88,18 @@ def fill(name, shape, seed, mean=0.0, deviation=None, bf16=True):
     return torch.from_numpy(out.reshape(shape))
 
 
+def shapes(config):
+    """{name: shape} of every weight of `config`."""
+    with torch.device("meta"):
+        return {name: tuple(w.shape) for name, w in pid_torch.PidNetwork(config).state_dict().items()}
+
+
 def checkpoint(config, seed):
     """{name: float32 tensor}, values exact in bfloat16, of every weight of `config`."""
-    with torch.device("meta"):
-        shapes = {name: tuple(w.shape) for name, w in pid_torch.PidNetwork(config).state_dict().items()}
-    return {name: fill(name, shape, seed, *distribution(name, shape)) for name, shape in shapes.items()}
+    with concurrent.futures.ThreadPoolExecutor(torch.get_num_threads()) as pool:
+        tensors = {name: pool.submit(fill, name, shape, seed, *distribution(name, shape))
+                   for name, shape in shapes(config).items()}
+        return {name: tensor.result() for name, tensor in tensors.items()}
 
 
 def inputs(config, seed, batch, height, width, text_length, steps=4):

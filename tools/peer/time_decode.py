@@ -1,102 +1,168 @@
-"""Times a decode of `pid_torch` on the CPU and prints one JSON object; all times are wall-clock seconds.
+"""Times a decode of `pid_torch` and prints one JSON object, a row; what goes wrong is a row too (see `isolate`).
 
-    python time_decode.py --config flux-v1.5 --width 512 --height 512 --threads 4 --steps 4 --repeat 3
+    python time_decode.py --config flux-v1.5 --width 2048 --height 2048 --mode max-autotune --attention cudnn
+    python time_decode.py --device cpu --config flux-v1.5 --width 512 --height 512 --threads 4 --repeat 3
 
-Weights are synthetic unless --checkpoint names a safetensors file. One network call warms up and is not counted.
-`step_s` and `phase_s` belong to the decode with the median total; `phase_s` sums over its steps: `adapter` (latent to
-features), `text`, `patch_blocks` and `pixel_blocks`, with `other` (embedders, gates, output, sampler) the rest.
+Weights are synthetic unless --checkpoint names a safetensors file. The default has the structure of the public code:
+float32 weights under bfloat16 autocast, the adapter run in every step. `--hoist` runs it once per decode, `--dtype bf16`
+keeps the weights in bfloat16, `--per-block` compiles each block by itself, which takes a fraction of the time.
+
+`seconds` has median, mad, p95, min and the number of runs of: `decode` (first to last device event), `prepare` (rotary
+tables, and the adapter under --hoist), `step0`..., and `wall` (the same on the host's clock). `warm_up_s` lists the
+decodes before, compilation included. `parts_s`, in eager mode, splits one more decode by module, waiting after each.
 """
 
 import argparse
-import json
-import resource
-import statistics
+import sys
 import time
 
 import torch
 
+import isolate
+import measure
+import modes
 import pid_torch
 import synthetic
+import synthetic_device
 from config import CONFIGS
 
-PHASES = {"lq_proj": "adapter", "y_embedder": "text", "patch_blocks": "patch_blocks", "pixel_blocks": "pixel_blocks"}
+PARTS = {"lq_proj": "adapter", "y_embedder": "text", "patch_blocks": "patch_blocks", "pixel_blocks": "pixel_blocks"}
 
 
-def time_modules(network, seconds):
-    """Adds the time spent in the modules of each phase to `seconds[phase]`."""
-    def clock(phase, sign):
-        def hook(*_):
-            seconds[phase] = seconds.get(phase, 0.0) + sign * time.perf_counter()
-        return hook
-
-    for name, phase in PHASES.items():
-        module = getattr(network, name)
-        for part in module if isinstance(module, torch.nn.ModuleList) else [module]:
-            part.register_forward_pre_hook(clock(phase, -1))
-            part.register_forward_hook(clock(phase, 1))
-
-
-def timed_decode(network, phases, arguments):
-    """One decode: (total, [step, ...], {phase: seconds})."""
-    phases.clear()
-    marks = [time.perf_counter()]
-    image = pid_torch.sample(network, **arguments, on_step=lambda *_: marks.append(time.perf_counter()))
-    total = time.perf_counter() - marks[0]
-    if not torch.isfinite(image).all():
-        raise RuntimeError("the image holds numbers that are not finite")
-    split = dict(phases)
-    return total, [b - a for a, b in zip(marks, marks[1:])], {**split, "other": total - sum(split.values())}
-
-
-def main():
-    parser = argparse.ArgumentParser(description="Time a decode; prints JSON.")
+def parse(argv):
+    parser = argparse.ArgumentParser(description="Time a decode; prints one JSON object.")
+    modes.add_arguments(parser)
+    parser.add_argument("--dtype", choices=modes.DTYPES, help="default autocast on a GPU, float32 on the CPU")
     parser.add_argument("--config", choices=CONFIGS, default="tiny")
     parser.add_argument("--checkpoint", help="safetensors file; default synthetic weights")
     parser.add_argument("--width", type=int, default=512)
     parser.add_argument("--height", type=int, default=512)
-    parser.add_argument("--threads", type=int, default=torch.get_num_threads())
     parser.add_argument("--steps", type=int, choices=range(1, 5), default=4)
-    parser.add_argument("--repeat", type=int, default=3)
     parser.add_argument("--text-length", type=int, help="caption tokens; default the most the network takes")
     parser.add_argument("--sigma", type=float, default=0.0)
-    parser.add_argument("--seed", type=int, default=0)
-    parser.add_argument("--adapter-once", action="store_true", help="run the adapter once, not in every step")
-    args = parser.parse_args()
-    torch.set_num_threads(args.threads)
-    config = CONFIGS[args.config]
-    text_length = args.text_length or config.txt_max_length
+    parser.add_argument("--hoist", action="store_true", help="run the adapter once, not in every step")
+    parser.add_argument("--per-block", action="store_true", help="compile each block, not the network")
+    args = parser.parse_args(argv)
+    args.dtype = args.dtype or ("float32" if args.device == "cpu" else "autocast")
+    args.text_length = args.text_length or CONFIGS[args.config].txt_max_length
+    return args
 
-    start = time.perf_counter()
+
+def describe(args):
+    """What the row is about; known before anything runs, so that a cut run has it too."""
+    names = ("config", "width", "height", "mode", "attention", "dtype", "hoist", "per_block", "channels_last",
+             "cudnn_benchmark", "steps", "text_length", "seed")
+    return {"program": "pid_torch", **{name: getattr(args, name) for name in names},
+            "weights": "file" if args.checkpoint else "synthetic"}
+
+
+def network_of(args, config, device):
+    """The network on `device`, in the type and layout asked for."""
     if args.checkpoint:
-        network = pid_torch.load(config, args.checkpoint)
-    else:
+        network = pid_torch.load(config, args.checkpoint, args.device)
+    elif device.type == "cpu":
         network = pid_torch.build(config, synthetic.checkpoint(config, args.seed))
-    weights_s = time.perf_counter() - start
-    latent, caption, noise = synthetic.inputs(config, args.seed, 1, args.height, args.width, text_length, args.steps)
-    arguments = dict(latent=latent, caption=caption, sigma=torch.full((1,), args.sigma), noise=noise, steps=args.steps,
-                     adapter_once=args.adapter_once)
+    else:
+        network = pid_torch.build(config, synthetic_device.checkpoint(config, args.seed, device))
+    if args.dtype == "bf16":
+        network.bfloat16()
+    return network.to(memory_format=torch.channels_last) if args.channels_last else network
 
+
+def compile_network(network, args):
+    if args.per_block:
+        # The blocks of one kind share code, so the compiler sees two of them and the adapter.
+        for block in [*network.patch_blocks, *network.pixel_blocks, network.lq_proj]:
+            modes.compile_in_place(block, args.mode, graphs=False)
+        return
+    modes.compile_in_place(network, args.mode)
+    if args.hoist:
+        modes.compile_in_place(network.lq_proj, args.mode, graphs=False)
+
+
+def inputs(args, config, device):
+    """Arguments of `pid_torch.sample` on `device`."""
+    latent, caption, noise = synthetic.inputs(config, args.seed, 1, args.height, args.width, args.text_length,
+                                              args.steps)
+    layout = torch.channels_last if args.channels_last else torch.contiguous_format
+    return dict(latent=latent.to(device, memory_format=layout), caption=caption.to(device),
+                noise=[n.to(device) for n in noise], sigma=torch.full((1,), args.sigma, device=device),
+                steps=args.steps, adapter_once=args.hoist, real_rotary=args.mode != "eager")
+
+
+def timed(network, arguments, device):
+    """One decode: ({phase: seconds}, picture)."""
+    clock = measure.Clock(device)
+    clock.start()
+    image = pid_torch.sample(network, **arguments, on_prepared=clock.mark, on_step=lambda *_: clock.mark())
+    parts, total, wall = clock.stop()
+    prepare, *steps, _clamp = parts
+    return {"decode": total, "prepare": prepare, **{f"step{k}": s for k, s in enumerate(steps)}, "wall": wall}, image
+
+
+def parts_of(network, arguments, device):
+    """Seconds of one decode by kind of module, summed over the steps; `other` is embedders, gates, output, sampler."""
+    spans = {part: [] for part in PARTS.values()}
+    hooks = []
+
+    def clocked(module, part):
+        clock = measure.Clock(device)
+        hooks.append(module.register_forward_pre_hook(lambda *_: clock.start()))
+        hooks.append(module.register_forward_hook(lambda *_: spans[part].append(clock.stop()[1])))
+
+    for name, part in PARTS.items():
+        module = getattr(network, name)
+        for piece in module if isinstance(module, torch.nn.ModuleList) else [module]:
+            clocked(piece, part)
+    seconds, _ = timed(network, arguments, device)
+    for hook in hooks:
+        hook.remove()
+    sums = {part: sum(times) for part, times in spans.items()}
+    return {**sums, "other": seconds["decode"] - sum(sums.values())}
+
+
+def run(args, row):
+    """Fills `row` with times and memory."""
+    device, config = modes.prepare(args), CONFIGS[args.config]
+    row.update(measure.machine(device))
+    isolate.stage("weights")
     start = time.perf_counter()
-    pid_torch.sample(network, **{**arguments, "steps": 1})
-    warm_up_s = time.perf_counter() - start
-    phases = {}
-    time_modules(network, phases)
-    runs = sorted((timed_decode(network, phases, arguments) for _ in range(args.repeat)), key=lambda run: run[0])
-    total, steps, split = runs[(args.repeat - 1) // 2]
-    rounded = lambda values: {name: round(value, 4) for name, value in values.items()}
-    print(json.dumps({
-        "program": "pid_torch", "torch": torch.__version__, "dtype": "float32", "config": args.config,
-        "weights": "file" if args.checkpoint else "synthetic",
-        "parameters": sum(w.numel() for w in network.parameters()),
-        "width": args.width, "height": args.height, "text_length": text_length, "threads": torch.get_num_threads(),
-        "steps": args.steps, "adapter_once": args.adapter_once, "repeat": args.repeat, "seed": args.seed,
-        "weights_s": round(weights_s, 3), "warm_up_s": round(warm_up_s, 4),
-        "decode_median_s": round(statistics.median(run[0] for run in runs), 4),
-        "decode_s": [round(run[0], 4) for run in runs], "step_s": [round(s, 4) for s in steps],
-        "phase_s": rounded(split),
-        "peak_rss_mib": round(resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1024, 1),
-    }))
+    network = network_of(args, config, device)
+    arguments = inputs(args, config, device)
+    row.update(weights_s=time.perf_counter() - start, parameters=sum(w.numel() for w in network.parameters()))
+    compile_network(network, args)
+    with modes.context(device, args.dtype, args.attention):
+        isolate.stage("warm-up" if args.mode == "eager" else "compile")
+        row["warm_up_s"] = []
+        for k in range(args.warm_up):
+            if k == args.warm_up - 1:
+                measure.reset_peak(device)
+            seconds, _ = timed(network, arguments, device)
+            row["warm_up_s"].append(seconds["wall"])
+            isolate.stage("warm-up")
+        runs = []
+        for _ in range(args.repeat):
+            seconds, image = timed(network, arguments, device)
+            runs.append(seconds)
+        row.update(measure.peaks(device, graphs=args.mode == "max-autotune" and not args.per_block))
+        if not torch.isfinite(image).all():
+            raise RuntimeError("the image holds numbers that are not finite")
+        row["seconds"] = {phase: measure.summary([r[phase] for r in runs]) for phase in runs[0]}
+        row["decode_s"] = [r["decode"] for r in runs]
+        if args.mode != "eager":
+            row["compiler"] = modes.compiler_facts()
+        if args.mode == "eager":
+            row["parts_s"] = parts_of(network, arguments, device)
+
+
+def main(argv):
+    args = parse(argv)
+    row = describe(args)
+    if args.inside:
+        return isolate.guarded(lambda row: run(args, row), row)
+    row.update(isolate.run([sys.executable, __file__, *argv, "--inside"], args.budget_seconds))
+    return isolate.guarded(lambda _: None, row)
 
 
 if __name__ == "__main__":
-    main()
+    sys.exit(main(sys.argv[1:]))
