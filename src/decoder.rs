@@ -270,6 +270,11 @@ impl Decoder {
         self.backend.name()
     }
 
+    /// Why the device is not the one expected.
+    pub(crate) fn device_warning(&self) -> Option<&str> {
+        self.warning.as_deref()
+    }
+
     pub(crate) fn backend(&self) -> &dyn Backend {
         &*self.backend
     }

@@ -26,7 +26,8 @@ const EACH_STEP: [Row; 7] = [
 ];
 const ADAPTER_V15: Row = ("adapter", ["0.80", "3.20", "12.8"]);
 const ADAPTER_V1: Row = ("adapter", ["0.36", "1.42", "5.7"]);
-const DECODE: [Row; 2] = [("after the exact savings", ["25.4", "175", "1926"]), ("as written", ["27.9", "185", "1966"])];
+const DECODE: [Row; 2] =
+    [("after the exact savings", ["25.4", "175", "1926"]), ("as written", ["27.9", "185", "1966"])];
 const EXPS: [&str; 3] = ["0.03", "0.41", "6.4"];
 
 /// Printed values that are rounded up twice (0.1546, 0.3549): off by up to a whole unit of the last digit.
@@ -74,9 +75,7 @@ fn parts(graph: &Graph, node: &Node) -> Vec<(&'static str, u64)> {
             let streams = op.streams.iter().map(|s| s.stream).collect();
             linears(op.tokens, streams, 3 * op.heads * op.head_dim * op.in_features)
         }
-        Op::SwiGlu(op) => {
-            linears(op.tokens, op.streams.iter().map(|s| s.stream).collect(), 2 * op.inner * op.hidden)
-        }
+        Op::SwiGlu(op) => linears(op.tokens, op.streams.iter().map(|s| s.stream).collect(), 2 * op.inner * op.hidden),
         Op::GatedResidual(op) => {
             linears(op.tokens, op.streams.iter().map(|s| s.stream).collect(), op.hidden * op.in_features)
         }
@@ -144,8 +143,8 @@ fn check(config: &Config, adapter: &Row) {
         let step: f64 = EACH_STEP.iter().map(|(row, _)| found[row]).sum();
         let saved = STEPS as f64 * step + found["adapter"];
         let [attention, linears] = last_text_branch(config, tokens);
-        let written = STEPS as f64
-            * (step + attention + linears + merged_projection(config, tokens) + found["adapter"]);
+        let written =
+            STEPS as f64 * (step + attention + linears + merged_projection(config, tokens) + found["adapter"]);
         for ((row, printed), value) in DECODE.iter().zip([saved, written]) {
             println!("{side} {row}: {value:.3} ({})", printed[column]);
             agrees(value, printed[column], &format!("{side} decode {row}"));

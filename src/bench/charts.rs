@@ -113,7 +113,7 @@ pub(super) fn bars(bench: &Bench) -> Option<String> {
             canvas.rect(LEFT, y, [width, BAR], "floor", &format!("{}: floor {}", op.op, seconds(floor)));
         }
         let percent = optional(op.rates.floor_percent, 0);
-        let label = format!("{} · {share:.1}% · floor {percent}%", seconds(*time));
+        let label = format!("{} · {share:.1}% · {percent}% of floor", seconds(*time));
         // A floor above the time sticks out further.
         let end = time.max(op.rates.floor_seconds.unwrap_or(0.0)).min(longest);
         let x = canvas.x(end) + 8.0;
@@ -149,8 +149,10 @@ pub(super) fn timeline(bench: &Bench, step: usize) -> Option<String> {
         let x = canvas.x(begin);
         // Thinner than this nobody sees it.
         let width = (canvas.x(begin + time) - x).max(1.0);
-        let class = if launch.node.starts_with("pixel") { "late" } else { "time" };
-        let title = format!("{}: {}, {}% of floor", launch.node, seconds(*time), optional(launch.rates.floor_percent, 0));
+        let late = ["pixel", "noise", "sample"].iter().any(|p| launch.node.starts_with(p));
+        let class = if late { "late" } else { "time" };
+        let title =
+            format!("{}: {}, {}% of floor", launch.node, seconds(*time), optional(launch.rates.floor_percent, 0));
         canvas.rect(x, ROW * lane as f64 + (ROW - BAR) / 2.0, [width, BAR], class, &title);
         begin += time;
     }

@@ -165,12 +165,7 @@ struct Measured {
 ///
 /// # Errors
 /// When a decode fails or the observer cancels it.
-pub fn run(
-    decoder: &Decoder,
-    options: &BenchOptions,
-    load: f64,
-    observer: &mut dyn Observer,
-) -> Result<Bench, Error> {
+pub fn run(decoder: &Decoder, options: &BenchOptions, load: f64, observer: &mut dyn Observer) -> Result<Bench, Error> {
     let case = Case::new(decoder, options)?;
     let measured = case.measure(load, observer)?;
     let mut bench = assemble(decoder.config(), &case.program, options, Some(&measured));
@@ -306,7 +301,8 @@ impl<'a> Case<'a> {
         let profile = self.decode(Mode::Launches, observer)?;
         let replayed = runs.iter().all(|r| r.device.is_some());
         let seconds = self.seconds(load, &first, &runs, &profile);
-        let mut warnings = first.decoded.warnings;
+        // Those of a decode are about its picture.
+        let mut warnings: Vec<String> = self.decoder.device_warning().into_iter().map(str::to_owned).collect();
         warnings.extend(doubts(&seconds, telemetry.as_ref()));
         Ok(Measured { seconds, peak_bytes, ceilings, launches: profile.launches, telemetry, warnings, replayed })
     }
@@ -368,7 +364,8 @@ fn doubts(seconds: &Seconds, telemetry: Option<&Around>) -> Vec<String> {
     }
     let (outliers, runs) = (decode.outliers(), decode.runs.len());
     if outliers as f64 > MOST_OUTLIERS * runs as f64 {
-        doubts.push(format!("{outliers} of {runs} runs are more than 5 MADs from the median: something else is at work"));
+        doubts
+            .push(format!("{outliers} of {runs} runs are more than 5 MADs from the median: something else is at work"));
     }
     let Some(Around { before, after }) = telemetry else { return doubts };
     if before.others > 0 {
@@ -379,9 +376,10 @@ fn doubts(seconds: &Seconds, telemetry: Option<&Around>) -> Vec<String> {
         doubts.push(format!("the GPU was busy {busy}% of the time before the first decode"));
     }
     if !after.throttling.is_empty() {
-        let clocks = after.sm_mhz.zip(after.max_sm_mhz).map_or_else(String::new, |(now, most)| {
-            format!(": {now} MHz of at most {most} after the last run")
-        });
+        let clocks = after
+            .sm_mhz
+            .zip(after.max_sm_mhz)
+            .map_or_else(String::new, |(now, most)| format!(": {now} MHz of at most {most} after the last run"));
         doubts.push(format!("clocks were lowered ({}){clocks}", after.throttling.join(", ")));
     }
     doubts

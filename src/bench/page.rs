@@ -21,7 +21,8 @@ table { border-collapse: collapse; font-variant-numeric: tabular-nums; width: 10
 th, td { padding: 3px 8px; text-align: right; border-bottom: 1px solid var(--line); white-space: nowrap; }
 th:first-child, td:first-child { text-align: left; } th { color: var(--dim); font-weight: 600; }
 table.facts td { text-align: left; white-space: normal; } table.facts td:first-child { color: var(--dim); width: 90px; }
-tr.total td { font-weight: 600; border-bottom: none; }
+tr:last-child td { border-bottom: none; }
+tr.total td { font-weight: 600; }
 svg { display: block; width: 100%; height: auto; } svg text { fill: var(--ink); font-size: 13px; }
 svg text.small { font-size: 12px; fill: var(--dim); } svg .grid, svg .lane { stroke: var(--line); stroke-width: 1; }
 .time { fill: var(--time); } .late { fill: var(--late); } .floor { fill: var(--floor); }
@@ -68,9 +69,9 @@ impl Bench {
                 let of = |s: &Summary| {
                     format!("{} (MAD {}, {} runs)", text::seconds(s.median), text::seconds(s.mad), s.runs.len())
                 };
-                let floor = self.floor_seconds.map_or_else(String::new, |f| {
-                    format!("; floor of its launches {}", text::seconds(f))
-                });
+                let floor = self
+                    .floor_seconds
+                    .map_or_else(String::new, |f| format!("; floor of its launches {}", text::seconds(f)));
                 format!("A decode takes {}{floor}.", of(s.device.as_ref().unwrap_or(&s.decode)))
             }
             None => format!("A decode is {}FLOP; no times.", text::amount(self.work.flop)),
@@ -107,7 +108,7 @@ impl Bench {
             let _ = write!(
                 out,
                 "<h2>Launches of step {}</h2>\n<p>In order, end to end.<span class=\"key time\"></span>patch blocks and gates\
-                 <span class=\"key late\"></span>pixel blocks</p>\n<div class=\"card\">{chart}</div>\n",
+                 <span class=\"key late\"></span>pixel blocks and sampler</p>\n<div class=\"card\">{chart}</div>\n",
                 step + 1
             );
         }

@@ -5,7 +5,7 @@ use serde::Serialize;
 use crate::exec::{Ceilings, Program};
 use crate::graph::{Node, Op, Phase, Work};
 
-/// How near to its floor something ran; `None` where no time was taken.
+/// How near to its floor something ran; `None` where no time was taken, or nothing of the kind is done.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Serialize)]
 pub struct Rates {
     /// 10^12 FLOP per second.
@@ -21,7 +21,7 @@ pub struct Rates {
 impl Rates {
     /// Of `work` done in `seconds`; of `floor` the least.
     fn new(work: Work, seconds: Option<f64>, floor: Option<f64>) -> Self {
-        let per = |amount: u64, unit: f64| seconds.filter(|s| *s > 0.0).map(|s| amount as f64 / s / unit);
+        let per = |amount: u64, unit: f64| seconds.filter(|s| *s > 0.0 && amount > 0).map(|s| amount as f64 / s / unit);
         Self {
             tflops: per(work.flop, 1e12),
             gbytes_per_second: per(work.bytes, 1e9),

@@ -36,7 +36,8 @@ fn slow_starts_and_outliers_are_told() {
 
 #[test]
 fn a_shared_or_throttled_gpu_is_told() {
-    let before = Telemetry { others: 2, others_bytes: Some(3_000_000_000), utilization: Some(60), ..Telemetry::default() };
+    let before =
+        Telemetry { others: 2, others_bytes: Some(3_000_000_000), utilization: Some(60), ..Telemetry::default() };
     let after = Telemetry {
         throttling: vec!["power limit".into()],
         sm_mhz: Some(1200),
@@ -67,16 +68,8 @@ fn floors_follow_the_ceilings() {
 /// Launches of a known plan with made-up times: sums, shares and floors add up.
 #[test]
 fn rows_add_up() {
-    let options = BenchOptions {
-        width: 64,
-        height: 64,
-        batch: 1,
-        text_tokens: 24,
-        steps: 3,
-        seed: 0,
-        warm_up: 0,
-        runs: 1,
-    };
+    let options =
+        BenchOptions { width: 64, height: 64, batch: 1, text_tokens: 24, steps: 3, seed: 0, warm_up: 0, runs: 1 };
     let program = model::program(&Config::tiny(), &options.network(Precision::Bf16), None).unwrap();
     let empty = rows::launches(&program, 3, None, None);
     let times: Vec<Vec<f64>> = empty.iter().map(|l| vec![0.5 + l.index as f64; l.launches]).collect();

@@ -141,10 +141,13 @@ impl Bench {
             let _ = writeln!(out, "{name:9} {value}");
         }
         if let Some(s) = &self.seconds {
-            let _ = writeln!(out, "\n{:15} {:>10} {:>10} {:>10} {:>10} {:>5}", "phase", "median", "MAD", "p95", "min", "runs");
+            let _ = writeln!(
+                out,
+                "\n{:15} {:>10} {:>10} {:>10} {:>10} {:>5}",
+                "phase", "median", "MAD", "p95", "min", "runs"
+            );
             for (name, summary) in phases(s) {
-                let [median, mad, p95, min] =
-                    [summary.median, summary.mad, summary.p95, summary.min].map(seconds);
+                let [median, mad, p95, min] = [summary.median, summary.mad, summary.p95, summary.min].map(seconds);
                 let runs = summary.runs.len();
                 let _ = match runs {
                     1 => writeln!(out, "{name:15} {median:>10} {:>10} {:>10} {:>10} {runs:>5}", "-", "-", "-"),
