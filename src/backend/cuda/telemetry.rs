@@ -46,18 +46,16 @@ pub(super) fn read(context: &CudaContext) -> Telemetry {
     telemetry.power = device.power_usage().ok().map(|milliwatts| f64::from(milliwatts) / 1e3);
     telemetry.utilization = device.utilization_rates().ok().map(|u| u.gpu);
     telemetry.throttling = device.current_throttle_reasons().map(names).unwrap_or_default();
-    let own = std::process::id();
-    // In a container the own process has another number outside: then it is counted with the others.
     if let Ok(processes) = device.running_compute_processes() {
-        let others: Vec<_> = processes.iter().filter(|p| p.pid != own).collect();
-        telemetry.others = others.len();
-        telemetry.others_bytes = others
-            .iter()
-            .map(|p| match p.used_gpu_memory {
-                UsedGpuMemory::Used(bytes) => Some(bytes),
-                UsedGpuMemory::Unavailable => None,
-            })
-            .sum();
+        // This one has a context and is among them, in a container under a number that it does not know.
+        telemetry.others = processes.len().saturating_sub(1);
+        let own = std::process::id();
+        let others = processes.iter().filter(|p| p.pid != own);
+        let bytes = others.map(|p| match p.used_gpu_memory {
+            UsedGpuMemory::Used(bytes) => Some(bytes),
+            UsedGpuMemory::Unavailable => None,
+        });
+        telemetry.others_bytes = if processes.iter().any(|p| p.pid == own) { bytes.sum() } else { None };
     }
     telemetry
 }
