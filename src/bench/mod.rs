@@ -176,6 +176,7 @@ pub fn run(decoder: &Decoder, options: &BenchOptions, load: f64, observer: &mut 
     bench.telemetry = measured.telemetry;
     bench.seconds = Some(measured.seconds);
     bench.ceilings = measured.ceilings;
+    bench.warnings.extend(rows::doubt(&bench.ops));
     Ok(bench)
 }
 
@@ -299,6 +300,8 @@ impl<'a> Case<'a> {
         let runs = (0..self.options.runs).map(|_| self.decode(Mode::Whole, observer)).collect::<Result<Vec<_>, _>>()?;
         let telemetry = before.zip(backend.telemetry()).map(|(before, after)| Around { before, after });
         let profile = self.decode(Mode::Launches, observer)?;
+        // Measured again, as something else may have been at work the first time.
+        let ceilings = ceilings.zip(backend.ceilings()?).map(|(a, b)| a.best(b));
         let replayed = runs.iter().all(|r| r.device.is_some());
         let seconds = self.seconds(load, &first, &runs, &profile);
         // Those of a decode are about its picture.

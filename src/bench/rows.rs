@@ -149,3 +149,18 @@ pub(super) fn ops(launches: &[LaunchRow]) -> Vec<OpRow> {
     });
     rows
 }
+
+/// Ops of that share of the time count.
+const NOTABLE: f64 = 0.02;
+/// Per cent of its floor that an op may reach by errors of measurement.
+const MOST_PERCENT: f64 = 105.0;
+
+/// Why the ceilings may be off: ops beat them.
+pub(super) fn doubt(ops: &[OpRow]) -> Option<String> {
+    let notable = ops.iter().filter(|o| o.share.is_some_and(|s| s >= NOTABLE));
+    let percents = notable.filter_map(|o| Some((o.op, o.rates.floor_percent?)));
+    let (op, percent) = percents.max_by(|a, b| a.1.total_cmp(&b.1)).filter(|(_, p)| *p > MOST_PERCENT)?;
+    Some(format!(
+        "{op} reaches {percent:.0}% of its floor: the ceilings were measured too low, something else was at work then"
+    ))
+}

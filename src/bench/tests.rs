@@ -90,5 +90,11 @@ fn rows_add_up() {
     assert_eq!(ops.iter().map(|o| o.launches).sum::<usize>(), times.iter().flatten().count());
     let noise = ops.iter().find(|o| o.op == "noise").unwrap();
     assert_eq!(noise.launches, 3, "before the loop, and after every step but the last");
+    let mut fast = ops[..1].to_vec();
+    fast[0].rates.floor_percent = Some(104.0);
+    assert_eq!(rows::doubt(&fast), None);
+    fast[0].rates.floor_percent = Some(130.0);
+    let doubt = rows::doubt(&fast).unwrap();
+    assert!(doubt.contains(fast[0].op) && doubt.contains("130%"), "{doubt}");
     assert!(ops.windows(2).all(|w| w[0].seconds >= w[1].seconds), "the longest first");
 }

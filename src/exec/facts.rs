@@ -16,6 +16,15 @@ pub struct Ceilings {
 }
 
 impl Ceilings {
+    /// The better of two measurements of one device: what disturbs makes them lower, nothing makes them higher.
+    pub fn best(self, other: Self) -> Self {
+        Self {
+            copy_bytes_per_second: self.copy_bytes_per_second.max(other.copy_bytes_per_second),
+            product_flop_per_second: self.product_flop_per_second.max(other.product_flop_per_second),
+            ..self
+        }
+    }
+
     /// Least seconds that so much work takes.
     pub fn floor(&self, work: crate::graph::Work) -> f64 {
         let exp = self.exp_per_second.map_or(0.0, |rate| work.exp as f64 / rate);

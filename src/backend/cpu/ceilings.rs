@@ -15,7 +15,7 @@ use crate::graph::{Recipe, Weight};
 const PRODUCT: [usize; 3] = [1024, 8192, 1536];
 /// Bytes copied: above the caches of most machines.
 const COPY_BYTES: usize = 256 << 20;
-/// Runs, of which the median counts; one before does not.
+/// Runs, of which the fastest counts; one before does not.
 const RUNS: usize = 5;
 
 pub(super) fn measure() -> Result<Ceilings, PrepareError> {
@@ -28,25 +28,22 @@ pub(super) fn measure() -> Result<Ceilings, PrepareError> {
     })
 }
 
-/// Median seconds of `run`.
-fn median(mut run: impl FnMut()) -> f64 {
+/// Seconds of the fastest run.
+fn fastest(mut run: impl FnMut()) -> f64 {
     run();
-    let mut seconds: Vec<f64> = (0..RUNS)
-        .map(|_| {
-            let begin = Instant::now();
-            run();
-            begin.elapsed().as_secs_f64()
-        })
-        .collect();
-    seconds.sort_by(f64::total_cmp);
-    seconds[RUNS / 2].max(f64::MIN_POSITIVE)
+    let seconds = (0..RUNS).map(|_| {
+        let begin = Instant::now();
+        run();
+        begin.elapsed().as_secs_f64()
+    });
+    seconds.fold(f64::INFINITY, f64::min).max(f64::MIN_POSITIVE)
 }
 
 fn copy() -> f64 {
     let from = vec![1u8; COPY_BYTES];
     let mut to = vec![0u8; COPY_BYTES];
     let piece = COPY_BYTES.div_ceil(rayon::current_num_threads());
-    median(|| {
+    fastest(|| {
         to.par_chunks_mut(piece).zip(from.par_chunks(piece)).for_each(|(to, from)| to.copy_from_slice(from));
         std::hint::black_box(&mut to);
     })
@@ -73,7 +70,7 @@ fn product() -> Result<f64, PrepareError> {
     let weight = Weight { rows: cols, cols: inner, recipe: Recipe::Stored("product".into()) };
     let matrix = store.matrix(&weight)?;
     let a: Vec<f32> = (0..rows * inner).map(|i| (i % 61) as f32 / 61.0 - 0.5).collect();
-    Ok(median(|| {
+    Ok(fastest(|| {
         let factors = [Factor { a: &a, weight: &matrix, cols_per_unit: 1 }];
         tiles(rows, cols, &factors, |tile| {
             std::hint::black_box(tile.values);
