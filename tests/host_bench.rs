@@ -2,6 +2,8 @@
 
 #![allow(clippy::unwrap_used)]
 
+// Other tests need the rest of it.
+#[allow(dead_code)]
 mod common;
 
 use std::fs;
