@@ -21,13 +21,15 @@ fn fail(message: &str) -> ! {
     std::process::exit(1)
 }
 
-/// Sets `PID_VERSION`: the crate's version, with the commit when there is one.
+/// Sets `PID_VERSION`, the crate's version with the commit when there is one, and `PID_COMMIT`, the commit or `unknown`.
 fn version() {
     if let Some(head) = git(&["rev-parse", "--git-path", "HEAD"]) {
         println!("cargo::rerun-if-changed={head}");
     }
     let version = std::env::var("CARGO_PKG_VERSION").unwrap_or_default();
-    let version = match git(&["rev-parse", "--short=12", "HEAD"]) {
+    let commit = git(&["rev-parse", "--short=12", "HEAD"]);
+    println!("cargo::rustc-env=PID_COMMIT={}", commit.as_deref().unwrap_or("unknown"));
+    let version = match commit {
         Some(commit) => format!("{version} ({commit})"),
         None => version,
     };

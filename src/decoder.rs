@@ -270,6 +270,15 @@ impl Decoder {
         self.backend.name()
     }
 
+    /// Why the device is not the one expected.
+    pub(crate) fn device_warning(&self) -> Option<&str> {
+        self.warning.as_deref()
+    }
+
+    pub(crate) fn backend(&self) -> &dyn Backend {
+        &*self.backend
+    }
+
     /// Options of the graph that decodes `latent`.
     pub(crate) fn options(&self, latent: &Latent, text_tokens: usize, observed: bool) -> NetworkOptions {
         let per = self.config.pixels_per_latent();
@@ -321,6 +330,22 @@ impl Observer for Clock<'_> {
 
     fn tap(&mut self, step: Option<usize>, name: &str, values: &[f32]) {
         self.inner.tap(step, name, values);
+    }
+
+    fn wants_times(&self) -> bool {
+        self.inner.wants_times()
+    }
+
+    fn timed(&mut self, step: Option<usize>, launch: usize, seconds: f64) {
+        self.inner.timed(step, launch, seconds);
+    }
+
+    fn wants_device_seconds(&self) -> bool {
+        self.inner.wants_device_seconds()
+    }
+
+    fn device_seconds(&mut self, seconds: f64) {
+        self.inner.device_seconds(seconds);
     }
 
     fn phase(&mut self, phase: DecodePhase) {

@@ -27,6 +27,7 @@
 //! code.
 
 pub mod backend;
+pub mod bench;
 pub mod checkpoint;
 #[cfg(feature = "cli")]
 pub mod cli;

@@ -3,6 +3,7 @@
 //! Exit 0 done, 1 failed, 2 wrong usage. Errors are one line on stderr, and under `--json` one object with
 //! `error` on stdout besides.
 
+mod bench;
 mod convert;
 mod decode;
 mod demo;
@@ -35,6 +36,8 @@ enum Command {
     Decode(decode::DecodeArgs),
     /// Print how much memory a decode takes, and where it goes.
     Plan(plan::PlanArgs),
+    /// Measure how long a decode takes, launch by launch, against what the device can do.
+    Bench(bench::BenchArgs),
     /// List what a checkpoint holds.
     Inspect(inspect::InspectArgs),
     /// Write a checkpoint (.pth or safetensors) as safetensors with its config inside.
@@ -58,6 +61,7 @@ impl Command {
         match self {
             Self::Decode(args) => args.common,
             Self::Plan(args) => args.common,
+            Self::Bench(args) => args.common,
             Self::Inspect(args) => args.common,
             Self::Convert(args) => args.common,
             Self::Synth(args) => args.common,
@@ -69,6 +73,7 @@ impl Command {
         match self {
             Self::Decode(args) => decode::run(&args),
             Self::Plan(args) => plan::run(&args),
+            Self::Bench(args) => bench::run(&args),
             Self::Inspect(args) => inspect::run(&args),
             Self::Convert(args) => convert::run(&args),
             Self::Synth(args) => synth::run(&args),

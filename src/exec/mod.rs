@@ -3,6 +3,10 @@
 //! A [`Program`] is a graph with its plan; a [`Session`] is a backend's memory for one decode of it. The
 //! executor fills the inputs, walks the launches, tells the [`Observer`] and reads the result.
 
+mod facts;
+
+pub use facts::{Ceilings, Telemetry};
+
 use std::fmt;
 use std::time::Instant;
 
@@ -48,6 +52,17 @@ pub trait Session {
         self.launch(launch, context)?;
         Ok(begin.elapsed().as_secs_f64())
     }
+    /// As [`Session::noise`], to its end: seconds as [`Session::launch_timed`] counts them.
+    fn noise_timed(&mut self, id: crate::graph::TensorId, noise: &mut Noise, draw: usize) -> Result<f64, ExecError> {
+        let begin = Instant::now();
+        self.noise(id, noise, draw)?;
+        Ok(begin.elapsed().as_secs_f64())
+    }
+    /// Does what launches so far have left to be done, to its end: seconds by the device's own clock; `None` where
+    /// launches leave nothing.
+    fn finish_timed(&mut self) -> Result<Option<f64>, ExecError> {
+        Ok(None)
+    }
     /// Tensor `id` as float32.
     fn read(&mut self, id: crate::graph::TensorId) -> Result<Vec<f32>, ExecError>;
 }
@@ -63,6 +78,21 @@ pub trait Backend: Send + Sync + fmt::Debug {
     ) -> Result<Box<dyn Session + 'a>, ExecError>;
     /// The device, for people.
     fn name(&self) -> String;
+    /// Measures what the device can do at most; `None` where times mean nothing.
+    ///
+    /// # Errors
+    /// When the device fails or lacks the memory.
+    fn ceilings(&self) -> Result<Option<Ceilings>, ExecError> {
+        Ok(None)
+    }
+    /// Bytes of the device's own memory that are free now; `None` where that is the host's.
+    fn free_bytes(&self) -> Option<u64> {
+        None
+    }
+    /// State of the device now, where it tells.
+    fn telemetry(&self) -> Option<Telemetry> {
+        None
+    }
 }
 
 /// Failures while a decode runs.
@@ -95,6 +125,22 @@ pub trait Observer {
     /// Module `name` (as in the public code) has produced `values`; `step` is `None` before the loop.
     fn tap(&mut self, step: Option<usize>, name: &str, values: &[f32]) {
         let _ = (step, name, values);
+    }
+    /// Whether [`Observer::timed`] wants seconds: every launch is then waited for.
+    fn wants_times(&self) -> bool {
+        false
+    }
+    /// Launch `launch` of the plan took `seconds`; `step` is `None` before the loop.
+    fn timed(&mut self, step: Option<usize>, launch: usize, seconds: f64) {
+        let _ = (step, launch, seconds);
+    }
+    /// Whether [`Observer::device_seconds`] wants the decode's.
+    fn wants_device_seconds(&self) -> bool {
+        false
+    }
+    /// What was recorded of this decode and replayed as a whole took `seconds` by the device's own clock.
+    fn device_seconds(&mut self, seconds: f64) {
+        let _ = seconds;
     }
     /// `done` of `total` bytes of weights are on the device; for the first decode that needs them.
     fn uploaded(&mut self, done: usize, total: usize) {
@@ -170,13 +216,18 @@ pub fn run(
     let mut run = Run { program, session: &mut *session, noise, observer, steps: contexts.len() };
     for (k, context) in contexts.iter().enumerate() {
         if k == 0 {
-            run.launches(once, context)?;
+            run.launches(once, 0, context)?;
         }
         run.observer.phase(DecodePhase::Step { index: k, steps: run.steps });
         if run.observer.wants_taps() {
             run.observer.tap(Some(k), "t_embedder", &context.constants.t_emb);
         }
-        run.launches(each, context)?;
+        run.launches(each, program.plan.step_start, context)?;
+    }
+    if observer.wants_device_seconds()
+        && let Some(seconds) = session.finish_timed()?
+    {
+        observer.device_seconds(seconds);
     }
     let mut image = session.read(network.image)?;
     observer.phase(DecodePhase::Done);
@@ -207,9 +258,10 @@ struct Run<'a> {
 }
 
 impl Run<'_> {
-    fn launches(&mut self, launches: &[Launch], context: &StepContext<'_>) -> Result<(), ExecError> {
+    /// Runs `launches`, the first of which is launch `first` of the plan.
+    fn launches(&mut self, launches: &[Launch], first: usize, context: &StepContext<'_>) -> Result<(), ExecError> {
         for (index, launch) in launches.iter().enumerate() {
-            self.launch(launch, context)?;
+            self.launch(launch, first + index, context)?;
             self.observer.launched(index, launches.len());
             if self.observer.cancelled() {
                 return Err(ExecError::Cancelled { done: context.step.index, steps: self.steps });
@@ -218,21 +270,34 @@ impl Run<'_> {
         Ok(())
     }
 
-    fn launch(&mut self, launch: &Launch, context: &StepContext<'_>) -> Result<(), ExecError> {
+    fn launch(&mut self, launch: &Launch, index: usize, context: &StepContext<'_>) -> Result<(), ExecError> {
         let node = &self.program.network.graph.nodes[launch.node];
-        match &node.op {
+        let step = (node.phase == Phase::Step).then_some(context.step.index);
+        let timed = self.observer.wants_times();
+        let seconds = match &node.op {
             Op::Noise(op) => {
-                let once = node.phase == Phase::Once;
-                if once || needs_noise(context) {
-                    let draw = op.first_draw + if once { 0 } else { context.step.index };
+                if step.is_some() && !needs_noise(context) {
+                    return Ok(());
+                }
+                let draw = op.first_draw + step.unwrap_or(0);
+                if timed {
+                    Some(self.session.noise_timed(op.output, self.noise, draw)?)
+                } else {
                     self.session.noise(op.output, self.noise, draw)?;
+                    None
                 }
             }
-            _ => self.session.launch(launch, context)?,
+            _ if timed => Some(self.session.launch_timed(launch, context)?),
+            _ => {
+                self.session.launch(launch, context)?;
+                None
+            }
+        };
+        if let Some(seconds) = seconds {
+            self.observer.timed(step, index, seconds);
         }
         // A chunked node's taps are whole only after its last range; the tapped tensors never are chunked.
         if self.observer.wants_taps() {
-            let step = (node.phase == Phase::Step).then_some(context.step.index);
             for (tensor, name) in &node.taps {
                 let values = self.session.read(*tensor)?;
                 self.observer.tap(step, name, &values);

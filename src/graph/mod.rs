@@ -8,10 +8,12 @@ mod access;
 mod check;
 pub mod op;
 mod weight;
+mod work;
 
 pub use check::GraphError;
 pub use op::Op;
 pub use weight::{Recipe, Weight};
+pub use work::Work;
 
 use std::fmt;
 

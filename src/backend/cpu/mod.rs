@@ -3,6 +3,7 @@
 
 mod arena;
 mod attention;
+mod ceilings;
 mod conv;
 mod gemm;
 mod math;
@@ -18,7 +19,7 @@ pub use weights::{Matrix, PrepareError, TensorSource, WeightStore};
 
 use std::sync::Arc;
 
-use crate::exec::{Backend, ExecError, Observer, Program, Session, StepContext};
+use crate::exec::{Backend, Ceilings, ExecError, Observer, Program, Session, StepContext};
 use session::CpuSession;
 
 /// Runs programs on the CPU. Weights stay where `source` keeps them (a memory map, as a rule) and are widened
@@ -47,5 +48,9 @@ impl Backend for CpuBackend {
 
     fn name(&self) -> String {
         "cpu".into()
+    }
+
+    fn ceilings(&self) -> Result<Option<Ceilings>, ExecError> {
+        Ok(Some(ceilings::measure()?))
     }
 }

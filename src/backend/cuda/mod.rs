@@ -8,6 +8,7 @@ mod recording;
 mod staging;
 mod status;
 mod stopwatch;
+mod telemetry;
 
 use std::env;
 use std::sync::{Arc, Mutex, MutexGuard, OnceLock, PoisonError};
@@ -16,6 +17,7 @@ use cudarc::driver::{CudaContext, CudaStream, result, sys};
 
 use super::device::{DeviceBackend, DeviceError, Driver, Labelled};
 use crate::backend::cpu::TensorSource;
+use crate::exec::Telemetry;
 use crate::kernels::cubins::{self, CUBINS, Cubin};
 use crate::kernels::params::PidTensorMap;
 use crate::kernels::tensor_map::{Element, Swizzle, Tiled};
@@ -243,6 +245,41 @@ impl Driver for Cuda {
         stopwatch.start(self)?;
         self.launch_all(&mut work.functions, calls, self.synchronous)?;
         stopwatch.stop(self)
+    }
+
+    fn replay_timed(&self, calls: &[Labelled]) -> Result<f64, DeviceError> {
+        if self.synchronous {
+            return self.run_timed(calls);
+        }
+        let mut work = self.enter()?;
+        let Work { recordings, functions } = &mut *work;
+        // Built before the clock starts; the first replay also moves the graph to the device.
+        recordings.prepare(self, functions, calls)?;
+        let stopwatch = Stopwatch::new(self)?;
+        stopwatch.start(self)?;
+        recordings.replay(self, functions, calls)?;
+        stopwatch.stop(self)
+    }
+
+    fn copy_timed(&self, to: u64, from: u64, bytes: usize, times: usize) -> Result<f64, DeviceError> {
+        let _work = self.enter()?;
+        let stopwatch = Stopwatch::new(self)?;
+        stopwatch.start(self)?;
+        for _ in 0..times {
+            // SAFETY: callers name allocations at least as long; the stream is waited for below.
+            unsafe { result::memcpy_dtod_async(to, from, bytes, self.stream.cu_stream()) }
+                .map_err(|e| self.failed("cuMemcpyDtoDAsync", e))?;
+        }
+        stopwatch.stop(self)
+    }
+
+    fn exp_per_second(&self) -> Option<f64> {
+        telemetry::exp_per_second(&self.context, self.capability)
+    }
+
+    fn telemetry(&self) -> Option<Telemetry> {
+        let _work = self.enter().ok()?;
+        Some(telemetry::read(&self.context))
     }
 
     fn collects(&self) -> bool {

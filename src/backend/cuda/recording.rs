@@ -27,8 +27,8 @@ struct Recording {
 }
 
 impl Recordings {
-    /// Runs `calls` on the stream, without waiting for them. The context is current.
-    pub(super) fn replay(
+    /// Has a recording of `calls`, made now if need be. The context is current.
+    pub(super) fn prepare(
         &mut self,
         cuda: &Cuda,
         functions: &mut Functions,
@@ -44,9 +44,21 @@ impl Recordings {
                 Recording { calls: calls.to_vec(), graph: Graph::build(cuda, functions, calls)? }
             }
         };
+        self.kept.push(recording);
+        Ok(())
+    }
+
+    /// Runs `calls` on the stream, without waiting for them. The context is current.
+    pub(super) fn replay(
+        &mut self,
+        cuda: &Cuda,
+        functions: &mut Functions,
+        calls: &[Labelled],
+    ) -> Result<(), DeviceError> {
+        self.prepare(cuda, functions, calls)?;
+        let recording = self.kept.last().expect("just prepared");
         // SAFETY: both handles are alive.
         let launched = unsafe { result::graph::launch(recording.graph.executable.0, cuda.stream.cu_stream()) };
-        self.kept.push(recording);
         launched.map_err(|e| cuda.failed(&format!("cuGraphLaunch of {} kernels", calls.len()), e))
     }
 }

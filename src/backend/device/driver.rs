@@ -3,6 +3,7 @@
 use std::fmt;
 use std::time::Instant;
 
+use crate::exec::Telemetry;
 use crate::kernels::KernelCall;
 use crate::kernels::params::PidTensorMap;
 use crate::kernels::tensor_map::Tiled;
@@ -44,6 +45,38 @@ pub trait Driver: Send + Sync + fmt::Debug {
         let begin = Instant::now();
         self.run(calls)?;
         Ok(begin.elapsed().as_secs_f64())
+    }
+    /// As [`Driver::run`], to their end; seconds as [`Driver::run_timed`] counts them.
+    ///
+    /// # Errors
+    /// As [`Driver::run`].
+    fn replay_timed(&self, calls: &[Labelled]) -> Result<f64, DeviceError> {
+        self.run_timed(calls)
+    }
+    /// Copies within the device, `times` times over, to the end; seconds as [`Driver::run_timed`] counts them.
+    ///
+    /// # Errors
+    /// When the device fails.
+    fn copy_timed(&self, to: u64, from: u64, bytes: usize, times: usize) -> Result<f64, DeviceError> {
+        let mut host = vec![0; bytes];
+        let begin = Instant::now();
+        for _ in 0..times {
+            self.download(from, &mut host)?;
+            self.upload(to, &host)?;
+        }
+        Ok(begin.elapsed().as_secs_f64())
+    }
+    /// Whether times taken on it tell anything.
+    fn is_hardware(&self) -> bool {
+        true
+    }
+    /// Exponentials per second at most, where known.
+    fn exp_per_second(&self) -> Option<f64> {
+        None
+    }
+    /// State of the device now, where it tells.
+    fn telemetry(&self) -> Option<Telemetry> {
+        None
     }
     /// Whether calls should be collected and handed over many at a time (a recorded graph), rather than one by one.
     fn collects(&self) -> bool;

@@ -1,6 +1,7 @@
 //! What the emulator and a GPU share: weights in kernel layout, one arena, launches lowered to kernel calls. A
 //! [`Driver`] is all that tells them apart.
 
+mod ceilings;
 mod constants;
 mod driver;
 mod memory;
@@ -15,7 +16,7 @@ use std::collections::HashMap;
 use std::sync::{Arc, Mutex, PoisonError};
 
 use crate::backend::cpu::{TensorSource, WeightStore};
-use crate::exec::{Backend, ExecError, Observer, Program, Session, StepContext};
+use crate::exec::{Backend, Ceilings, ExecError, Observer, Program, Session, StepContext, Telemetry};
 use crate::graph::Weight;
 use crate::kernels::{Constant, Form, RotaryKey};
 
@@ -81,5 +82,17 @@ impl Backend for DeviceBackend {
 
     fn name(&self) -> String {
         self.driver.name()
+    }
+
+    fn ceilings(&self) -> Result<Option<Ceilings>, ExecError> {
+        if self.driver.is_hardware() { Ok(Some(ceilings::measure(&self.driver)?)) } else { Ok(None) }
+    }
+
+    fn free_bytes(&self) -> Option<u64> {
+        if self.driver.is_hardware() { self.driver.free_bytes() } else { None }
+    }
+
+    fn telemetry(&self) -> Option<Telemetry> {
+        self.driver.telemetry()
     }
 }

@@ -1,6 +1,7 @@
 //! One decode on a device: the arena, addresses, and calls handed to the driver.
 
 use std::sync::Arc;
+use std::time::Instant;
 
 use half::bf16;
 
@@ -88,6 +89,28 @@ impl<'a> DeviceSession<'a> {
         Ok(())
     }
 
+    /// The call that draws the noise; `None` where the caller's was uploaded instead.
+    fn noise_call(&mut self, id: TensorId, noise: &mut Noise, draw: usize) -> Result<Option<KernelCall>, ExecError> {
+        let count = self.program.network.graph[id].elements();
+        let Some(seed) = noise.philox_seed() else {
+            let mut values = vec![0.0; count];
+            noise.fill(draw, &mut values)?;
+            self.upload(id, &values)?;
+            return Ok(None);
+        };
+        if draw == 0 {
+            self.driver().upload(self.tables.seed, bytemuck::bytes_of(&seed))?;
+        }
+        let params = PidNoiseParams {
+            output: self.tables.tensor(id) as *mut f32,
+            seed: self.tables.seed as *const u64,
+            count: count as u64,
+            draw: draw as u32,
+            reserved: 0,
+        };
+        Ok(Some(launch::noise("philox_normal", &params)))
+    }
+
     fn upload(&mut self, id: TensorId, values: &[f32]) -> Result<(), ExecError> {
         // What was launched before may read what lies there now.
         self.flush()?;
@@ -160,23 +183,24 @@ impl Session for DeviceSession<'_> {
     }
 
     fn noise(&mut self, id: TensorId, noise: &mut Noise, draw: usize) -> Result<(), ExecError> {
-        let count = self.program.network.graph[id].elements();
-        let Some(seed) = noise.philox_seed() else {
-            let mut values = vec![0.0; count];
-            noise.fill(draw, &mut values)?;
-            return self.upload(id, &values);
-        };
-        if draw == 0 {
-            self.driver().upload(self.tables.seed, bytemuck::bytes_of(&seed))?;
+        match self.noise_call(id, noise, draw)? {
+            Some(call) => self.submit("noise", vec![call]),
+            None => Ok(()),
         }
-        let params = PidNoiseParams {
-            output: self.tables.tensor(id) as *mut f32,
-            seed: self.tables.seed as *const u64,
-            count: count as u64,
-            draw: draw as u32,
-            reserved: 0,
-        };
-        self.submit("noise", vec![launch::noise("philox_normal", &params)])
+    }
+
+    fn noise_timed(&mut self, id: TensorId, noise: &mut Noise, draw: usize) -> Result<f64, ExecError> {
+        self.flush()?;
+        let begin = Instant::now();
+        match self.noise_call(id, noise, draw)? {
+            Some(call) => Ok(self.driver().run_timed(&[Labelled { label: "noise".into(), call }])?),
+            None => Ok(begin.elapsed().as_secs_f64()),
+        }
+    }
+
+    fn finish_timed(&mut self) -> Result<Option<f64>, ExecError> {
+        let pending = std::mem::take(&mut self.pending);
+        if pending.is_empty() { Ok(None) } else { Ok(Some(self.driver().replay_timed(&pending)?)) }
     }
 
     fn launch(&mut self, launch: &Launch, context: &StepContext<'_>) -> Result<(), ExecError> {

@@ -147,6 +147,10 @@ impl Driver for Emulator {
         Ok(())
     }
 
+    fn is_hardware(&self) -> bool {
+        false
+    }
+
     fn collects(&self) -> bool {
         false
     }

@@ -1,0 +1,161 @@
+//! `pid bench`: how long a decode takes, and where.
+
+use std::io::Write;
+use std::path::{Path, PathBuf};
+use std::time::Instant;
+
+use clap::Args;
+use serde_json::{Value, json};
+
+use super::progress::TerminalProgress;
+use super::report::{CliError, Report};
+use super::{Common, read_config, shown};
+use crate::bench::{self, Bench, BenchOptions};
+use crate::checkpoint::Checkpoint;
+use crate::decoder::Decoder;
+use crate::device::Device;
+use crate::model::{Config, Precision};
+use crate::output;
+use crate::plan::ByteSize;
+use crate::sampler::{Schedule, Variant};
+
+/// What is measured when nothing is named.
+const DEFAULT_CONFIG: &str = "flux-v1.5";
+/// Caption tokens of the released networks.
+const TEXT_TOKENS: usize = 300;
+
+#[derive(Debug, Args)]
+pub(super) struct BenchArgs {
+    /// Network of synthetic weights, a known name or CONFIG.json; flux-v1.5 by default.
+    #[arg(long, value_name = "NAME|JSON")]
+    config: Option<String>,
+    /// Weights to use instead of synthetic ones, safetensors or .pth.
+    #[arg(long, value_name = "FILE")]
+    checkpoint: Option<PathBuf>,
+    /// Output width in pixels.
+    #[arg(long, default_value_t = 1024)]
+    width: usize,
+    /// Output height in pixels.
+    #[arg(long, default_value_t = 1024)]
+    height: usize,
+    /// Pictures decoded together.
+    #[arg(long, default_value_t = 1, value_parser = clap::value_parser!(u16).range(1..))]
+    batch: u16,
+    /// Caption tokens; 300 by default, or as many as the network takes.
+    #[arg(long)]
+    text_tokens: Option<usize>,
+    /// Steps of the sampler, 1 to 4.
+    #[arg(long, default_value_t = 4)]
+    steps: usize,
+    /// Decodes after the first one that are not timed; 1 on the CPU, 3 on a GPU.
+    #[arg(long, value_name = "N")]
+    warmup: Option<u16>,
+    /// Decodes that are timed; 3 on the CPU, 20 on a GPU.
+    #[arg(long, value_name = "N", value_parser = clap::value_parser!(u16).range(1..))]
+    runs: Option<u16>,
+    /// Seed of weights, latent, caption and noise.
+    #[arg(long, default_value_t = 0)]
+    seed: u64,
+    /// Where to run; on the emulator, work is counted and nothing is run.
+    #[arg(long, default_value = "auto")]
+    device: Device,
+    /// Most memory for weights and activations, e.g. 8GiB.
+    #[arg(long, value_name = "BYTES")]
+    budget: Option<ByteSize>,
+    /// Folder for a page with charts, index.html; made if it is not there.
+    #[arg(long, value_name = "DIR")]
+    report: Option<PathBuf>,
+    #[command(flatten)]
+    pub(super) common: Common,
+}
+
+pub(super) fn run(args: &BenchArgs) -> Result<Report, CliError> {
+    Schedule::new(args.steps, Variant::Sde).map_err(CliError::usage)?;
+    let named = args.config.as_deref().map(read_config).transpose()?;
+    if args.checkpoint.is_none() {
+        let config = named.clone().map_or_else(|| read_config(DEFAULT_CONFIG), Ok)?;
+        args.options(&config, false).network(Precision::Bf16).check(&config).map_err(CliError::usage)?;
+    }
+    if let Some(folder) = &args.report {
+        make_folder(folder)?;
+    }
+    let (bench, synthetic) = if args.device == Device::Emulator {
+        let config = args.known_config(named)?;
+        (bench::counts(&config, &args.options(&config, false), args.budget)?, args.checkpoint.is_none())
+    } else {
+        args.measure(named)?
+    };
+    let mut text = bench.text();
+    let mut json = serde_json::to_value(&bench).map_err(CliError::failed)?;
+    if let Some(map) = json.as_object_mut() {
+        map.insert("synthetic".into(), json!(synthetic));
+    }
+    if let Some(folder) = &args.report {
+        let path = write_page(&bench, folder)?;
+        text.push_str(&format!("\nreport: {}", shown(&path)));
+        if let Value::Object(map) = &mut json {
+            map.insert("report".into(), json!(shown(&path)));
+        }
+    }
+    Ok(Report::new(text, json).with_warnings(bench.warnings))
+}
+
+impl BenchArgs {
+    fn options(&self, config: &Config, gpu: bool) -> BenchOptions {
+        BenchOptions {
+            width: self.width,
+            height: self.height,
+            batch: usize::from(self.batch),
+            text_tokens: self.text_tokens.unwrap_or(TEXT_TOKENS.min(config.txt_max_length)),
+            steps: self.steps,
+            seed: self.seed,
+            warm_up: usize::from(self.warmup.unwrap_or(if gpu { 3 } else { 1 })),
+            runs: usize::from(self.runs.unwrap_or(if gpu { 20 } else { 3 })),
+        }
+    }
+
+    /// The config without reading more than a checkpoint's names.
+    fn known_config(&self, named: Option<Config>) -> Result<Config, CliError> {
+        match (named, &self.checkpoint) {
+            (Some(config), _) => Ok(config),
+            (None, Some(path)) => Ok(Checkpoint::open(path)?.into_network()?.detect_config()?),
+            (None, None) => read_config(DEFAULT_CONFIG),
+        }
+    }
+
+    /// The report, and whether the weights are synthetic.
+    fn measure(&self, named: Option<Config>) -> Result<(Bench, bool), CliError> {
+        let progress = TerminalProgress::new(self.common.json);
+        let begin = Instant::now();
+        let mut builder = Decoder::builder().device(self.device);
+        if let Some(budget) = self.budget {
+            builder = builder.budget(budget);
+        }
+        let (builder, checkpoint) = match &self.checkpoint {
+            Some(path) => (named.into_iter().fold(builder, crate::DecoderBuilder::config), Checkpoint::open(path)?),
+            None => {
+                let config = self.known_config(named)?;
+                let checkpoint = Checkpoint::synthetic(&config, self.seed, &progress);
+                (builder.config(config), checkpoint)
+            }
+        };
+        let decoder = builder.build(checkpoint)?;
+        let load = begin.elapsed().as_secs_f64();
+        let gpu = decoder.device_name() != Device::Cpu.to_string();
+        let options = self.options(decoder.config(), gpu);
+        let bench = bench::run(&decoder, &options, load, &mut progress.observer())?;
+        Ok((bench, self.checkpoint.is_none()))
+    }
+}
+
+fn make_folder(folder: &Path) -> Result<(), CliError> {
+    std::fs::create_dir_all(folder)
+        .map_err(|e| CliError::failed(format!("report folder {} cannot be made: {e}", shown(folder))))
+}
+
+fn write_page(bench: &Bench, folder: &Path) -> Result<PathBuf, CliError> {
+    let path = folder.join("index.html");
+    let page = bench.page();
+    output::write_atomic(&path, |file| file.write_all(page.as_bytes()))?;
+    Ok(path)
+}

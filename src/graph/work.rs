@@ -1,0 +1,257 @@
+//! What ops cost on any device: arithmetic, exponentials, and bytes that must move. Functions of shapes alone.
+
+use std::ops::{AddAssign, Range};
+
+use super::op::{Affine, Attention, ConvInput, Emit, GatedResidual, Op, Stream, SwiGlu, Tokens};
+use super::{Graph, Node, TensorId, WeightId};
+
+/// Cost of a launch. Element-wise arithmetic is not counted: memory bounds the ops that have little else.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, serde::Serialize)]
+pub struct Work {
+    /// Of products and convolutions; a fused multiply-add counts 2.
+    pub flop: u64,
+    /// Exponentials: of softmax, and one for each sigmoid, silu and gelu.
+    pub exp: u64,
+    /// Operands read once and results written once; weights as kernels hold them ([`weight_bytes`]).
+    pub bytes: u64,
+}
+
+impl AddAssign for Work {
+    fn add_assign(&mut self, other: Self) {
+        self.flop += other.flop;
+        self.exp += other.exp;
+        self.bytes += other.bytes;
+    }
+}
+
+impl Work {
+    /// The same, `times` times.
+    pub fn times(self, times: usize) -> Self {
+        let times = times as u64;
+        Self { flop: self.flop * times, exp: self.exp * times, bytes: self.bytes * times }
+    }
+}
+
+/// Bytes of a weight of which `rows` rows are read: vectors in float32, matrices in bf16 with rows padded to 8 elements.
+fn weight_bytes(rows: usize, cols: usize) -> usize {
+    if rows == 1 || cols == 1 { 4 * rows * cols } else { 2 * rows * cols.next_multiple_of(8) }
+}
+
+impl Graph {
+    /// Cost of running `node` on rows `rows` of its row space, or on all.
+    pub fn work(&self, node: &Node, rows: Option<&Range<usize>>) -> Work {
+        let mut counter = Counter { graph: self, rows: rows.cloned(), flop: 0, exp: 0, bytes: 0 };
+        counter.op(&node.op);
+        Work { flop: counter.flop as u64, exp: counter.exp as u64, bytes: counter.bytes as u64 }
+    }
+}
+
+struct Counter<'a> {
+    graph: &'a Graph,
+    rows: Option<Range<usize>>,
+    flop: usize,
+    exp: usize,
+    bytes: usize,
+}
+
+impl Counter<'_> {
+    fn tensors(&mut self, ids: impl IntoIterator<Item = TensorId>) {
+        self.bytes += ids.into_iter().map(|id| self.graph[id].bytes()).sum::<usize>();
+    }
+
+    /// `rows` of the tensor's rows of `width` elements.
+    fn part(&mut self, id: TensorId, rows: usize, width: usize) {
+        self.bytes += rows * width * self.graph[id].element.size();
+    }
+
+    fn weights(&mut self, ids: impl IntoIterator<Item = WeightId>) {
+        self.bytes += ids.into_iter().map(|id| weight_bytes(self.graph[id].rows, self.graph[id].cols)).sum::<usize>();
+    }
+
+    fn affine(&mut self, affine: &Affine) {
+        self.weights([affine.weight].into_iter().chain(affine.bias));
+    }
+
+    fn product(&mut self, rows: usize, cols: usize, inner: usize) {
+        self.flop += 2 * rows * cols * inner;
+    }
+
+    /// Everything the op reads and writes, whole.
+    fn whole(&mut self, op: &Op) {
+        self.tensors(op.reads());
+        self.tensors(op.writes());
+        self.weights(op.weights());
+    }
+
+    fn op(&mut self, op: &Op) {
+        match op {
+            Op::Attention(op) => return self.attention(op),
+            Op::SwiGlu(op) => return self.swiglu(op),
+            Op::GatedResidual(op) => return self.gated_residual(op),
+            Op::Linear(op) => {
+                let rows = self.rows.as_ref().map_or(op.rows, Range::len);
+                self.product(rows, op.out_features, op.in_features);
+                self.part(op.input, rows, op.in_features);
+                self.part(op.output, rows, op.out_features);
+                return self.affine(&op.affine);
+            }
+            Op::PixelModulate(op) => {
+                let rows = self.rows.as_ref().map_or(op.tokens.batch * op.tokens.image(), Range::len);
+                let row = op.patch * op.patch * op.channels;
+                self.product(rows, 2 * row, op.hidden);
+                self.part(op.stream, rows, op.hidden);
+                self.part(op.pixels, rows, row);
+                self.part(op.output, rows, row);
+                self.affine(&op.modulation);
+                return self.weights([op.norm]);
+            }
+            _ => {}
+        }
+        self.whole(op);
+        self.arithmetic(op);
+    }
+
+    /// Of the ops that are never cut.
+    fn arithmetic(&mut self, op: &Op) {
+        match op {
+            Op::Conv3x3(op) => {
+                let channels = match op.source {
+                    ConvInput::Latent { channels, unpatchify, .. } => channels / (unpatchify * unpatchify),
+                    ConvInput::Tokens { channels } => channels,
+                };
+                let rows = op.tokens.batch * op.tokens.image();
+                self.product(rows, op.out_channels, 9 * channels);
+                self.exp += if op.silu { rows * op.out_channels } else { 0 };
+            }
+            Op::GroupNormSilu(op) => self.exp += op.tokens.batch * op.tokens.image() * op.channels,
+            Op::TextEmbed(op) => {
+                self.product(op.tokens.batch * op.tokens.text, op.out_features, op.in_features);
+                // Only as many positions as there are tokens.
+                let unread = self.graph[op.position].rows - op.tokens.text;
+                self.bytes -= weight_bytes(unread, op.out_features);
+            }
+            Op::PatchEmbed(op) => {
+                self.product(op.tokens.batch * op.tokens.image(), op.hidden, 3 * op.patch * op.patch);
+            }
+            Op::LatentGate(op) => {
+                let rows = op.tokens.batch * op.tokens.image();
+                self.product(rows, op.gate_width, op.hidden);
+                self.exp += rows * op.gate_width;
+            }
+            Op::QkvProject(op) => {
+                let width = 3 * op.heads * op.head_dim;
+                let rows: usize = op.streams.iter().map(|s| stream_rows(op.tokens, s.stream)).sum();
+                self.product(rows, width, op.in_features);
+            }
+            Op::TimeSilu(op) => self.exp += op.tokens.batch * op.tokens.image() * op.hidden,
+            Op::PixelEmbed(op) => self.product(pixels(op.tokens, op.patch), op.channels, 3),
+            Op::PixelUpdate(op) => {
+                let (rows, pixels) = (op.tokens.batch * op.tokens.image(), pixels(op.tokens, op.patch));
+                let row = op.patch * op.patch * op.channels;
+                self.product(rows, 4 * row, op.hidden);
+                self.product(rows, row, op.attention_width);
+                self.product(pixels, 2 * op.mlp_width, op.channels);
+                self.exp += pixels * op.mlp_width;
+                if op.sample.is_some() {
+                    self.product(pixels, 3, op.channels);
+                }
+            }
+            Op::SampleStep(op) => self.product(pixels(op.tokens, op.patch), 3, op.channels),
+            // Nothing but bytes, or counted by their own functions.
+            Op::Copy(_)
+            | Op::Noise(_)
+            | Op::Attention(_)
+            | Op::SwiGlu(_)
+            | Op::GatedResidual(_)
+            | Op::Linear(_)
+            | Op::PixelModulate(_) => {}
+        }
+    }
+
+    fn attention(&mut self, op: &Attention) {
+        let (joint, width) = (op.tokens.joint(), op.heads * op.head_dim);
+        let queries = op.tokens.batch * (joint - op.query_start);
+        // Scores, then values.
+        self.product(queries, joint, 2 * width);
+        self.exp += queries * joint * op.heads;
+        self.part(op.q, queries, width);
+        self.part(op.output, queries, width);
+        self.tensors([op.k, op.v]);
+    }
+
+    fn swiglu(&mut self, op: &SwiGlu) {
+        for s in &op.streams {
+            let rows = covered(op.tokens, s.stream, self.rows.as_ref());
+            if rows == 0 {
+                continue;
+            }
+            self.product(rows, 2 * op.inner, op.hidden);
+            self.exp += rows * op.inner;
+            self.part(s.input, rows, op.hidden);
+            if let Some(sums) = s.sums {
+                self.part(sums, rows, op.hidden / 64);
+            }
+            self.part(op.output, rows, op.inner);
+            self.weights([s.weight, s.norm.weight]);
+        }
+    }
+
+    fn gated_residual(&mut self, op: &GatedResidual) {
+        for s in &op.streams {
+            let rows = covered(op.tokens, s.stream, self.rows.as_ref());
+            if rows == 0 {
+                continue;
+            }
+            self.product(rows, op.hidden, op.in_features);
+            self.part(op.input, rows, op.in_features);
+            // Read and written.
+            self.part(s.residual, 2 * rows, op.hidden);
+            if let Some(Emit { operand, sums, .. }) = s.emit {
+                self.part(operand, rows, op.hidden);
+                self.part(sums, rows, op.hidden / 64);
+            }
+            self.affine(&s.affine);
+        }
+    }
+}
+
+fn pixels(tokens: Tokens, patch: usize) -> usize {
+    tokens.batch * tokens.image() * patch * patch
+}
+
+fn stream_rows(tokens: Tokens, stream: Stream) -> usize {
+    tokens.batch * if stream == Stream::Text { tokens.text } else { tokens.image() }
+}
+
+/// Rows of `stream` within joint rows `range`.
+fn covered(tokens: Tokens, stream: Stream, range: Option<&Range<usize>>) -> usize {
+    let Some(range) = range else { return stream_rows(tokens, stream) };
+    let (first, count) = if stream == Stream::Text { (0, tokens.text) } else { (tokens.text, tokens.image()) };
+    let rows = |sample: usize| {
+        let begin = sample * tokens.joint() + first;
+        range.end.min(begin + count).saturating_sub(range.start.max(begin))
+    };
+    (0..tokens.batch).map(rows).sum()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn joint_ranges_split_into_streams() {
+        let tokens = Tokens { batch: 2, text: 3, grid_rows: 2, grid_cols: 2 };
+        let both = |range: Range<usize>| [Stream::Text, Stream::Image].map(|s| covered(tokens, s, Some(&range)));
+        assert_eq!([Stream::Text, Stream::Image].map(|s| covered(tokens, s, None)), [6, 8]);
+        assert_eq!(both(0..14), [6, 8]);
+        assert_eq!(both(2..9), [3, 4]);
+        assert_eq!(both(11..12), [0, 1]);
+    }
+
+    #[test]
+    fn weights_in_kernel_form() {
+        assert_eq!(weight_bytes(1, 10), 40);
+        assert_eq!(weight_bytes(10, 1), 40);
+        assert_eq!(weight_bytes(10, 10), 10 * 16 * 2);
+    }
+}
