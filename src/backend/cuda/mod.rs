@@ -252,7 +252,7 @@ impl Driver for Cuda {
             return self.run_timed(calls);
         }
         let mut work = self.enter()?;
-        let Work { recordings, functions } = &mut *work;
+        let Work { recordings, functions, .. } = &mut *work;
         // Built before the clock starts; the first replay also moves the graph to the device.
         recordings.prepare(self, functions, calls)?;
         let stopwatch = Stopwatch::new(self)?;
