@@ -34,7 +34,7 @@ pub struct StepContext<'a> {
 
 /// A backend's arena for one decode, and the launches on it.
 pub trait Session {
-    /// Fills tensor `id` (float32 in every precision).
+    /// Fills tensor `id`, rounding to its element type.
     fn write(&mut self, id: crate::graph::TensorId, values: &[f32]) -> Result<(), ExecError>;
     /// Fills tensor `id` with standard normal draw `draw`.
     fn noise(&mut self, id: crate::graph::TensorId, noise: &mut Noise, draw: usize) -> Result<(), ExecError>;
@@ -45,6 +45,11 @@ pub trait Session {
         let begin = Instant::now();
         self.launch(launch, context)?;
         Ok(begin.elapsed().as_secs_f64())
+    }
+    /// Names of the kernels that `launch` runs, in order; none on a device without kernels.
+    fn kernels(&self, launch: &Launch, context: &StepContext<'_>) -> Vec<&'static str> {
+        let _ = (launch, context);
+        Vec::new()
     }
     /// Tensor `id` as float32.
     fn read(&mut self, id: crate::graph::TensorId) -> Result<Vec<f32>, ExecError>;
@@ -230,6 +235,6 @@ impl Run<'_> {
 }
 
 /// Fresh noise enters after every step of sde but the last.
-fn needs_noise(context: &StepContext<'_>) -> bool {
+pub(crate) fn needs_noise(context: &StepContext<'_>) -> bool {
     context.variant == Variant::Sde && context.step.t_next > 0.0
 }

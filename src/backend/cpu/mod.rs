@@ -4,6 +4,7 @@
 mod arena;
 mod attention;
 mod conv;
+mod folded;
 mod gemm;
 mod math;
 mod pixel;
