@@ -27,6 +27,8 @@
 //! code.
 
 pub mod backend;
+#[cfg(any(feature = "cuda", feature = "emulator"))]
+pub mod check;
 pub mod checkpoint;
 #[cfg(feature = "cli")]
 pub mod cli;

@@ -3,10 +3,14 @@
 //! Exit 0 done, 1 failed, 2 wrong usage. Errors are one line on stderr, and under `--json` one object with
 //! `error` on stdout besides.
 
+#[cfg(any(feature = "cuda", feature = "emulator"))]
+mod check;
 mod convert;
 mod decode;
 mod demo;
 mod inspect;
+#[cfg(any(feature = "cuda", feature = "emulator"))]
+mod junit;
 mod plan;
 mod progress;
 mod report;
@@ -33,6 +37,9 @@ struct Cli {
 enum Command {
     /// Decode a latent to a picture.
     Decode(decode::DecodeArgs),
+    /// Check every kernel against its oracle, on a GPU or the emulator.
+    #[cfg(any(feature = "cuda", feature = "emulator"))]
+    Check(check::CheckArgs),
     /// Print how much memory a decode takes, and where it goes.
     Plan(plan::PlanArgs),
     /// List what a checkpoint holds.
@@ -57,6 +64,8 @@ impl Command {
     fn common(&self) -> Common {
         match self {
             Self::Decode(args) => args.common,
+            #[cfg(any(feature = "cuda", feature = "emulator"))]
+            Self::Check(args) => args.common,
             Self::Plan(args) => args.common,
             Self::Inspect(args) => args.common,
             Self::Convert(args) => args.common,
@@ -68,6 +77,8 @@ impl Command {
     fn run(self) -> Result<Report, CliError> {
         match self {
             Self::Decode(args) => decode::run(&args),
+            #[cfg(any(feature = "cuda", feature = "emulator"))]
+            Self::Check(args) => check::run(&args),
             Self::Plan(args) => plan::run(&args),
             Self::Inspect(args) => inspect::run(&args),
             Self::Convert(args) => convert::run(&args),

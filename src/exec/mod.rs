@@ -214,9 +214,7 @@ impl Run<'_> {
         let node = &self.program.network.graph.nodes[launch.node];
         match &node.op {
             Op::Noise(op) => {
-                let once = node.phase == Phase::Once;
-                if once || needs_noise(context) {
-                    let draw = op.first_draw + if once { 0 } else { context.step.index };
+                if let Some(draw) = noise_draw(op, node.phase, context) {
                     self.session.noise(op.output, self.noise, draw)?;
                 }
             }
@@ -234,7 +232,13 @@ impl Run<'_> {
     }
 }
 
-/// Fresh noise enters after every step of sde but the last.
-pub(crate) fn needs_noise(context: &StepContext<'_>) -> bool {
-    context.variant == Variant::Sde && context.step.t_next > 0.0
+/// The draw that a noise op asks for; none where nobody reads it: fresh noise enters after every step of sde but the last.
+pub(crate) fn noise_draw(op: &crate::graph::op::Noise, phase: Phase, context: &StepContext<'_>) -> Option<usize> {
+    match phase {
+        Phase::Once => Some(op.first_draw),
+        Phase::Step => {
+            let read = context.variant == Variant::Sde && context.step.t_next > 0.0;
+            read.then(|| op.first_draw + context.step.index)
+        }
+    }
 }
