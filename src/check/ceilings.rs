@@ -96,14 +96,7 @@ fn product_seconds(driver: &Arc<dyn Driver>, side: u32) -> Result<f64, DeviceErr
     let (a, b) = (Buffer::of(driver, &values)?, Buffer::of(driver, &values)?);
     let output = Buffer::new(driver, a.bytes())?;
     let bias = Buffer::of(driver, &vec![0.0f32; side as usize])?;
-    let rows = PidRows {
-        first: 0,
-        count: side,
-        per_sample: side,
-        joint_per_sample: side,
-        joint_first: 0,
-        reserved: 0,
-    };
+    let rows = PidRows { first: 0, count: side, per_sample: side, joint_per_sample: side, joint_first: 0, reserved: 0 };
     let group = PidGroup {
         a: a.address() as *const u16,
         b: b.address() as *const u16,

@@ -6,48 +6,42 @@
 
 use half::bf16;
 
-use crate::graph::ElementType;
+use crate::graph::{ElementType, Op};
 
-/// Of one kind of op.
+/// What a kernel may be off by beyond the rounding of its result.
+#[derive(Clone, Copy, Debug, PartialEq)]
 pub(super) struct Slack {
-    kind: &'static str,
     /// Of the largest difference.
     pub(super) worst: f64,
     /// Of the 2-norm.
     pub(super) norm: f64,
-    #[allow(dead_code)]
-    reason: &'static str,
 }
 
-const fn slack(kind: &'static str, worst: f64, norm: f64, reason: &'static str) -> Slack {
-    Slack { kind, worst, norm, reason }
-}
-
-/// By kind of op, about twice what the cases show on the emulator, and at least what a float32 sum in another order may
-/// differ by.
-const SLACKS: [Slack; 17] = [
-    slack("conv3x3", 1e-3, 1e-3, ""),
-    slack("group_norm_silu", 1e-3, 1e-3, ""),
-    slack("linear", 1e-3, 1e-3, ""),
-    slack("text_embed", 1e-3, 1e-3, ""),
-    slack("copy", 1e-3, 1e-3, ""),
-    slack("patch_embed", 1e-3, 1e-3, ""),
-    slack("latent_gate", 1e-3, 1e-3, ""),
-    slack("qkv_project", 1e-3, 1e-3, ""),
-    slack("attention", 1e-3, 1e-3, ""),
-    slack("swiglu", 1e-3, 1e-3, ""),
-    slack("gated_residual", 1e-3, 1e-3, ""),
-    slack("time_silu", 1e-3, 1e-3, ""),
-    slack("pixel_embed", 1e-3, 1e-3, ""),
-    slack("pixel_modulate", 1e-3, 1e-3, ""),
-    slack("pixel_update", 1e-3, 1e-3, ""),
-    slack("noise", 1e-3, 1e-3, ""),
-    slack("sample_step", 1e-3, 1e-3, ""),
-];
-
-/// The slack of ops of `kind`.
-pub(super) fn slack_of(kind: &str) -> &'static Slack {
-    SLACKS.iter().find(|s| s.kind == kind).expect("every kind of op has a slack, as a test asserts")
+/// The table of slacks. Where a kernel rounds on its way, twice what that costs in the cases of this check on the
+/// emulator (the largest is named); elsewhere the emulator shows at most 4e-7.
+pub(super) fn slack_of(op: &Op) -> Slack {
+    let slack = |worst, norm| Slack { worst, norm };
+    match op {
+        // The softmax's weights are rounded to bf16: 3.6e-3 and 7.7e-4.
+        Op::Attention(_) => slack(7e-3, 1.6e-3),
+        // The image is rounded to bf16: 2.2e-3 and 1.7e-3.
+        Op::PatchEmbed(_) => slack(4.5e-3, 3.5e-3),
+        // The merged expansion, the modulated pixel and the hidden layer are rounded to bf16: 2.7e-3 and 1.1e-3.
+        Op::PixelUpdate(_) => slack(5.5e-3, 2.2e-3),
+        // Sums in another order; tensor cores cut them off, up to 2^-23 of the sum for each 16 of thousands of terms.
+        Op::Conv3x3(_)
+        | Op::Linear(_)
+        | Op::TextEmbed(_)
+        | Op::LatentGate(_)
+        | Op::QkvProject(_)
+        | Op::SwiGlu(_)
+        | Op::GatedResidual(_)
+        | Op::PixelModulate(_) => slack(2e-5, 1e-5),
+        // Short sums in another order, and a GPU's approximate exponentials, roots, sines and logarithms.
+        Op::GroupNormSilu(_) | Op::Copy(_) | Op::TimeSilu(_) | Op::PixelEmbed(_) | Op::Noise(_) | Op::SampleStep(_) => {
+            slack(4e-6, 2e-6)
+        }
+    }
 }
 
 /// How far a result is off, and how far it may be: relative to the largest and to the norm of the oracle's.
@@ -70,7 +64,7 @@ impl Difference {
 }
 
 /// `x` of a device against `r`, of tensors of `element`. Where r is NaN the op writes nothing: outputs start as NaN.
-pub(super) fn compare(x: &[f32], r: &[f32], element: ElementType, slack: &Slack) -> Difference {
+pub(super) fn compare(x: &[f32], r: &[f32], element: ElementType, slack: Slack) -> Difference {
     let mut found = Sums::default();
     let mut failure = None;
     for (index, (x, r)) in x.iter().zip(r).enumerate() {
@@ -131,27 +125,27 @@ impl Sums {
 mod tests {
     use super::*;
 
-    const SLACK: Slack = slack("test", 1e-4, 1e-4, "for a test");
+    const SLACK: Slack = Slack { worst: 1e-4, norm: 1e-4 };
 
     #[test]
     fn rounding_passes_and_more_does_not() {
         let r: Vec<f32> = (0..1000).map(|i| (i as f32 * 0.37).sin()).collect();
         let x: Vec<f32> = r.iter().map(|r| rounded(*r, ElementType::Bf16)).collect();
-        assert!(compare(&x, &r, ElementType::Bf16, &SLACK).severity() < 1.0);
-        assert!(compare(&x, &r, ElementType::F32, &SLACK).severity() > 1.0, "float32 is not rounded to bf16");
+        assert!(compare(&x, &r, ElementType::Bf16, SLACK).severity() < 1.0);
+        assert!(compare(&x, &r, ElementType::F32, SLACK).severity() > 1.0, "float32 is not rounded to bf16");
         let mut one = x.clone();
         one[500] += 0.05;
-        assert!(compare(&one, &r, ElementType::Bf16, &SLACK).severity() > 1.0, "a single wrong element");
+        assert!(compare(&one, &r, ElementType::Bf16, SLACK).severity() > 1.0, "a single wrong element");
         let all: Vec<f32> = x.iter().map(|x| x * 1.006).collect();
-        let found = compare(&all, &r, ElementType::Bf16, &SLACK);
+        let found = compare(&all, &r, ElementType::Bf16, SLACK);
         assert!(found.norm_error > found.norm_bound, "a small error everywhere");
     }
 
     #[test]
     fn unwritten_and_stray_elements_fail() {
         let nan = f32::NAN;
-        assert_eq!(compare(&[1.0, nan], &[1.0, nan], ElementType::F32, &SLACK).failure, None);
-        let failure = |x: &[f32], r: &[f32]| compare(x, r, ElementType::F32, &SLACK).failure.unwrap();
+        assert_eq!(compare(&[1.0, nan], &[1.0, nan], ElementType::F32, SLACK).failure, None);
+        let failure = |x: &[f32], r: &[f32]| compare(x, r, ElementType::F32, SLACK).failure.unwrap();
         assert_eq!(failure(&[1.0, nan], &[1.0, 2.0]), "element 1 is NaN, expected 2");
         assert_eq!(failure(&[1.0, 2.0], &[1.0, nan]), "element 1 is 2, expected NaN");
         assert_eq!(failure(&[f32::INFINITY], &[1.0]), "element 0 is inf, expected 1");

@@ -72,7 +72,7 @@ pub fn run(options: &Options, observer: &mut dyn Observer) -> Result<Outcome, Ch
     };
     let selected: Vec<Case> = cases().into_iter().filter(|c| c.runs_on(device.is_gpu, options.all)).collect();
     let mut outcome = Outcome::new(device.driver.name(), ceilings);
-    for case in selected {
+    for case in selected.into_iter().filter(|c| may_match(c.name, options.filter.as_deref())) {
         let prepared = case::Prepared::new(case, Arc::clone(&device.driver))?;
         let selects = |row: &str| options.filter.as_ref().is_none_or(|f| row.contains(f.as_str()));
         outcome.rows.extend(walk::walk(&prepared, &selects, ceilings.as_ref(), observer)?);
@@ -83,6 +83,11 @@ pub fn run(options: &Options, observer: &mut dyn Observer) -> Result<Outcome, Ch
         Some(filter) if outcome.rows.is_empty() => Err(CheckError::NoRow(filter.clone())),
         _ => Ok(outcome),
     }
+}
+
+/// Whether a row of `case` may contain `filter`: what stands before its slash must end the case's name.
+fn may_match(case: &str, filter: Option<&str>) -> bool {
+    filter.and_then(|f| f.split_once('/')).is_none_or(|(end, _)| case.ends_with(end))
 }
 
 fn device_error(error: DeviceError) -> CheckError {

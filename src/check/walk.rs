@@ -76,12 +76,7 @@ impl Walk<'_> {
     }
 
     /// Runs one launch on the device, and, when its row is selected, on the CPU with the same inputs, and compares.
-    fn launch(
-        &mut self,
-        launch: &Launch,
-        context: &StepContext<'_>,
-        noises: &mut [Noise; 2],
-    ) -> Result<(), ExecError> {
+    fn launch(&mut self, launch: &Launch, context: &StepContext<'_>, noises: &mut [Noise; 2]) -> Result<(), ExecError> {
         let prepared = self.prepared;
         let node = &prepared.twin.network.graph.nodes[launch.node];
         let kernels = self.device.kernels(launch, context).join("+");
@@ -138,7 +133,7 @@ impl Walk<'_> {
     /// Each tensor that `op` wrote, device against CPU.
     fn compare(&mut self, op: &Op) -> Result<Vec<(TensorId, Difference)>, ExecError> {
         let graph = &self.prepared.program.program.network.graph;
-        let slack = compare::slack_of(op.kind());
+        let slack = compare::slack_of(op);
         let mut found = Vec::new();
         for id in op.writes() {
             let damage = self.prepared.program.damage(self.device, id)?;

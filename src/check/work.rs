@@ -45,12 +45,9 @@ fn multiply_adds(op: &Op) -> usize {
             let pixel = op.channels * (4 * op.hidden + op.attention_width + 2 * op.mlp_width);
             op.tokens.batch * op.tokens.image() * op.patch * op.patch * pixel
         }
-        Op::GroupNormSilu(_)
-        | Op::Copy(_)
-        | Op::TimeSilu(_)
-        | Op::PixelEmbed(_)
-        | Op::Noise(_)
-        | Op::SampleStep(_) => 0,
+        Op::GroupNormSilu(_) | Op::Copy(_) | Op::TimeSilu(_) | Op::PixelEmbed(_) | Op::Noise(_) | Op::SampleStep(_) => {
+            0
+        }
     }
 }
 

@@ -101,8 +101,10 @@ fn read_baseline(path: &Path) -> Result<Outcome, CliError> {
 fn list() -> Report {
     let cases = check::cases();
     let lines: Vec<String> = cases.iter().map(|c| format!("{:16} {}", c.name, c.describe())).collect();
-    let rows: Vec<Value> =
-        cases.iter().map(|c| json!({ "case": c.name, "description": c.describe(), "default": c.runs_on(false, false) })).collect();
+    let rows: Vec<Value> = cases
+        .iter()
+        .map(|c| json!({ "case": c.name, "description": c.describe(), "default": c.runs_on(false, false) }))
+        .collect();
     Report::new(lines.join("\n"), json!({ "cases": rows }))
 }
 
@@ -158,5 +160,7 @@ fn line(row: &Row, width: usize) -> String {
     };
     let verdict = if row.passes() { "ok" } else { "FAILED" };
     let id = row.id();
-    format!("\n{id:width$}  {launches:8}  {error:8.1e}  {bound:8.1e}  {norm_error:8.1e}  {norm_bound:8.1e}{time}  {verdict}")
+    format!(
+        "\n{id:width$}  {launches:8}  {error:8.1e}  {bound:8.1e}  {norm_error:8.1e}  {norm_bound:8.1e}{time}  {verdict}"
+    )
 }
