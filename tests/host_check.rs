@@ -3,6 +3,8 @@
 #![cfg(feature = "emulator")]
 #![allow(clippy::unwrap_used)]
 
+// Other tests use the rest of it.
+#[allow(dead_code)]
 mod common;
 
 use std::collections::{BTreeMap, BTreeSet};
@@ -99,9 +101,13 @@ fn a_faulty_kernel_is_named() {
 
 #[test]
 fn wrong_numbers_and_caught_races_are_named_too() {
-    for fault in ["attention_bounded_d64_no_tail_mask", "conv3x3_tokens_no_border_guard", "gemm_qkv_d72_no_copy_wait"] {
-        let kernel = fault.split("_no_").next().unwrap();
-        let row = format!("v1.5-batch/{kernel}");
+    for (case, fault) in [
+        ("v1.5-loud", "attention_online_d64_no_tail_mask"),
+        ("v1-sdxl-observed", "conv3x3_tokens_no_border_guard"),
+        ("v1.5-loud", "gemm_qkv_d72_no_copy_wait"),
+        ("v1.5-loud", "rows_time_silu_no_row_guard"),
+    ] {
+        let row = format!("{case}/{}", fault.split("_no_").next().unwrap());
         let run = check_faulty(fault, &["--filter", &row]);
         assert_eq!(run.code, 1, "{fault} passes: {}", run.stdout);
         assert!(run.stderr.contains(&row), "{fault}: {}", run.stderr);

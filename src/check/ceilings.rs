@@ -66,7 +66,7 @@ fn fastest(driver: &Arc<dyn Driver>, call: KernelCall) -> Result<f64, DeviceErro
 }
 
 fn copy_seconds(driver: &Arc<dyn Driver>, rows: u32) -> Result<f64, DeviceError> {
-    let values: Vec<f32> = (0..rows as usize * COPY_COLUMNS as usize).map(|i| noise(i)).collect();
+    let values: Vec<f32> = (0..rows as usize * COPY_COLUMNS as usize).map(noise).collect();
     let source = Buffer::of(driver, &values)?;
     let target = Buffer::new(driver, source.bytes())?;
     let none = PidEmit {

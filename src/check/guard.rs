@@ -6,8 +6,16 @@ use crate::graph::{ElementType, Role, TensorId};
 /// Elements of a band: a row of most tensors, so that one row too many lands in it.
 const BAND: usize = 4096;
 const ALIGNMENT: usize = 256;
-/// A NaN that no arithmetic makes.
-const MARK: u32 = 0x7fc5_a5a5;
+
+/// Signalling NaNs, each another one: arithmetic on a band quiets them, a copy from elsewhere brings others.
+fn marks(band: TensorId) -> impl Iterator<Item = u32> {
+    const PAYLOADS: usize = (1 << 22) - 1;
+    (0..BAND).map(move |i| 0x7f80_0001 + ((band.index() * BAND + i) % PAYLOADS) as u32)
+}
+
+fn mark(session: &mut dyn Session, band: TensorId) -> Result<(), ExecError> {
+    session.write(band, &marks(band).map(f32::from_bits).collect::<Vec<f32>>())
+}
 
 /// See the module's description. Tensors keep their indices; the bands are tensors behind them.
 pub(super) struct Guarded {
@@ -41,22 +49,16 @@ impl Guarded {
 
     /// Marks every band.
     pub(super) fn mark(&self, session: &mut dyn Session) -> Result<(), ExecError> {
-        let marks = vec![f32::from_bits(MARK); BAND];
-        for [before, behind] in self.bands.iter().flatten() {
-            session.write(*before, &marks)?;
-            session.write(*behind, &marks)?;
-        }
-        Ok(())
+        self.bands.iter().flatten().flatten().try_for_each(|band| mark(session, *band))
     }
 
     /// What was written beside `tensor`, if anything was; marks it again.
     pub(super) fn damage(&self, session: &mut dyn Session, tensor: TensorId) -> Result<Option<String>, ExecError> {
         for (band, side) in self.bands[tensor.index()].into_iter().flatten().zip(["before", "behind"]) {
             let values = session.read(band)?;
-            let is_damaged = |v: &&f32| v.to_bits() != MARK;
-            let damaged = values.iter().filter(is_damaged).count();
+            let damaged = values.iter().zip(marks(band)).filter(|(v, mark)| v.to_bits() != *mark).count();
             if damaged > 0 {
-                session.write(band, &vec![f32::from_bits(MARK); BAND])?;
+                mark(session, band)?;
                 let name = &self.program.network.graph[tensor].name;
                 return Ok(Some(format!("wrote {} bytes or more {side} {name}", 4 * damaged)));
             }

@@ -14,6 +14,9 @@ use crate::sampler::{Noise, NoiseSource};
 /// Decodes that are timed, after the walk has warmed everything up; the median counts.
 const TIMED_RUNS: usize = 5;
 
+/// The row of what cannot be told to be one kernel's; only there when something is wrong.
+const ANY_KERNEL: &str = "any-kernel";
+
 /// One row for each list of kernels that a launch of the case runs.
 pub(super) fn walk(
     prepared: &Prepared,
@@ -95,7 +98,8 @@ impl Walk<'_> {
         let [on_device, on_cpu] = noises;
         match draw {
             Some((id, draw)) => self.device.noise(id, on_device, draw)?,
-            None => self.device.launch(launch, context)?,
+            // Not `launch`: a GPU would record a graph for each.
+            None => self.device.launch_timed(launch, context).map(drop)?,
         }
         if !compared {
             return Ok(());
@@ -153,10 +157,13 @@ impl Walk<'_> {
 
     /// Looks at every band once more, for writes far from the tensors of their launch.
     fn stray_writes(&mut self) -> Result<(), ExecError> {
+        if !(self.selects)(&format!("{}/{ANY_KERNEL}", self.prepared.case.name)) {
+            return Ok(());
+        }
         for tensor in 0..self.prepared.twin.network.graph.tensors.len() {
             let id = TensorId(tensor as u32);
             if let Some(damage) = self.prepared.program.damage(self.device, id)? {
-                let row = self.row("any kernel");
+                let row = self.row(ANY_KERNEL);
                 (row.failure, row.place) = (Some(damage), "by a launch that does not write it".into());
             }
         }
@@ -174,10 +181,11 @@ impl Walk<'_> {
     /// Times whole decodes launch by launch, and enters the median of each row's seconds.
     fn time(&mut self, contexts: &[StepContext<'_>], ceilings: &Ceilings) -> Result<(), ExecError> {
         let graph = &self.prepared.program.program.network.graph;
-        let mut seconds = vec![[0.0; TIMED_RUNS]; self.rows.len()];
+        let mut seconds = vec![Vec::with_capacity(TIMED_RUNS); self.rows.len()];
         let mut floors = vec![0.0; self.rows.len()];
         let mut noise = Noise::new(NoiseSource::Philox { seed: SEED });
         for run in 0..TIMED_RUNS {
+            let mut taken = vec![0.0; self.rows.len()];
             for (k, context) in contexts.iter().enumerate() {
                 for launch in launches(self.prepared, k) {
                     let node = &graph.nodes[launch.node];
@@ -187,14 +195,16 @@ impl Walk<'_> {
                         }
                         continue;
                     }
-                    let taken = self.device.launch_timed(launch, context)?;
+                    let time = self.device.launch_timed(launch, context)?;
                     let kernels = self.device.kernels(launch, context).join("+");
                     if let Some(row) = self.rows.iter().position(|r| r.kernels == kernels) {
-                        seconds[row][run] += taken;
-                        floors[row] += ceilings.floor(work(graph, &node.op)) / TIMED_RUNS as f64;
+                        taken[row] += time;
+                        // The work is the same in every run.
+                        floors[row] += if run == 0 { ceilings.floor(work(graph, &node.op)) } else { 0.0 };
                     }
                 }
             }
+            seconds.iter_mut().zip(taken).for_each(|(seconds, taken)| seconds.push(taken));
         }
         for ((row, mut seconds), floor) in self.rows.iter_mut().zip(seconds).zip(floors) {
             seconds.sort_by(f64::total_cmp);

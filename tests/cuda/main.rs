@@ -4,6 +4,7 @@
 #![cfg(all(feature = "cuda", feature = "emulator", target_os = "linux"))]
 #![allow(clippy::unwrap_used)]
 
+mod check;
 mod decode;
 mod driver;
 mod faults;
