@@ -16,11 +16,13 @@ pub(super) struct Opened {
 pub(super) fn open(options: &Options) -> Result<Opened, CheckError> {
     let opened = match options.device {
         Device::Cpu => return Err(CheckError::Oracle(options.device)),
-        Device::Cuda { ordinal } => gpu(ordinal)?,
+        Device::Cuda { ordinal } => gpu(ordinal).map_err(|refusal| Error::Device(refusal.reason))?,
         Device::Emulator => emulator()?,
         Device::Auto => match gpu(0) {
             Ok(opened) => opened,
-            Err(_) => emulator()?,
+            Err(Refusal { is_absence: true, .. }) => emulator()?,
+            // A job that is meant for a GPU must not pass on the emulator.
+            Err(refusal) => return Err(Error::Device(refusal.reason).into()),
         },
     };
     match &options.fault {
@@ -29,15 +31,23 @@ pub(super) fn open(options: &Options) -> Result<Opened, CheckError> {
     }
 }
 
+/// Why a GPU is not used.
+struct Refusal {
+    reason: String,
+    /// Whether there is none, rather than one that cannot be used.
+    is_absence: bool,
+}
+
 #[cfg(feature = "cuda")]
-fn gpu(ordinal: usize) -> Result<Opened, CheckError> {
-    let cuda = crate::backend::cuda::Cuda::open(ordinal).map_err(|e| Error::Device(e.to_string()))?;
+fn gpu(ordinal: usize) -> Result<Opened, Refusal> {
+    let cuda = crate::backend::cuda::Cuda::open(ordinal)
+        .map_err(|e| Refusal { reason: e.to_string(), is_absence: e.is_absence() })?;
     Ok(Opened { driver: Arc::new(cuda), is_gpu: true })
 }
 
 #[cfg(not(feature = "cuda"))]
-fn gpu(ordinal: usize) -> Result<Opened, CheckError> {
-    Err(Error::Device(format!("cuda:{ordinal}: this build lacks the feature `cuda`")).into())
+fn gpu(ordinal: usize) -> Result<Opened, Refusal> {
+    Err(Refusal { reason: format!("cuda:{ordinal}: this build lacks the feature `cuda`"), is_absence: true })
 }
 
 #[cfg(feature = "emulator")]

@@ -17,7 +17,7 @@ pub(crate) mod needs;
 pub mod params;
 #[cfg(any(feature = "cuda", feature = "emulator"))]
 mod tables;
-#[cfg(feature = "emulator")]
+#[cfg(any(feature = "cuda", feature = "emulator"))]
 pub mod tensor_map;
 
 #[cfg(any(feature = "cuda", feature = "emulator"))]
