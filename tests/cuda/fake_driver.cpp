@@ -4,7 +4,7 @@
 //   the latest order that their edges allow, and freed memory is never mapped again: a missing wait, edge or owner
 //   shows. Sizes of parameters are read from the cubins.
 //   What it cannot show: times, whether the cubins' machine code is right, errors that only hardware has, the driver's
-//   own memory, events, peers, and several processes on one GPU.
+//   own memory, peers, and several processes on one GPU.
 #include "fake_driver.hpp"
 
 using namespace fake;
@@ -83,9 +83,20 @@ int cuDeviceGetName(char* name, int bytes, int device) {
     std::snprintf(name, static_cast<std::size_t>(bytes), "Fake GPU %d", device);
     return check_device("cuDeviceGetName", device);
 }
+// No GPU's: the management library of a machine that has one does not know it.
+int cuDeviceGetUuid(unsigned char* uuid, int device) {
+    ENTER("cuDeviceGetUuid")
+    std::memset(uuid, 0, 16);
+    return check_device("cuDeviceGetUuid", device);
+}
+int cuDeviceGetUuid_v2(unsigned char* uuid, int device) { return cuDeviceGetUuid(uuid, device); }
 int cuDeviceGetAttribute(int* value, int attribute, int device) {
     ENTER("cuDeviceGetAttribute")
-    constexpr int kMajor = 75, kMinor = 76, kMemoryPoolsSupported = 115;
+    constexpr int kClockRate = 13, kMultiprocessors = 16, kMajor = 75, kMinor = 76, kMemoryPoolsSupported = 115;
+    if (attribute == kClockRate || attribute == kMultiprocessors) {
+        *value = attribute == kClockRate ? 1000000 : 2;
+        return check_device("cuDeviceGetAttribute", device);
+    }
     if (attribute != kMajor && attribute != kMinor && attribute != kMemoryPoolsSupported)
         return violation("cuDeviceGetAttribute", "unknown " + std::to_string(attribute), kInvalidValue);
     *value = attribute == kMajor ? driver().config.major : attribute == kMinor ? driver().config.minor : 1;
@@ -201,6 +212,48 @@ int cuMemcpyHtoDAsync_v2(std::uint64_t to, const void* from, std::size_t bytes, 
 int cuMemcpyDtoHAsync_v2(void* to, std::uint64_t from, std::size_t bytes, void* stream) {
     ENTER_CONTEXT("cuMemcpyDtoHAsync")
     return copy("cuMemcpyDtoHAsync", from, bytes, stream, to, reinterpret_cast<const void*>(from));
+}
+int cuMemcpyDtoDAsync_v2(std::uint64_t to, std::uint64_t from, std::size_t bytes, void* stream) {
+    ENTER_CONTEXT("cuMemcpyDtoDAsync")
+    if (!inside_allocation(from, bytes)) return violation("cuMemcpyDtoDAsync", "the source", kInvalidValue);
+    return copy("cuMemcpyDtoDAsync", to, bytes, stream, reinterpret_cast<void*>(to),
+                reinterpret_cast<const void*>(from));
+}
+
+int cuEventCreate(Event** event, unsigned flags) {
+    ENTER_CONTEXT("cuEventCreate")
+    if (flags != 0) return violation("cuEventCreate", "flags", kInvalidValue);
+    *event = make<Event>();
+    return kSuccess;
+}
+int cuEventRecord(void* handle, void* stream_handle) {
+    ENTER_CONTEXT("cuEventRecord")
+    auto* event = find<Event>("cuEventRecord", handle, "event");
+    auto* stream = find<Stream>("cuEventRecord", stream_handle, "stream");
+    if (!event || !stream) return kInvalidHandle;
+    event->happened = false;
+    stream->work.push_back([event] {
+        event->happened = true;
+        event->at = std::chrono::steady_clock::now();
+        return kSuccess;
+    });
+    return kSuccess;
+}
+int cuEventElapsedTime(float* milliseconds, void* begin_handle, void* end_handle) {
+    ENTER_CONTEXT("cuEventElapsedTime")
+    auto* begin = find<Event>("cuEventElapsedTime", begin_handle, "event");
+    auto* end = find<Event>("cuEventElapsedTime", end_handle, "event");
+    if (!begin || !end) return kInvalidHandle;
+    if (!begin->happened || !end->happened) return violation("cuEventElapsedTime", "not waited for", kInvalidValue);
+    *milliseconds = std::chrono::duration<float, std::milli>(end->at - begin->at).count();
+    return kSuccess;
+}
+int cuEventDestroy_v2(void* handle) {
+    ENTER_CONTEXT("cuEventDestroy")
+    auto* event = find<Event>("cuEventDestroy", handle, "event");
+    if (!event) return kInvalidHandle;
+    event->alive = false;
+    return kSuccess;
 }
 
 int cuModuleLoadData(Module** module, const void* image) {

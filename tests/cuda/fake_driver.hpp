@@ -5,6 +5,7 @@
 #include <unistd.h>
 
 #include <algorithm>
+#include <chrono>
 #include <cstdint>
 #include <cstdio>
 #include <cstring>
@@ -110,6 +111,12 @@ struct Launch {
 
 struct Stream : Object {
     std::deque<std::function<Result()>> work;
+};
+
+// By the host's clock.
+struct Event : Object {
+    bool happened = false;
+    std::chrono::steady_clock::time_point at;
 };
 
 struct Graph;
