@@ -28,6 +28,8 @@
 
 pub mod backend;
 pub mod bench;
+#[cfg(any(feature = "cuda", feature = "emulator"))]
+pub mod check;
 pub mod checkpoint;
 #[cfg(feature = "cli")]
 pub mod cli;

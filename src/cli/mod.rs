@@ -4,10 +4,14 @@
 //! `error` on stdout besides.
 
 mod bench;
+#[cfg(any(feature = "cuda", feature = "emulator"))]
+mod check;
 mod convert;
 mod decode;
 mod demo;
 mod inspect;
+#[cfg(any(feature = "cuda", feature = "emulator"))]
+mod junit;
 mod plan;
 mod progress;
 mod report;
@@ -34,6 +38,9 @@ struct Cli {
 enum Command {
     /// Decode a latent to a picture.
     Decode(decode::DecodeArgs),
+    /// Check every kernel against its oracle, on a GPU or the emulator.
+    #[cfg(any(feature = "cuda", feature = "emulator"))]
+    Check(check::CheckArgs),
     /// Print how much memory a decode takes, and where it goes.
     Plan(plan::PlanArgs),
     /// Measure how long a decode takes, launch by launch, against what the device can do.
@@ -60,6 +67,8 @@ impl Command {
     fn common(&self) -> Common {
         match self {
             Self::Decode(args) => args.common,
+            #[cfg(any(feature = "cuda", feature = "emulator"))]
+            Self::Check(args) => args.common,
             Self::Plan(args) => args.common,
             Self::Bench(args) => args.common,
             Self::Inspect(args) => args.common,
@@ -72,6 +81,8 @@ impl Command {
     fn run(self) -> Result<Report, CliError> {
         match self {
             Self::Decode(args) => decode::run(&args),
+            #[cfg(any(feature = "cuda", feature = "emulator"))]
+            Self::Check(args) => check::run(&args),
             Self::Plan(args) => plan::run(&args),
             Self::Bench(args) => bench::run(&args),
             Self::Inspect(args) => inspect::run(&args),

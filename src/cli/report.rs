@@ -15,6 +15,8 @@ pub(super) struct Report {
     pub json: Map<String, Value>,
     /// Printed to stderr, and in the JSON as `warnings`.
     pub warnings: Vec<String>,
+    /// What the command found wrong: printed like an error after the report, and in the JSON as `error`; exit 1.
+    pub failure: Option<String>,
 }
 
 impl Report {
@@ -23,7 +25,7 @@ impl Report {
             Value::Object(map) => map,
             other => Map::from_iter([("result".to_owned(), other)]),
         };
-        Self { text: text.into(), json, warnings: Vec::new() }
+        Self { text: text.into(), json, warnings: Vec::new(), failure: None }
     }
 
     pub(super) fn with_warnings(mut self, warnings: Vec<String>) -> Self {
@@ -35,6 +37,9 @@ impl Report {
         for warning in &self.warnings {
             eprintln!("warning: {warning}");
         }
+        if let Some(failure) = &self.failure {
+            self.json.insert("error".into(), json!(failure));
+        }
         let text = if json {
             if !self.warnings.is_empty() {
                 self.json.insert("warnings".into(), json!(self.warnings));
@@ -44,7 +49,9 @@ impl Report {
             self.text
         };
         let mut out = std::io::stdout().lock();
-        writeln!(out, "{}", text.trim_end()).map_err(|e| CliError::failed(format!("standard output: {e}")))
+        writeln!(out, "{}", text.trim_end()).map_err(|e| CliError::failed(format!("standard output: {e}")))?;
+        // The object on standard output has it already.
+        self.failure.map_or(Ok(()), |message| Err(CliError { message, exit: 1, is_reported: true }))
     }
 }
 
@@ -53,21 +60,23 @@ impl Report {
 pub(super) struct CliError {
     message: String,
     exit: u8,
+    /// Whether the JSON object is printed.
+    is_reported: bool,
 }
 
 impl CliError {
     /// The command line itself is wrong: exit 2.
     pub(super) fn usage(message: impl Display) -> Self {
-        Self { message: format!("{message:#}"), exit: 2 }
+        Self { message: format!("{message:#}"), exit: 2, is_reported: false }
     }
 
     /// The command line was understood, the work failed: exit 1.
     pub(super) fn failed(message: impl Display) -> Self {
-        Self { message: format!("{message:#}"), exit: 1 }
+        Self { message: format!("{message:#}"), exit: 1, is_reported: false }
     }
 
     pub(super) fn print(&self, json: bool) -> ExitCode {
-        if json {
+        if json && !self.is_reported {
             print_error_object(&self.message);
         }
         eprintln!("error: {}", self.message);

@@ -40,7 +40,7 @@ pub struct StepContext<'a> {
 
 /// A backend's arena for one decode, and the launches on it.
 pub trait Session {
-    /// Fills tensor `id` (float32 in every precision).
+    /// Fills tensor `id`, rounding to its element type.
     fn write(&mut self, id: crate::graph::TensorId, values: &[f32]) -> Result<(), ExecError>;
     /// Fills tensor `id` with standard normal draw `draw`.
     fn noise(&mut self, id: crate::graph::TensorId, noise: &mut Noise, draw: usize) -> Result<(), ExecError>;
@@ -62,6 +62,11 @@ pub trait Session {
     /// launches leave nothing.
     fn finish_timed(&mut self) -> Result<Option<f64>, ExecError> {
         Ok(None)
+    }
+    /// Names of the kernels that `launch` runs, in order; none on a device without kernels.
+    fn kernels(&self, launch: &Launch, context: &StepContext<'_>) -> Vec<&'static str> {
+        let _ = (launch, context);
+        Vec::new()
     }
     /// Tensor `id` as float32.
     fn read(&mut self, id: crate::graph::TensorId) -> Result<Vec<f32>, ExecError>;
@@ -276,10 +281,7 @@ impl Run<'_> {
         let timed = self.observer.wants_times();
         let seconds = match &node.op {
             Op::Noise(op) => {
-                if step.is_some() && !needs_noise(context) {
-                    return Ok(());
-                }
-                let draw = op.first_draw + step.unwrap_or(0);
+                let Some(draw) = noise_draw(op, node.phase, context) else { return Ok(()) };
                 if timed {
                     Some(self.session.noise_timed(op.output, self.noise, draw)?)
                 } else {
@@ -307,7 +309,13 @@ impl Run<'_> {
     }
 }
 
-/// Fresh noise enters after every step of sde but the last.
-fn needs_noise(context: &StepContext<'_>) -> bool {
-    context.variant == Variant::Sde && context.step.t_next > 0.0
+/// The draw that a noise op asks for; none where nobody reads it: fresh noise enters after every step of sde but the last.
+pub(crate) fn noise_draw(op: &crate::graph::op::Noise, phase: Phase, context: &StepContext<'_>) -> Option<usize> {
+    match phase {
+        Phase::Once => Some(op.first_draw),
+        Phase::Step => {
+            let read = context.variant == Variant::Sde && context.step.t_next > 0.0;
+            read.then(|| op.first_draw + context.step.index)
+        }
+    }
 }

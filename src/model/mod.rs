@@ -14,5 +14,5 @@ pub use config::{Config, ConfigError, GateType, PaddingMode};
 pub use constants::TimeConstants;
 pub use network::Network;
 pub use options::{NetworkOptions, Precision, SizeError};
-pub use program::program;
+pub use program::{float32_twin, program};
 pub use release::{Release, TrainedSizes};

@@ -5,6 +5,7 @@ use super::network;
 use super::options::{NetworkOptions, Precision};
 use crate::error::Error;
 use crate::exec::Program;
+use crate::graph::ElementType;
 use crate::plan::{self, ByteSize, PlanOptions};
 
 /// Row ranges into which the wide intermediates are cut, cheapest first.
@@ -35,6 +36,18 @@ pub fn program(config: &Config, options: &NetworkOptions, budget: Option<ByteSiz
     Err(plan::PlanError::over_budget(budget.unwrap_or(ByteSize(0)), ByteSize(needed)).into())
 }
 
+/// The same graph with every tensor in float32, uncut: what the CPU runs to say what `program`'s launches should have
+/// computed. Tensors, nodes and (of a program that is not cut either) launches have the same indices.
+///
+/// # Errors
+/// When the graph cannot be planned.
+pub fn float32_twin(program: &Program) -> Result<Program, Error> {
+    let mut network = program.network.clone();
+    network.graph.tensors.iter_mut().for_each(|t| t.element = ElementType::F32);
+    let plan = plan::plan(&network.graph, &PlanOptions { alignment: 256, chunks: 1, weight_bytes_per_element: 2 })?;
+    Ok(Program { network, plan, variant: format!("{}, in float32", program.variant) })
+}
+
 fn candidate(config: &Config, options: &NetworkOptions, chunks: usize) -> Result<Program, Error> {
     let network = network::build(config, options)?;
     let weight_bytes_per_element = match options.precision {
@@ -51,4 +64,60 @@ fn candidate(config: &Config, options: &NetworkOptions, chunks: usize) -> Result
         variant.push("latent features recomputed in every step".into());
     }
     Ok(Program { network, plan, variant: variant.join(", ") })
+}
+
+#[cfg(test)]
+mod tests {
+    use std::sync::Arc;
+
+    use super::*;
+    use crate::backend::cpu::CpuBackend;
+    use crate::checkpoint::{Checkpoint, synthetic};
+    use crate::exec::{self, Inputs, NoObserver};
+    use crate::model::{GateType, TimeConstants};
+    use crate::progress::NoProgress;
+    use crate::sampler::{Noise, NoiseSource, Schedule, Variant};
+
+    /// Two samples through `program` on the CPU.
+    fn decode(config: &Config, program: &Program, checkpoint: &Arc<Checkpoint>) -> Vec<f32> {
+        let shape = |id: crate::graph::TensorId| program.network.graph[id].shape.clone();
+        let (latent, caption) = (shape(program.network.latent), shape(program.network.caption));
+        let latent = synthetic::latent(&latent, 3);
+        let caption = synthetic::caption(&caption, 3);
+        let schedule = Schedule::new(2, Variant::Sde).unwrap();
+        let times: Vec<f64> = schedule.steps().iter().map(|s| s.t).collect();
+        let constants = TimeConstants::compute(config, &**checkpoint, &times).unwrap();
+        let constants: Vec<&TimeConstants> = constants.iter().collect();
+        let backend = CpuBackend::new(checkpoint.clone());
+        let inputs = Inputs { latent: &latent, caption: &caption, sigma: &[0.1, 0.4] };
+        let mut noise = Noise::new(NoiseSource::Philox { seed: 5 });
+        exec::run(&backend, program, &inputs, &schedule, &constants, &mut noise, &mut NoObserver).unwrap()
+    }
+
+    /// What bf16 graphs do otherwise (streams emitted for the next product, folded norms, the last step fused) is the same
+    /// arithmetic in another order.
+    #[test]
+    fn the_float32_twin_of_a_bf16_program_computes_the_same() {
+        for gate in [GateType::PerToken, GateType::PerTokenPerDim] {
+            let config = Config { lq_gate_type: gate, pit_lq_inject: gate == GateType::PerToken, ..Config::tiny() };
+            let checkpoint = Arc::new(Checkpoint::synthetic(&config, 2, &NoProgress));
+            let options = NetworkOptions {
+                batch: 2,
+                text_tokens: 7,
+                width: 32,
+                height: 64,
+                precision: Precision::F32,
+                recompute_features: false,
+                observed: false,
+            };
+            let plain = program(&config, &options, None).unwrap();
+            let bf16 = program(&config, &NetworkOptions { precision: Precision::Bf16, ..options }, None).unwrap();
+            let twin = float32_twin(&bf16).unwrap();
+            assert_eq!(twin.plan.launches, bf16.plan.launches);
+            let [expected, found] = [plain, twin].map(|p| decode(&config, &p, &checkpoint));
+            let worst = expected.iter().zip(&found).map(|(e, f)| (e - f).abs()).fold(0.0, f32::max);
+            assert!(worst < 2e-4, "{gate:?}: {worst:e}");
+            assert_ne!(expected, found, "{gate:?}: the same order would prove nothing");
+        }
+    }
 }

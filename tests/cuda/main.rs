@@ -5,6 +5,7 @@
 #![allow(clippy::unwrap_used)]
 
 mod bench;
+mod check;
 mod decode;
 mod driver;
 mod faults;

@@ -5,6 +5,7 @@ mod arena;
 mod attention;
 mod ceilings;
 mod conv;
+mod folded;
 mod gemm;
 mod math;
 mod pixel;

@@ -6,14 +6,16 @@ use std::ops::Range;
 use super::arena::{Arena, Operands};
 use super::attention::attention;
 use super::conv::{Kernel, Then, conv3x3, group_norm_silu};
+use super::folded;
 use super::pixel::{self, PixelMlp, UpdateWeights};
 use super::rotary::RotaryTable;
-use super::tokens::{self, Heads, Modulated, QkvWeights, segments};
+use super::tokens::{self, GateInputs, Heads, Modulated, QkvWeights, segments};
 use super::weights::{Matrix, WeightStore};
 use crate::exec::{ExecError, Program, Session, StepContext};
 use crate::graph::op::{
-    Affine, Attention, Conv3x3, GatedResidual, GroupNormSilu, LatentGate, Linear, Modulation, PatchEmbed, PixelEmbed,
-    PixelModulate, PixelUpdate, QkvProject, QkvStream, Rotary, SampleStep, Stream, SwiGlu, TextEmbed, TimeSilu, Tokens,
+    Affine, Attention, Conv3x3, Copy, Emit, GatedResidual, GroupNormSilu, LatentGate, Linear, Modulation, PatchEmbed,
+    PixelEmbed, PixelModulate, PixelUpdate, QkvProject, QkvStream, Rotary, SampleStep, Stream, SwiGlu, TextEmbed,
+    TimeSilu, Tokens,
 };
 use crate::graph::{Op, TensorId, WeightId};
 use crate::plan::Launch;
@@ -86,10 +88,7 @@ impl<'a> Run<'a> {
             Op::GroupNormSilu(op) => self.group_norm_silu(op),
             Op::Linear(op) => self.linear(op, rows),
             Op::TextEmbed(op) => self.text_embed(op),
-            Op::Copy(op) => {
-                self.operands.write(op.output).copy_from_slice(self.operands.read(op.input));
-                Ok(())
-            }
+            Op::Copy(op) => self.copy(op),
             Op::PatchEmbed(op) => self.patch_embed(op),
             Op::LatentGate(op) => self.latent_gate(op),
             Op::QkvProject(op) => self.qkv_project(op),
@@ -172,10 +171,32 @@ impl<'a> Run<'a> {
         Ok(())
     }
 
+    fn copy(&self, op: &Copy) -> Result<(), ExecError> {
+        let output = self.operands.write(op.output);
+        output.copy_from_slice(self.operands.read(op.input));
+        self.emit(op.emit, output)
+    }
+
     fn patch_embed(&self, op: &PatchEmbed) -> Result<(), ExecError> {
         let (weight, bias) = self.biased(op.affine)?;
         let (image, stream) = (self.operands.read(op.image), self.operands.write(op.stream));
         tokens::patch_embed(image, op.tokens, op.patch, &weight, &bias, stream);
+        self.emit(op.emit, stream)
+    }
+
+    /// Leaves for the next product what `emit` says of the whole `stream`.
+    fn emit(&self, emit: Option<Emit>, stream: &[f32]) -> Result<(), ExecError> {
+        let Some(emit) = emit else { return Ok(()) };
+        let factor = match emit.norm {
+            Some(norm) => {
+                let [_, scale, _] = self.context.constants.modulation(norm.modulation);
+                let weight = self.vector(norm.weight)?;
+                Some(weight.iter().zip(scale).map(|(w, s)| w * (1.0 + s)).collect::<Vec<f32>>())
+            }
+            None => None,
+        };
+        let (operand, sums) = (self.operands.write(emit.operand), self.operands.write(emit.sums));
+        folded::emit(stream, factor.as_deref(), operand, sums);
         Ok(())
     }
 
@@ -183,18 +204,22 @@ impl<'a> Run<'a> {
         let weight = self.matrix(op.weight)?;
         let alpha = self.vector(op.log_alpha)?[0].exp();
         let image = op.tokens.image();
-        let stream = self.operands.write(op.stream).chunks_exact_mut(image * op.hidden);
+        let written = self.operands.write(op.stream);
+        let stream = written.chunks_exact_mut(image * op.hidden);
         let features = self.operands.read(op.features).chunks_exact(image * op.hidden);
         let half = self.operands.read(op.feature_half).chunks_exact(image * op.gate_width);
-        for (((stream, features), half), sigma) in stream.zip(features).zip(half).zip(self.operands.read(op.sigma)) {
-            tokens::latent_gate(stream, features, half, &weight, alpha * sigma);
+        let operand = op.operand.map(|id| self.operands.read(id));
+        let inputs = features.zip(half).zip(self.operands.read(op.sigma)).enumerate();
+        for (stream, (sample, ((features, half), sigma))) in stream.zip(inputs) {
+            let operand = operand.map(|o| &o[sample * stream.len()..][..stream.len()]);
+            tokens::latent_gate(stream, GateInputs { features, half, operand }, &weight, alpha * sigma);
         }
-        Ok(())
+        self.emit(op.emit, written)
     }
 
     fn modulated<'b>(&'b self, norm: &'b [f32], modulation: Modulation) -> Modulated<'b> {
         let [shift, scale, _] = self.context.constants.modulation(modulation);
-        Modulated { weight: norm, shift, scale }
+        Modulated { weight: norm, shift, scale, sums: None }
     }
 
     fn qkv_project(&self, op: &QkvProject) -> Result<(), ExecError> {
@@ -209,7 +234,7 @@ impl<'a> Run<'a> {
         let weight = self.matrix(stream.weight)?;
         let (q_norm, k_norm) = (self.vector(stream.q_norm)?, self.vector(stream.k_norm)?);
         let norm = stream.norm.map(|n| Ok::<_, ExecError>((self.vector(n.weight)?, n.modulation))).transpose()?;
-        let weights = QkvWeights {
+        let mut weights = QkvWeights {
             weight: &weight,
             norm: norm.as_ref().map(|(norm, modulation)| self.modulated(norm, *modulation)),
             q_norm: &q_norm,
@@ -223,8 +248,12 @@ impl<'a> Run<'a> {
         };
         let per_sample = op.heads * op.tokens.joint() * op.head_dim;
         let [q, k, v] = qkv.map(|t| t.chunks_exact_mut(per_sample));
-        let inputs = self.operands.read(stream.input).chunks_exact(count * op.in_features);
-        for ((x, q), (k, v)) in inputs.zip(q).zip(k.zip(v)) {
+        let inputs = self.operands.read(stream.input).chunks_exact(count * op.in_features).enumerate();
+        let sums = stream.sums.map(|id| self.operands.read(id));
+        for (((sample, x), q), (k, v)) in inputs.zip(q).zip(k.zip(v)) {
+            if let Some(norm) = &mut weights.norm {
+                norm.sums = sums.map(|s| folded::rows_sums(s, op.in_features, sample * count..(sample + 1) * count));
+            }
             tokens::qkv_project(x, &weights, heads, first, [q, k, v]);
         }
         Ok(())
@@ -248,9 +277,11 @@ impl<'a> Run<'a> {
         let segments = segments(op.tokens, rows.clone());
         for stream in &op.streams {
             let (weight, norm) = (self.matrix(stream.weight)?, self.vector(stream.norm.weight)?);
-            let norm = self.modulated(&norm, stream.norm.modulation);
+            let mut norm = self.modulated(&norm, stream.norm.modulation);
             let input = self.operands.read(stream.input);
+            let sums = stream.sums.map(|id| self.operands.read(id));
             for segment in segments.iter().filter(|s| s.stream == stream.stream) {
+                norm.sums = sums.map(|s| folded::rows_sums(s, op.hidden, segment.rows.clone()));
                 let x = &input[segment.rows.start * op.hidden..segment.rows.end * op.hidden];
                 let at = (segment.joint - rows.start) * op.inner;
                 tokens::swiglu(x, &norm, &weight, &mut output[at..at + segment.rows.len() * op.inner]);
@@ -274,13 +305,15 @@ impl<'a> Run<'a> {
                 let residual = &mut residual[segment.rows.start * op.hidden..segment.rows.end * op.hidden];
                 tokens::gated_residual(x, &weight, bias.as_deref(), gate, residual);
             }
+            self.emit(stream.emit, residual)?;
         }
         Ok(())
     }
 
     fn time_silu(&self, op: &TimeSilu) -> Result<(), ExecError> {
-        tokens::time_silu(self.operands.write(op.stream), &self.context.constants.t_emb);
-        Ok(())
+        let stream = self.operands.write(op.stream);
+        tokens::time_silu(stream, &self.context.constants.t_emb);
+        self.emit(op.emit, stream)
     }
 
     fn pixel_embed(&self, op: &PixelEmbed) -> Result<(), ExecError> {
@@ -317,14 +350,24 @@ impl<'a> Run<'a> {
             mlp: PixelMlp::new(&fc1.to_vector(), bias1, &fc2.to_vector(), bias2),
         };
         let (stream, attention) = (self.operands.read(op.stream), self.operands.read(op.attention));
-        pixel::pixel_update(stream, attention, &weights, self.operands.write(op.pixels));
-        Ok(())
+        let Some(sample) = &op.sample else {
+            pixel::pixel_update(stream, attention, &weights, self.operands.write(op.pixels));
+            return Ok(());
+        };
+        // The last block's pixels go into the sampler's step; nobody else reads them.
+        let mut pixels = self.operands.read(op.pixels).to_vec();
+        pixel::pixel_update(stream, attention, &weights, &mut pixels);
+        self.sample(sample, &pixels)
     }
 
     fn sample_step(&self, op: &SampleStep) -> Result<(), ExecError> {
+        self.sample(op, self.operands.read(op.pixels))
+    }
+
+    /// The step from `pixels`, wherever they are.
+    fn sample(&self, op: &SampleStep, pixels: &[f32]) -> Result<(), ExecError> {
         let (weight, bias) = self.biased(op.affine)?;
         let norm = self.vector(op.norm)?;
-        let pixels = self.operands.read(op.pixels);
         let velocity = pixel::velocity(pixels, op.tokens, op.patch, &norm, &weight.to_vector(), &bias);
         pixel::sample_step(self.operands.write(op.image), &velocity, self.operands.read(op.noise), self.context);
         if let Some(id) = op.velocity {

@@ -6,7 +6,7 @@ use super::attention::attention;
 use super::conv::{Kernel, Then, conv3x3, group_norm_silu};
 use super::pixel::{self, PixelMlp, UpdateWeights};
 use super::rotary::RotaryTable;
-use super::tokens::{self, Heads, Modulated, QkvWeights};
+use super::tokens::{self, GateInputs, Heads, Modulated, QkvWeights};
 use super::{Matrix, TensorSource, WeightStore};
 use crate::checkpoint::{DType, TensorView};
 use crate::graph::op::{ConvInput, Padding, Rotary, Tokens};
@@ -117,7 +117,7 @@ fn swiglu_of_interleaved_rows() {
         }
     }
     let mut out = vec![f32::NAN; m * inner];
-    let norm = Modulated { weight: &weight, shift: &shift, scale: &scale };
+    let norm = Modulated { weight: &weight, shift: &shift, scale: &scale, sums: None };
     with_matrix(&w, stored(2 * inner, k), |w| tokens::swiglu(&x, &norm, w, &mut out));
     close(&out, &expected, 3e-6);
 }
@@ -293,7 +293,8 @@ fn gates_per_token_and_per_channel() {
                 f64::from(stream[i]) + gate * f64::from(features[i])
             })
             .collect();
-        with_matrix(&w, stored(width, d), |w| tokens::latent_gate(&mut stream, &features, &half, w, 0.75));
+        let inputs = GateInputs { features: &features, half: &half, operand: None };
+        with_matrix(&w, stored(width, d), |w| tokens::latent_gate(&mut stream, inputs, w, 0.75));
         close(&stream, &expected, 1e-6);
     }
 }

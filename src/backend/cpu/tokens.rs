@@ -4,6 +4,7 @@ use std::ops::Range;
 
 use rayon::prelude::*;
 
+use super::folded;
 use super::gemm::{self, Factor, ROW_BLOCK, Shared};
 use super::math;
 use super::rotary::RotaryTable;
@@ -76,19 +77,26 @@ pub(super) fn text_embed(
 }
 
 /// Shift and scale, `[D]` each, with the norm's weight.
+#[derive(Clone, Copy)]
 pub(super) struct Modulated<'a> {
     pub weight: &'a [f32],
     pub shift: &'a [f32],
     pub scale: &'a [f32],
+    /// Where the rows are an [`Emit`](crate::graph::op::Emit)'s operand: the stream's sums of squares, `[rows, D / 64]`.
+    pub sums: Option<&'a [f32]>,
 }
 
 impl Modulated<'_> {
-    /// `rms(x; weight) * (1 + scale) + shift` of every row of `x [rows, D]`.
-    fn apply(&self, x: &[f32], out: &mut [f32]) {
+    /// `rms(x; weight) * (1 + scale) + shift` of rows `x [.., D]`, the first of which is row `first`.
+    fn apply(&self, first: usize, x: &[f32], out: &mut [f32]) {
         let d = self.weight.len();
-        out.par_chunks_exact_mut(d).zip(x.par_chunks_exact(d)).for_each(|(out, x)| {
-            math::norm_modulate(x, self.weight, self.scale, self.shift, out);
-        });
+        let rows = out.par_chunks_exact_mut(d).zip(x.par_chunks_exact(d));
+        match self.sums {
+            Some(sums) => rows.enumerate().for_each(|(row, (out, operand))| {
+                folded::norm(operand, folded::row_sums(sums, d, first + row), self.shift, out);
+            }),
+            None => rows.for_each(|(out, x)| math::norm_modulate(x, self.weight, self.scale, self.shift, out)),
+        }
     }
 }
 
@@ -99,7 +107,7 @@ fn blocks(x: &[f32], width: usize, norm: Option<&Modulated<'_>>, mut f: impl FnM
         match norm {
             Some(norm) => {
                 normed.resize(x.len(), 0.0);
-                norm.apply(x, &mut normed);
+                norm.apply(block * ROW_BLOCK, x, &mut normed);
                 f(block * ROW_BLOCK, &normed);
             }
             None => f(block * ROW_BLOCK, x),
@@ -190,8 +198,19 @@ pub(super) fn gated_residual(x: &[f32], weight: &Matrix<'_>, bias: Option<&[f32]
     });
 }
 
-/// `stream += sigmoid(stream W^T + half - bias) * features` on one sample's rows; `half [rows, G]`.
-pub(super) fn latent_gate(stream: &mut [f32], features: &[f32], half: &[f32], weight: &Matrix<'_>, bias: f32) {
+/// What a gate reads besides the stream, one sample's rows each.
+#[derive(Clone, Copy)]
+pub(super) struct GateInputs<'a> {
+    pub features: &'a [f32],
+    /// `[rows, G]`.
+    pub half: &'a [f32],
+    /// What the product of a gate per channel reads in place of the stream, where kernels have left it.
+    pub operand: Option<&'a [f32]>,
+}
+
+/// `stream += sigmoid(stream W^T + half - bias) * features` on one sample's rows.
+pub(super) fn latent_gate(stream: &mut [f32], inputs: GateInputs<'_>, weight: &Matrix<'_>, bias: f32) {
+    let GateInputs { features, half, operand } = inputs;
     let (g, d) = (weight.rows(), weight.cols());
     if g == 1 {
         let weight = weight.to_vector();
@@ -204,9 +223,12 @@ pub(super) fn latent_gate(stream: &mut [f32], features: &[f32], half: &[f32], we
     }
     let block = ROW_BLOCK * d;
     let parts = stream.chunks_mut(block).zip(features.chunks(block)).zip(half.chunks(ROW_BLOCK * g));
-    for ((stream, features), half) in parts {
+    for (index, ((stream, features), half)) in parts.enumerate() {
         // Every column of the product reads whole rows, so the rows must outlive their update.
-        let before = stream.to_vec();
+        let before = match operand {
+            Some(operand) => operand[index * block..][..stream.len()].to_vec(),
+            None => stream.to_vec(),
+        };
         let out = Shared::new(stream);
         gemm::tiles(before.len() / d, g, &[Factor { a: &before, weight, cols_per_unit: 1 }], |tile| {
             let width = tile.units.len();

@@ -9,7 +9,7 @@ use super::driver::{DeviceError, Driver, Labelled};
 use super::memory::Buffer;
 use super::{DeviceBackend, Resident};
 use crate::exec::{ExecError, Observer, Program, Session, StepContext};
-use crate::graph::{ElementType, Graph, TensorId};
+use crate::graph::{ElementType, Graph, Op, TensorId};
 use crate::kernels::lower::Lowering;
 use crate::kernels::needs::{Needs, needs};
 use crate::kernels::params::PidNoiseParams;
@@ -19,6 +19,7 @@ use crate::sampler::Noise;
 
 /// Room for the noise's seed, aligned as tensors are.
 const SEED_BYTES: usize = 256;
+const NOISE_KERNEL: &str = "philox_normal";
 
 pub(super) struct DeviceSession<'a> {
     backend: &'a DeviceBackend,
@@ -108,13 +109,25 @@ impl<'a> DeviceSession<'a> {
             draw: draw as u32,
             reserved: 0,
         };
-        Ok(Some(launch::noise("philox_normal", &params)))
+        Ok(Some(launch::noise(NOISE_KERNEL, &params)))
     }
 
     fn upload(&mut self, id: TensorId, values: &[f32]) -> Result<(), ExecError> {
         // What was launched before may read what lies there now.
         self.flush()?;
-        Ok(self.driver().upload(self.tables.tensor(id), bytemuck::cast_slice(values))?)
+        let address = self.tables.tensor(id);
+        match self.program.network.graph[id].element {
+            ElementType::F32 => self.driver().upload(address, bytemuck::cast_slice(values))?,
+            ElementType::Bf16 => {
+                let narrow: Vec<bf16> = values.iter().map(|v| bf16::from_f32(*v)).collect();
+                self.driver().upload(address, bytemuck::cast_slice(&narrow))?;
+            }
+        }
+        Ok(())
+    }
+
+    fn lower(&self, launch: &Launch, context: &StepContext<'_>) -> Vec<KernelCall> {
+        Lowering { program: self.program, tables: &self.tables, context }.launch(launch)
     }
 }
 
@@ -204,16 +217,23 @@ impl Session for DeviceSession<'_> {
     }
 
     fn launch(&mut self, launch: &Launch, context: &StepContext<'_>) -> Result<(), ExecError> {
-        let calls = Lowering { program: self.program, tables: &self.tables, context }.launch(launch);
+        let calls = self.lower(launch, context);
         self.submit(&self.program.network.graph.nodes[launch.node].name, calls)
     }
 
     fn launch_timed(&mut self, launch: &Launch, context: &StepContext<'_>) -> Result<f64, ExecError> {
         self.flush()?;
-        let calls = Lowering { program: self.program, tables: &self.tables, context }.launch(launch);
+        let calls = self.lower(launch, context);
         let label = &self.program.network.graph.nodes[launch.node].name;
         let calls: Vec<Labelled> = calls.into_iter().map(|call| Labelled { label: label.clone(), call }).collect();
         Ok(self.driver().run_timed(&calls)?)
+    }
+
+    fn kernels(&self, launch: &Launch, context: &StepContext<'_>) -> Vec<&'static str> {
+        match self.program.network.graph.nodes[launch.node].op {
+            Op::Noise(_) => vec![NOISE_KERNEL],
+            _ => self.lower(launch, context).iter().map(|call| call.kernel).collect(),
+        }
     }
 
     fn read(&mut self, id: TensorId) -> Result<Vec<f32>, ExecError> {

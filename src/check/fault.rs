@@ -1,0 +1,76 @@
+//! The test of the check: an emulator on which one kernel is replaced by a faulty copy of it.
+
+use std::sync::Arc;
+
+use super::CheckError;
+use crate::backend::device::{DeviceError, Driver, Labelled};
+use crate::backend::emulator::Emulator;
+use crate::kernels::params::PidTensorMap;
+use crate::kernels::tensor_map::Tiled;
+
+/// Runs `fault` wherever `kernel` is called.
+#[derive(Debug)]
+pub(super) struct Faulty {
+    inner: Arc<dyn Driver>,
+    kernel: String,
+    fault: &'static str,
+}
+
+impl Faulty {
+    /// `fault` is named after the kernel that it is a copy of: `gemm_linear_no_store_guard`.
+    pub(super) fn new(inner: Arc<dyn Driver>, fault: &str) -> Result<Self, CheckError> {
+        let known = Emulator::kernels();
+        let refused = |reason: &str| CheckError::Fault { name: fault.into(), reason: reason.into() };
+        let (kernel, _) = fault.split_once("_no_").ok_or_else(|| refused("not of the form KERNEL_no_THING"))?;
+        if ![fault, kernel].iter().all(|name| known.iter().any(|k| k == name)) {
+            return Err(refused("the emulator has no such kernel"));
+        }
+        // Calls name kernels for the life of the process, and there is one such driver in it.
+        Ok(Self { inner, kernel: kernel.into(), fault: Box::leak(fault.to_owned().into_boxed_str()) })
+    }
+}
+
+impl Driver for Faulty {
+    fn name(&self) -> String {
+        format!("{} with {}", self.inner.name(), self.fault)
+    }
+
+    fn free_bytes(&self) -> Option<u64> {
+        self.inner.free_bytes()
+    }
+
+    fn allocate(&self, bytes: usize) -> Result<u64, DeviceError> {
+        self.inner.allocate(bytes)
+    }
+
+    fn free(&self, address: u64, bytes: usize) {
+        self.inner.free(address, bytes);
+    }
+
+    fn upload(&self, address: u64, bytes: &[u8]) -> Result<(), DeviceError> {
+        self.inner.upload(address, bytes)
+    }
+
+    fn download(&self, address: u64, bytes: &mut [u8]) -> Result<(), DeviceError> {
+        self.inner.download(address, bytes)
+    }
+
+    fn run(&self, calls: &[Labelled]) -> Result<(), DeviceError> {
+        let replaced = |l: &Labelled| {
+            let mut l = l.clone();
+            if l.call.kernel == self.kernel {
+                l.call.kernel = self.fault;
+            }
+            l
+        };
+        self.inner.run(&calls.iter().map(replaced).collect::<Vec<_>>())
+    }
+
+    fn collects(&self) -> bool {
+        self.inner.collects()
+    }
+
+    fn tensor_map(&self, tiled: &Tiled<'_>) -> Result<PidTensorMap, DeviceError> {
+        self.inner.tensor_map(tiled)
+    }
+}
