@@ -9,7 +9,6 @@
 
 pub mod baseline;
 mod case;
-mod ceilings;
 mod compare;
 mod decode;
 mod device;
@@ -18,10 +17,8 @@ mod fault;
 mod guard;
 mod report;
 mod walk;
-mod work;
 
 pub use case::{Case, cases};
-pub use ceilings::{CeilingSizes, Ceilings};
 pub use report::{Outcome, Row};
 
 use std::sync::Arc;
@@ -42,8 +39,8 @@ pub struct Options {
     pub all: bool,
     /// A faulty copy of a kernel to run in its place; on the emulator alone.
     pub fault: Option<String>,
-    /// Work by which a GPU's ceilings are measured.
-    pub ceilings: CeilingSizes,
+    /// Most memory that measuring a GPU's ceilings may take, bytes; as much as is free when `None`.
+    pub ceiling_bytes: Option<usize>,
 }
 
 /// Why nothing was checked.
@@ -67,11 +64,13 @@ pub enum CheckError {
 pub fn run(options: &Options, observer: &mut dyn Observer) -> Result<Outcome, CheckError> {
     let device = device::open(options)?;
     let ceilings = match device.is_gpu {
-        true => Some(Ceilings::measure(&device.driver, &options.ceilings).map_err(device_error)?),
+        true => Some(
+            crate::backend::device::ceilings::measure(&device.driver, options.ceiling_bytes).map_err(device_error)?,
+        ),
         false => None,
     };
     let selected: Vec<Case> = cases().into_iter().filter(|c| c.runs_on(device.is_gpu, options.all)).collect();
-    let mut outcome = Outcome::new(device.driver.name(), ceilings);
+    let mut outcome = Outcome::new(device.driver.name(), ceilings.clone());
     for case in selected.into_iter().filter(|c| may_match(c.name, options.filter.as_deref())) {
         let prepared = case::Prepared::new(case, Arc::clone(&device.driver))?;
         let selects = |row: &str| options.filter.as_ref().is_none_or(|f| row.contains(f.as_str()));

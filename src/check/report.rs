@@ -2,7 +2,7 @@
 
 use serde::{Deserialize, Serialize};
 
-use super::Ceilings;
+use crate::exec::Ceilings;
 
 /// One kernel (or several of one launch) in one case, at its worst launch.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]

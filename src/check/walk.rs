@@ -3,8 +3,8 @@
 use super::case::{Prepared, SEED};
 use super::compare::{self, Difference};
 use super::report::Row;
-use super::work::work;
-use super::{Ceilings, CheckError, device_failure};
+use super::{CheckError, device_failure};
+use crate::exec::Ceilings;
 use crate::exec::{self, Backend, DecodePhase, ExecError, NoObserver, Observer, Session, StepContext};
 use crate::graph::{Op, TensorId};
 use crate::kernels::needs::query_factor;
@@ -200,7 +200,7 @@ impl Walk<'_> {
                     if let Some(row) = self.rows.iter().position(|r| r.kernels == kernels) {
                         taken[row] += time;
                         // The work is the same in every run.
-                        floors[row] += if run == 0 { ceilings.floor(work(graph, &node.op)) } else { 0.0 };
+                        floors[row] += if run == 0 { ceilings.floor(graph.work(node, None)) } else { 0.0 };
                     }
                 }
             }

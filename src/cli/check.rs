@@ -70,7 +70,7 @@ pub(super) fn run(args: &CheckArgs) -> Result<Report, CliError> {
         filter: args.filter.clone(),
         all: args.all,
         fault: std::env::var(FAULT_VARIABLE).ok().filter(|f| !f.is_empty()),
-        ceilings: Default::default(),
+        ceiling_bytes: None,
     };
     let progress = TerminalProgress::new(args.common.json);
     let outcome = check::run(&options, &mut progress.observer()).map_err(|e| match e {
@@ -140,7 +140,7 @@ fn report(outcome: &Outcome, comparison: Option<&baseline::Comparison>) -> Repor
 fn table(outcome: &Outcome) -> String {
     let mut text = String::new();
     if let Some(ceilings) = &outcome.ceilings {
-        let (copy, product) = (ceilings.bytes_per_second / 1e9, ceilings.flop_per_second / 1e12);
+        let (copy, product) = (ceilings.copy_bytes_per_second / 1e9, ceilings.product_flop_per_second / 1e12);
         text.push_str(&format!("ceilings: copy {copy:.0} GB/s, product {product:.1} TFLOP/s (bf16)\n"));
     }
     let width = outcome.rows.iter().map(|r| r.id().len()).max().unwrap_or(0);

@@ -1,9 +1,9 @@
 //! What a device can do at most, and how it is doing: numbers that a report of times needs beside them.
 
-use serde::Serialize;
+use serde::{Deserialize, Serialize};
 
 /// What one device does at most, measured in the same run as the times it is held against.
-#[derive(Clone, Debug, PartialEq, Serialize)]
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 pub struct Ceilings {
     /// Bytes read and written per second by a large copy.
     pub copy_bytes_per_second: f64,

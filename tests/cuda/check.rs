@@ -1,6 +1,6 @@
 //! `pid check` on a GPU: times by its clock, over ceilings measured in the same run.
 
-use pid_engine::check::{self, CeilingSizes, Options};
+use pid_engine::check::{self, Options};
 use pid_engine::exec::NoObserver;
 
 use crate::GPU;
@@ -9,14 +9,13 @@ use crate::driver::{Fake, Machine};
 #[test]
 fn rows_have_times_over_their_floors() {
     let Some(_fake) = Fake::new(Machine::default()) else { return };
-    let ceilings = CeilingSizes { copy_rows: 64, product: 128 };
     let filter = Some("v1.5-loud/gemm_linear".to_owned());
-    let options = Options { device: GPU, filter, ceilings, ..Options::default() };
+    let options = Options { device: GPU, filter, ceiling_bytes: Some(1 << 19), ..Options::default() };
     let outcome = check::run(&options, &mut NoObserver).unwrap();
     assert_eq!(outcome.complaints(), [""; 0]);
     assert_eq!((outcome.device.as_str(), outcome.device_kind()), ("Fake GPU 0 (cuda:0)", "Fake GPU 0"));
     let ceilings = outcome.ceilings.unwrap();
-    assert!(ceilings.bytes_per_second > 0.0 && ceilings.flop_per_second > 0.0, "{ceilings:?}");
+    assert!(ceilings.copy_bytes_per_second > 0.0 && ceilings.product_flop_per_second > 0.0, "{ceilings:?}");
     let [row] = &outcome.rows[..] else { panic!("{:?}", outcome.rows) };
     assert!(row.seconds.unwrap() > 0.0 && row.ratio.unwrap() > 0.0, "{row:?}");
 

@@ -21,10 +21,10 @@ const COPIES: usize = 10;
 const WARM_UP: usize = 3;
 const RUNS: usize = 10;
 
-/// Measures both; needs 1.4 GB for a moment, less where less is free.
-pub(super) fn measure(driver: &Arc<dyn Driver>) -> Result<Ceilings, DeviceError> {
+/// Measures both; needs 1.4 GB for a moment, less where less is free or `most_bytes` is less.
+pub(crate) fn measure(driver: &Arc<dyn Driver>, most_bytes: Option<usize>) -> Result<Ceilings, DeviceError> {
     let free = driver.free_bytes().unwrap_or(u64::MAX) as usize;
-    let (side, copied) = sizes(free);
+    let (side, copied) = sizes(free.min(most_bytes.unwrap_or(usize::MAX)));
     Ok(Ceilings {
         copy_bytes_per_second: copy(driver, copied)?,
         product_flop_per_second: product(driver, side)?,

@@ -1,7 +1,7 @@
 //! What the emulator and a GPU share: weights in kernel layout, one arena, launches lowered to kernel calls. A
 //! [`Driver`] is all that tells them apart.
 
-mod ceilings;
+pub(crate) mod ceilings;
 mod constants;
 mod driver;
 mod memory;
@@ -85,7 +85,7 @@ impl Backend for DeviceBackend {
     }
 
     fn ceilings(&self) -> Result<Option<Ceilings>, ExecError> {
-        if self.driver.is_hardware() { Ok(Some(ceilings::measure(&self.driver)?)) } else { Ok(None) }
+        if self.driver.is_hardware() { Ok(Some(ceilings::measure(&self.driver, None)?)) } else { Ok(None) }
     }
 
     fn free_bytes(&self) -> Option<u64> {
