@@ -2,9 +2,9 @@
 //!
 //! The oracle of a launch is the CPU backend's op in float32, fed with the device's own inputs. For each [`Case`] the
 //! bf16 program of a small network is walked on the device and on the CPU side by side: what a launch reads is copied
-//! from the device to the CPU, both run the launch, and all that it writes is compared ([`compare`]). So a kernel is
+//! from the device to the CPU, both run the launch, and all that it writes is compared (`compare`). So a kernel is
 //! checked through its real lowering, and an error does not reach the launches after it. Outputs start as NaN, and
-//! every tensor lies between guard bands ([`guard`]), so that what a kernel forgets to write, or writes beside its
+//! every tensor lies between guard bands (`guard`), so that what a kernel forgets to write, or writes beside its
 //! tensor, is seen.
 
 pub mod baseline;

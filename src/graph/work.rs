@@ -12,7 +12,7 @@ pub struct Work {
     pub flop: u64,
     /// Exponentials: of softmax, and one for each sigmoid, silu and gelu.
     pub exp: u64,
-    /// Operands read once and results written once; weights as kernels hold them ([`weight_bytes`]).
+    /// Operands read once and results written once; weights as kernels hold them (vectors float32, matrices bf16).
     pub bytes: u64,
 }
 
