@@ -33,6 +33,9 @@ struct Row {
     ours: Numbers,
     /// What ours is held against.
     other: Other,
+    /// Whether the project's README has it too.
+    #[serde(default)]
+    headline: bool,
 }
 
 #[derive(Deserialize)]
@@ -91,9 +94,9 @@ fn runs() -> BTreeMap<String, Run> {
     folders.filter(|f| f.is_dir()).map(parse).collect()
 }
 
-fn rows(table: &mut String, run: &Run, place: &str) {
-    for row in &run.rows {
-        let Row { what, ours, other } = row;
+fn rows<'a>(table: &mut String, rows: impl Iterator<Item = &'a Row>, place: &str) {
+    for row in rows {
+        let Row { what, ours, other, .. } = row;
         let (ours, theirs, ratio) = (ours.cell(), other.numbers.cell(), row.ratio());
         writeln!(table, "| {what}{place} | {ours} | {}: {theirs} | {ratio} |", other.name).unwrap();
     }
@@ -123,7 +126,7 @@ fn each_run_has_its_table() {
     for (folder, run) in runs {
         assert!(folder.starts_with(&run.date), "{folder}: of {}", run.date);
         let mut table = head(&format!("commit {}", run.commit));
-        rows(&mut table, &run, "");
+        rows(&mut table, run.rows.iter(), "");
         settle(&root().join("benches/runs").join(folder).join("README.md"), &table);
     }
 }
@@ -137,7 +140,8 @@ fn the_readme_shows_the_newest_run_of_each_device() {
     }
     let mut table = head("measured");
     for (folder, run) in newest.values() {
-        rows(&mut table, run, &format!("; [{}, {}](benches/runs/{folder}/README.md)", run.device, run.date));
+        let place = format!("; [{}, {}](benches/runs/{folder}/README.md)", run.device, run.date);
+        rows(&mut table, run.rows.iter().filter(|row| row.headline), &place);
     }
     settle(&root().join("README.md"), &table);
 }
@@ -146,7 +150,7 @@ fn the_readme_shows_the_newest_run_of_each_device() {
 fn ratios_and_cells() {
     let numbers = |seconds, peak_bytes, error| Numbers { seconds, peak_bytes, error, note: None };
     let other = Other { name: "x".into(), numbers: numbers(Some(3.0), Some(2e9), None) };
-    let row = Row { what: "a".into(), ours: numbers(Some(0.5), Some(4e9), Some(0.01)), other };
+    let row = Row { what: "a".into(), ours: numbers(Some(0.5), Some(4e9), Some(0.01)), other, headline: false };
     assert_eq!(row.ours.cell(), "500.0 ms, 4.00 GB, error 1.00e-2");
     assert_eq!((row.other.numbers.cell().as_str(), row.ratio().as_str()), ("3.00 s, 2.00 GB", "6.00, 0.50 memory"));
     let note = Numbers { note: Some("out of memory".into()), ..numbers(None, None, None) };

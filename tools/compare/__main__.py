@@ -4,7 +4,7 @@
     python tools/compare --pid pid --out compare --sizes 2048x2048 --total-seconds 570 --resume
 
 Every run is a process of its own with a budget; a failure is a row. OUT gets compare.json, rewritten after every run,
-and compare.md. With --resume the runs that compare.json already has are kept, except those that ran out of time, failed
+compare.md, and run.json for the run archive. With --resume the runs that compare.json already has are kept, except those that ran out of time, failed
 or crashed, so that a machine lent for minutes at a time is enough; a new build of ours wants a new OUT. Exit status 0
 when every row was measured, out of memory or without its attention kernel; 1 when a run failed, was cut or is missing;
 2 on wrong usage.
@@ -20,6 +20,7 @@ import time
 HERE = pathlib.Path(__file__).resolve().parent
 sys.path[:0] = [str(HERE), str(HERE.parent / "peer")]
 
+import archive  # noqa: E402
 import isolate  # noqa: E402
 import runs  # noqa: E402
 import table  # noqa: E402
@@ -84,6 +85,9 @@ def main(argv):
         path.write_text(json.dumps({"rows": rows}, indent=1) + "\n")
     text = table.markdown(rows)
     (args.out / "compare.md").write_text(text)
+    archived = archive.run(rows, time.strftime("%Y-%m-%d"))
+    if archived:
+        (args.out / "run.json").write_text(json.dumps(archived, indent=2) + "\n")
     print(text, end="")
     return 0 if rows and all(settled(row["result"]) for row in rows) else 1
 

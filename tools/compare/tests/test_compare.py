@@ -15,6 +15,7 @@ spec = importlib.util.spec_from_file_location("compare_main", FOLDER / "__main__
 compare = importlib.util.module_from_spec(spec)
 spec.loader.exec_module(compare)
 
+import archive  # noqa: E402
 import runs  # noqa: E402
 import table  # noqa: E402
 
@@ -26,6 +27,22 @@ THEIRS = {"device": "Some GPU", "torch": "2.11.0", "peak_bytes": 12_000_000_000,
 
 def row(name, result, ours=False, size="2048x2048"):
     return {"name": name, "size": size, "ours": ours, "result": result}
+
+
+class Archive(unittest.TestCase):
+    def test_every_row_is_kept_and_the_fastest_are_headlines(self):
+        slow = {**THEIRS, "seconds": {"decode": {"median": 0.9}}}
+        rows = [row("pid-engine", {**OURS, "config": "flux-v1.5", "commit": "abc", "num_steps": 4}, True),
+                row("PyTorch eager", slow), row("PyTorch compile", THEIRS), row("VAE, same picture, untiled", {"error": "no\nroom"})]
+        run = archive.run(rows, "2026-01-02")
+        self.assertEqual((run["date"], run["device"], run["commit"]), ("2026-01-02", "Some GPU", "abc"))
+        self.assertEqual([entry.get("headline", False) for entry in run["rows"]], [False, True, False])
+        self.assertEqual(run["rows"][0]["what"], "flux-v1.5, 2048x2048, 4 steps")
+        self.assertEqual(run["rows"][1]["ours"], {"seconds": 0.25, "peak_bytes": 3_000_000_000})
+        self.assertEqual(run["rows"][2]["other"], {"name": "VAE, same picture, untiled", "numbers": {"note": "no"}})
+
+    def test_without_ours_there_is_nothing_to_archive(self):
+        self.assertIsNone(archive.run([row("pid-engine", {"error": "no driver"}, True), row("eager", THEIRS)], "2026-01-02"))
 
 
 class Table(unittest.TestCase):
