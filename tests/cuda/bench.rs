@@ -35,7 +35,7 @@ fn a_gpu_is_measured() {
     let ceilings = report.ceilings.as_ref().unwrap();
     assert_eq!(ceilings.product_shape, [256; 3], "as large as what is free allows");
     assert_eq!(ceilings.exp_per_second, Some(16.0 * 2.0 * 1e9));
-    assert_eq!(report.telemetry.as_ref().unwrap().before.cuda_version.as_deref(), Some("12.8"));
+    assert_eq!(report.telemetry.as_ref().unwrap().before.cuda_version.as_deref(), Some("13.0"));
     assert!(report.notes.iter().any(|n| n.contains("one replay")), "{:?}", report.notes);
     assert!(report.text().contains("decode, device"));
     drop(decoder);
