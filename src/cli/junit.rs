@@ -9,7 +9,8 @@ use crate::check::{Outcome, Row};
 pub(super) fn document(outcome: &Outcome, regressions: &[String]) -> String {
     let mut writer = Writer::new_with_indent(Vec::new(), b' ', 2);
     let failures = outcome.complaints().len() + regressions.len();
-    let seconds: f64 = outcome.rows.iter().filter_map(|r| r.seconds).sum();
+    // Without the start the sum of nothing is -0.
+    let seconds = outcome.rows.iter().filter_map(|r| r.seconds).fold(0.0, |sum, s| sum + s);
     let counts = [
         ("name", format!("pid check on {}", outcome.device)),
         ("tests", (outcome.rows.len() + regressions.len()).to_string()),

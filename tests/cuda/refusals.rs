@@ -37,7 +37,7 @@ fn messages() {
             format!(
                 "device: cuda: the driver supports CUDA 11.4; this build's kernels need {}.0 or newer: update the driver, \
                  or build with the nvcc of an older release (12.8 or newer)",
-                pid_engine::kernels::cubins::CUDA_MAJOR.max(12)
+                pid_engine::kernels::cubins::CUDA_MAJOR
             ),
         ),
         (empty, GPU, "device: cuda: cuInit: CUDA_ERROR_NO_DEVICE: no CUDA-capable device is detected".into()),

@@ -46,7 +46,8 @@ impl<'a> DeviceSession<'a> {
         let arena_bytes = program.plan.arena_bytes + SEED_BYTES;
         let kept = take_arena(&mut backend.resident(), arena_bytes);
         let weights = backend.missing_weight_bytes(graph, &needs);
-        let missing = backend.missing_bytes(graph, &needs, steps) + if kept.is_some() { 0 } else { arena_bytes };
+        let arena = if kept.is_some() { 0 } else { arena_bytes };
+        let missing = weights + backend.missing_other_bytes(graph, &needs, steps) + arena;
         check_memory(&*backend.driver, missing, program)?;
 
         let mut tables = Tables::default();
@@ -161,17 +162,14 @@ fn check_memory(driver: &dyn Driver, missing: usize, program: &Program) -> Resul
 }
 
 impl DeviceBackend {
-    /// Bytes of what is read besides tensors and is not on the device yet.
-    fn missing_bytes(&self, graph: &Graph, needs: &Needs, steps: &[StepContext<'_>]) -> usize {
+    /// Bytes of constants, angles, zeros and ones that are read and not on the device yet.
+    fn missing_other_bytes(&self, graph: &Graph, needs: &Needs, steps: &[StepContext<'_>]) -> usize {
         let fillers = {
             let resident = self.resident();
             let short = |slot: &&Option<Arc<Buffer>>| slot.as_ref().is_none_or(|b| b.bytes() < 4 * needs.widest);
             [&resident.zeros, &resident.ones].iter().filter(|slot| short(slot)).count() * 4 * needs.widest
         };
-        self.missing_weight_bytes(graph, needs)
-            + self.missing_rotary_bytes(needs)
-            + self.missing_constant_bytes(graph, needs, steps)
-            + fillers
+        self.missing_rotary_bytes(needs) + self.missing_constant_bytes(graph, needs, steps) + fillers
     }
 
     /// Zeros and ones.
