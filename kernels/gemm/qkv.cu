@@ -11,16 +11,27 @@ struct QkvEpilogue {
     static constexpr int kValues = kHeadDim / 4;  // per thread: 16, and 2 more of a ninth n-tile
     const PidQkvParams& params;
 
-    // Column of value i within the head.
-    PID_DEVICE static int column_of(int q, int i) { return i < 16 ? 16 * q + i : 64 + 2 * q + (i - 16); }
+    // The thread's columns of a head that lies at `from`: 16 q and on, of the ninth n-tile 64 + 2 q and on.
+    PID_DEVICE static void load_head(float (&out)[kValues], const float* from, int q) {
+        float first[16];
+        load_floats(first, from + 16 * q);
+        PID_UNROLL
+        for (int i = 0; i < 16; ++i) out[i] = first[i];
+        if (kHeadDim == 72) {
+            const float2 last = *reinterpret_cast<const float2*>(from + 64 + 2 * q);
+            out[kValues - 2] = last.x, out[kValues - 1] = last.y;
+        }
+    }
 
     PID_DEVICE void row(int group, const Row& row, bool valid, std::uint32_t column, int q, float (&v)[kValues]) const {
         const PidQkvStream& stream = params.stream[group];
         if (kFolded) {
             const float r = folded_inverse_rms(stream.fold.sums, row.stream, params.gemm.k, q);
+            float shift[kValues] = {};
+            // Beyond the last column there is nothing to read, and nobody reads what becomes of it.
+            if (valid) load_head(shift, stream.fold.shift_product + column, q);
             PID_UNROLL
-            for (int i = 0; i < kValues; ++i)
-                v[i] = v[i] * r + (valid ? stream.fold.shift_product[column + static_cast<std::uint32_t>(column_of(q, i))] : 0.0f);
+            for (int i = 0; i < kValues; ++i) v[i] = v[i] * r + shift[i];
         }
         const std::uint32_t head = column / kHeadDim;
         const std::uint32_t part = head / params.heads;  // 0 q, 1 k, 2 v; the same for the whole warp
@@ -31,12 +42,13 @@ struct QkvEpilogue {
     }
 
     PID_DEVICE static void normalize(float (&v)[kValues], const float* weight, int q) {
-        float sum = 0.0f;
+        float sum = 0.0f, w[kValues];
+        load_head(w, weight, q);
         PID_UNROLL
         for (int i = 0; i < kValues; ++i) sum += v[i] * v[i];
         const float r = rsqrt_approx(quad_sum(sum) * (1.0f / kHeadDim) + kRmsEpsilon);
         PID_UNROLL
-        for (int i = 0; i < kValues; ++i) v[i] *= r * weight[column_of(q, i)];
+        for (int i = 0; i < kValues; ++i) v[i] *= r * w[i];
     }
 
     PID_DEVICE static void turn(float& a, float& b, float cos, float sin) {
