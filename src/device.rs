@@ -21,7 +21,7 @@ pub enum Device {
     /// bfloat16 on a GPU of NVIDIA's, compute capability 8.0 or newer.
     #[allow(missing_docs)]
     Cuda { ordinal: usize },
-    /// The CUDA kernels on the host's cores, for tests: hundreds of times slower than the CPU backend.
+    /// The CUDA kernels on the host's cores, for tests: some fifty times slower than the CPU backend.
     Emulator,
 }
 
