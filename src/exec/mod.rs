@@ -244,12 +244,12 @@ pub fn run(
 fn clamp_finite(image: &mut [f32]) -> Result<(), ExecError> {
     const PIECE: usize = 1 << 18;
     let clamp = |(piece, values): (usize, &mut [f32])| {
-        let finite = values.iter().fold(true, |finite, v| finite & v.is_finite());
-        if let Some(at) = (!finite).then(|| values.iter().position(|v| !v.is_finite())).flatten() {
-            return Some(ExecError::NotFinite { value: values[at], index: piece * PIECE + at });
+        if values.iter().fold(true, |finite, v| finite & v.is_finite()) {
+            values.iter_mut().for_each(|v| *v = v.clamp(-1.0, 1.0));
+            return None;
         }
-        values.iter_mut().for_each(|v| *v = v.clamp(-1.0, 1.0));
-        None
+        let at = values.iter().position(|v| !v.is_finite())?;
+        Some(ExecError::NotFinite { value: values[at], index: piece * PIECE + at })
     };
     image.par_chunks_mut(PIECE).enumerate().find_map_first(clamp).map_or(Ok(()), Err)
 }
