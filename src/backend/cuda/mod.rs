@@ -234,7 +234,7 @@ impl Driver for Cuda {
         let mut work = self.enter()?;
         let Work { recordings, functions, .. } = &mut *work;
         if !self.synchronous {
-            return recordings.replay(self, functions, calls);
+            return recordings.of(self, functions, calls)?.launch(self);
         }
         self.launch_all(functions, calls, true)
     }
@@ -253,11 +253,11 @@ impl Driver for Cuda {
         }
         let mut work = self.enter()?;
         let Work { recordings, functions, .. } = &mut *work;
-        // Built before the clock starts; the first replay also moves the graph to the device.
-        recordings.prepare(self, functions, calls)?;
+        // Found or built before the clock starts; the first replay also moves the graph to the device.
+        let graph = recordings.of(self, functions, calls)?;
         let stopwatch = Stopwatch::new(self)?;
         stopwatch.start(self)?;
-        recordings.replay(self, functions, calls)?;
+        graph.launch(self)?;
         stopwatch.stop(self)
     }
 

@@ -27,13 +27,13 @@ struct Recording {
 }
 
 impl Recordings {
-    /// Has a recording of `calls`, made now if need be. The context is current.
-    pub(super) fn prepare(
+    /// The graph of `calls`, made now if need be. The context is current.
+    pub(super) fn of(
         &mut self,
         cuda: &Cuda,
         functions: &mut Functions,
         calls: &[Labelled],
-    ) -> Result<(), DeviceError> {
+    ) -> Result<&Graph, DeviceError> {
         // A list has addresses, shapes and times in it: equal lists do the same.
         let recording = match self.kept.iter().position(|r| r.calls == calls) {
             Some(index) => self.kept.remove(index),
@@ -45,28 +45,15 @@ impl Recordings {
             }
         };
         self.kept.push(recording);
-        Ok(())
-    }
-
-    /// Runs `calls` on the stream, without waiting for them. The context is current.
-    pub(super) fn replay(
-        &mut self,
-        cuda: &Cuda,
-        functions: &mut Functions,
-        calls: &[Labelled],
-    ) -> Result<(), DeviceError> {
-        self.prepare(cuda, functions, calls)?;
-        let recording = self.kept.last().expect("just prepared");
-        // SAFETY: both handles are alive.
-        let launched = unsafe { result::graph::launch(recording.graph.executable.0, cuda.stream.cu_stream()) };
-        launched.map_err(|e| cuda.failed(&format!("cuGraphLaunch of {} kernels", calls.len()), e))
+        Ok(&self.kept.last().expect("just pushed").graph)
     }
 }
 
 /// A graph ready to be launched.
 #[derive(Debug)]
-struct Graph {
+pub(super) struct Graph {
     executable: Handle<sys::CUgraphExec>,
+    kernels: usize,
 }
 
 impl Graph {
@@ -106,7 +93,14 @@ impl Graph {
         // SAFETY: the template is alive; the executable graph does not need it afterwards.
         let executable = unsafe { result::graph::instantiate(template.0, sys::CUgraphInstantiate_flags(0)) }
             .map_err(|e| cuda.failed("cuGraphInstantiate", e))?;
-        Ok(Self { executable: Handle(executable) })
+        Ok(Self { executable: Handle(executable), kernels: calls.len() })
+    }
+
+    /// Runs it on the stream, without waiting. The context is current.
+    pub(super) fn launch(&self, cuda: &Cuda) -> Result<(), DeviceError> {
+        // SAFETY: both handles are alive.
+        unsafe { result::graph::launch(self.executable.0, cuda.stream.cu_stream()) }
+            .map_err(|e| cuda.failed(&format!("cuGraphLaunch of {} kernels", self.kernels), e))
     }
 }
 
