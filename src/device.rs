@@ -72,11 +72,12 @@ impl Device {
             Self::Cpu => Ok(cpu(source)),
             Self::Cuda { ordinal } => {
                 supported(config)?;
-                cuda(ordinal, source).map_err(|e| Error::Device(e.reason))
+                let device = cuda(ordinal).map_err(|e| Error::Device(e.reason))?;
+                Ok(on_kernels(device, source))
             }
             Self::Emulator => {
                 supported(config)?;
-                emulator(source)
+                Ok(on_kernels(emulator()?, source))
             }
         }
     }
@@ -90,18 +91,36 @@ fn cpu(source: Arc<dyn TensorSource>) -> Opened {
     Opened { backend: Box::new(CpuBackend::new(source)), precision: Precision::F32, warning: None }
 }
 
+/// A device that runs kernels; a build without them has none.
+#[cfg(any(feature = "cuda", feature = "emulator"))]
+pub(crate) type KernelDevice = Arc<dyn crate::backend::device::Driver>;
+/// A device that runs kernels: there is none in this build.
+#[cfg(not(any(feature = "cuda", feature = "emulator")))]
+pub(crate) enum KernelDevice {}
+
+#[cfg(any(feature = "cuda", feature = "emulator"))]
+fn on_kernels(device: KernelDevice, source: Arc<dyn TensorSource>) -> Opened {
+    let backend = Box::new(crate::backend::device::DeviceBackend::new(device, source));
+    Opened { backend, precision: Precision::Bf16, warning: None }
+}
+
+#[cfg(not(any(feature = "cuda", feature = "emulator")))]
+fn on_kernels(device: KernelDevice, _source: Arc<dyn TensorSource>) -> Opened {
+    match device {}
+}
+
 /// Why a GPU is not used.
-struct Refusal {
-    reason: String,
+pub(crate) struct Refusal {
+    pub(crate) reason: String,
     /// Whether there is none, rather than one that cannot be used.
-    is_absence: bool,
+    pub(crate) is_absence: bool,
 }
 
 /// The first GPU, when there is one that can run the network, else the CPU.
 fn automatic(config: &Config, source: Arc<dyn TensorSource>) -> Opened {
-    let refusal = match cuda(0, Arc::clone(&source)) {
-        Ok(opened) => match kernels::supports(config) {
-            Ok(()) => return opened,
+    let refusal = match cuda(0) {
+        Ok(device) => match kernels::supports(config) {
+            Ok(()) => return on_kernels(device, source),
             Err(unsupported) => Refusal { reason: unsupported.to_string(), is_absence: false },
         },
         Err(refusal) => refusal,
@@ -110,26 +129,28 @@ fn automatic(config: &Config, source: Arc<dyn TensorSource>) -> Opened {
     Opened { warning, ..cpu(source) }
 }
 
+/// GPU `ordinal`.
 #[cfg(feature = "cuda")]
-fn cuda(ordinal: usize, source: Arc<dyn TensorSource>) -> Result<Opened, Refusal> {
-    let cuda = crate::backend::cuda::Cuda::open(ordinal)
-        .map_err(|e| Refusal { reason: e.to_string(), is_absence: e.is_absence() })?;
-    Ok(Opened { backend: Box::new(cuda.backend(source)), precision: Precision::Bf16, warning: None })
+pub(crate) fn cuda(ordinal: usize) -> Result<KernelDevice, Refusal> {
+    match crate::backend::cuda::Cuda::open(ordinal) {
+        Ok(cuda) => Ok(Arc::new(cuda)),
+        Err(e) => Err(Refusal { reason: e.to_string(), is_absence: e.is_absence() }),
+    }
 }
 
 #[cfg(not(feature = "cuda"))]
-fn cuda(ordinal: usize, _source: Arc<dyn TensorSource>) -> Result<Opened, Refusal> {
+pub(crate) fn cuda(ordinal: usize) -> Result<KernelDevice, Refusal> {
     Err(Refusal { reason: format!("cuda:{ordinal}: this build lacks the feature `cuda`"), is_absence: true })
 }
 
+/// The kernels on the host.
 #[cfg(feature = "emulator")]
-fn emulator(source: Arc<dyn TensorSource>) -> Result<Opened, Error> {
-    let backend = crate::backend::emulator::Emulator::default().backend(source);
-    Ok(Opened { backend: Box::new(backend), precision: Precision::Bf16, warning: None })
+pub(crate) fn emulator() -> Result<KernelDevice, Error> {
+    Ok(Arc::new(crate::backend::emulator::Emulator::default()))
 }
 
 #[cfg(not(feature = "emulator"))]
-fn emulator(_source: Arc<dyn TensorSource>) -> Result<Opened, Error> {
+pub(crate) fn emulator() -> Result<KernelDevice, Error> {
     Err(Error::Device("emulator: this build lacks the feature `emulator`".into()))
 }
 

@@ -4,7 +4,7 @@ use std::sync::Arc;
 
 use super::{CheckError, Options};
 use crate::backend::device::Driver;
-use crate::device::Device;
+use crate::device::{self, Device, Refusal};
 use crate::error::Error;
 
 pub(super) struct Opened {
@@ -16,10 +16,10 @@ pub(super) struct Opened {
 pub(super) fn open(options: &Options) -> Result<Opened, CheckError> {
     let opened = match options.device {
         Device::Cpu => return Err(CheckError::Oracle(options.device)),
-        Device::Cuda { ordinal } => gpu(ordinal).map_err(|refusal| Error::Device(refusal.reason))?,
+        Device::Cuda { ordinal } => device::cuda(ordinal).map(gpu).map_err(|e| Error::Device(e.reason))?,
         Device::Emulator => emulator()?,
-        Device::Auto => match gpu(0) {
-            Ok(opened) => opened,
+        Device::Auto => match device::cuda(0) {
+            Ok(driver) => gpu(driver),
             Err(Refusal { is_absence: true, .. }) => emulator()?,
             // A job that is meant for a GPU must not pass on the emulator.
             Err(refusal) => return Err(Error::Device(refusal.reason).into()),
@@ -31,33 +31,12 @@ pub(super) fn open(options: &Options) -> Result<Opened, CheckError> {
     }
 }
 
-/// Why a GPU is not used.
-struct Refusal {
-    reason: String,
-    /// Whether there is none, rather than one that cannot be used.
-    is_absence: bool,
+fn gpu(driver: Arc<dyn Driver>) -> Opened {
+    Opened { driver, is_gpu: true }
 }
 
-#[cfg(feature = "cuda")]
-fn gpu(ordinal: usize) -> Result<Opened, Refusal> {
-    let cuda = crate::backend::cuda::Cuda::open(ordinal)
-        .map_err(|e| Refusal { reason: e.to_string(), is_absence: e.is_absence() })?;
-    Ok(Opened { driver: Arc::new(cuda), is_gpu: true })
-}
-
-#[cfg(not(feature = "cuda"))]
-fn gpu(ordinal: usize) -> Result<Opened, Refusal> {
-    Err(Refusal { reason: format!("cuda:{ordinal}: this build lacks the feature `cuda`"), is_absence: true })
-}
-
-#[cfg(feature = "emulator")]
 fn emulator() -> Result<Opened, CheckError> {
-    Ok(Opened { driver: Arc::new(crate::backend::emulator::Emulator::default()), is_gpu: false })
-}
-
-#[cfg(not(feature = "emulator"))]
-fn emulator() -> Result<Opened, CheckError> {
-    Err(Error::Device("emulator: this build lacks the feature `emulator`".into()).into())
+    Ok(Opened { driver: device::emulator()?, is_gpu: false })
 }
 
 #[cfg(feature = "emulator")]
