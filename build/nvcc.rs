@@ -1,5 +1,6 @@
-//! Compiles `kernels/*/*.cu` with nvcc, one cubin for each file and architecture, and writes `$OUT_DIR/cubins.rs`: the
-//! tables of cubins and the table of what ptxas says of each kernel (`src/kernels/cubins.rs` includes it).
+//! Compiles `kernels/*/*.cu` with nvcc, one cubin for each file and architecture (`*_sm90.cu` for sm_90a alone), and
+//! writes `$OUT_DIR/cubins.rs`: the tables of cubins and the table of what ptxas says of each kernel
+//! (`src/kernels/cubins.rs` includes it).
 //!
 //! Without nvcc the tables are empty and the crate builds all the same; with it `cfg(pid_has_cubins)` is set. The build
 //! fails on a compiler warning, on local memory that `kernels/spills.txt` does not list, and on ptxas' C75xx notes.
@@ -26,6 +27,9 @@ use sources::Source;
 /// Architectures compiled for, as `PID_CUDA_ARCHS` names them. Those with an `a` run on that one only.
 const ARCHS: [&str; 6] = ["80", "86", "89", "90a", "100a", "120a"];
 
+/// Files whose name ends so are for the architecture beside it alone.
+const SPECIFIC: [(&str, &str); 1] = [("_sm90", "90a")];
+
 /// Flags of every compilation. No fast math: where a kernel wants an approximation it names the instruction. Source lines
 /// for profilers quadruple a cubin: `NVCC_APPEND_FLAGS=-lineinfo` adds them.
 const FLAGS: [&str; 7] = ["-std=c++17", "-O3", "-Xptxas", "-v", "-Werror", "all-warnings", "-cubin"];
@@ -37,6 +41,13 @@ const NVCC_VARIABLES: [&str; 3] = ["NVCC_CCBIN", "NVCC_PREPEND_FLAGS", "NVCC_APP
 struct Job<'a> {
     source: &'a Source,
     arch: &'static str,
+}
+
+impl Job<'_> {
+    fn is_wanted(&self) -> bool {
+        let specific = SPECIFIC.iter().find(|(end, _)| self.source.stem.ends_with(end));
+        specific.is_none_or(|(_, arch)| self.arch == *arch)
+    }
 }
 
 /// The compiler: its path and all that the cubins depend on besides their sources.
@@ -75,7 +86,8 @@ pub fn build() -> Result<(), String> {
     let archs = archs()?;
     let sources = sources::all(Path::new("kernels"))?;
     let allowed = ptxas::parse_allowed(&read("kernels/spills.txt")?)?;
-    let jobs = sources.iter().flat_map(|source| archs.iter().map(move |arch| Job { source, arch })).collect();
+    let jobs = sources.iter().flat_map(|source| archs.iter().map(move |arch| Job { source, arch }));
+    let jobs = jobs.filter(Job::is_wanted).collect();
     let compiled = nvcc.compile_all(jobs, &out_dir)?;
     let usages: Vec<&Usage> = compiled.iter().flat_map(|compiled| &compiled.usages).collect();
     ptxas::check_allowed(&usages, &allowed)?;
