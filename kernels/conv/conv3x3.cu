@@ -5,7 +5,7 @@
 //   Implicit GEMM: a slice of 32 inner columns is one tap's (tokens), its rows shifted patches, zeros or clamped.
 //   sm_80+; 128 x 128 tiles, grid ceil(B Hs Ws / 128) ceil(n / 128), block 128, smem 48 KB; 18 B Hs Ws n channels FLOP.
 //   source: op Conv3x3 (src/graph/op.rs).
-#include "../gemm/epilogue.cuh"
+#include "conv3x3.cuh"
 
 // A token of the grid, and its neighbours.
 struct GridAt {
@@ -103,27 +103,6 @@ struct LatentLoader {
     }
 };
 
-struct ConvEpilogue {
-    const PidConvParams& params;
-
-    PID_DEVICE void row(int group, const Row& row, bool valid, std::uint32_t column, int q, float (&v)[16]) const {
-        const std::uint32_t n = params.gemm.n, first = column + 16 * static_cast<std::uint32_t>(q);
-        if (!valid || first >= n) return;
-        std::uint16_t* to = params.output + static_cast<std::size_t>(row.stream) * n + first;
-        float bias[16];
-        load_floats(bias, params.gemm.group[group].bias + first);
-        PID_UNROLL
-        for (int i = 0; i < 16; ++i) v[i] = params.silu ? silu(v[i] + bias[i]) : v[i] + bias[i];
-        if (params.accumulate) {
-            float before[16];
-            load_bf16(before, to);
-            PID_UNROLL
-            for (int i = 0; i < 16; ++i) v[i] += before[i];
-        }
-        store_bf16(to, v);
-    }
-};
-
 template <class Loader, int kFault>
 PID_DEVICE void conv3x3(const PidConvParams& params) {
     PID_SHARED(GemmShared<128>, smem);
@@ -133,7 +112,7 @@ PID_DEVICE void conv3x3(const PidConvParams& params) {
     float acc[kMTiles][8][4];
     clear(acc);
     multiply<8, Consecutive16, kFault>(a, b, params.gemm.k, smem, acc);
-    each_row<8, kFault>(ConvEpilogue{params}, params.gemm, tile, acc);
+    each_row<8, kFault>(ConvEpilogue(params), params.gemm, tile, acc);
 }
 
 PID_KERNEL(conv3x3_tokens, PidConvParams, kGemmThreads, 2) { conv3x3<TokensLoader<kNoFault>, kNoFault>(params); }

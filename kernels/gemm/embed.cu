@@ -69,10 +69,13 @@ struct FloatRowLoader {
 };
 
 template <bool kEmit>
-struct EmbedEpilogue {
+struct EmbedEpilogue : PlainEpilogue {
     const PidEmbedParams& params;
 
-    PID_DEVICE void row(int group, const Row& row, bool valid, std::uint32_t column, int q, float (&v)[16]) const {
+    PID_DEVICE explicit EmbedEpilogue(const PidEmbedParams& p) : params(p) {}
+
+    PID_DEVICE void row(int group, const Row& row, bool valid, float, std::uint32_t column, int q, Fetched,
+                        float (&v)[16]) const {
         const std::uint32_t n = params.gemm.n, first = column + 16 * static_cast<std::uint32_t>(q);
         if (valid) {
             float b[16];
@@ -95,7 +98,7 @@ PID_DEVICE void gemm_embed(const PidEmbedParams& params) {
     float acc[kMTiles][8][4];
     clear(acc);
     multiply<8, Consecutive16, kFault>(a, b, params.gemm.k, smem, acc);
-    each_row<8, kFault>(EmbedEpilogue<kEmit>{params}, params.gemm, tile, acc);
+    each_row<8, kFault>(EmbedEpilogue<kEmit>(params), params.gemm, tile, acc);
 }
 
 PID_KERNEL(gemm_embed_patch, PidEmbedParams, kGemmThreads, 2) { gemm_embed<PatchLoader, true, kNoFault>(params); }

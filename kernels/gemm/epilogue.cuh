@@ -1,10 +1,19 @@
 // epilogue: what follows a product, row by row. An epilogue is a type with
-//   row(group, row, valid, column, q, v): all 32 lanes call it together. v are the thread's values of `row`, in the order
-//   that ColumnOrder gives them to thread q of the quad, where the warp's first column is `column`. `valid` says whether row
-//   and column exist; quad sums are allowed, so nobody leaves early.
+//   row_factor(group, row, q): what it needs once for a row of a tile;
+//   fetch(group, row, valid, column, q) -> Fetched: what it reads of a row beforehand, so that many reads are in flight;
+//   row(group, row, valid, factor, column, q, fetched, v): v are the thread's values of `row`, in the order that ColumnOrder
+//     gives them to thread q of the quad, where the block of columns (64, or a head of 72) begins at `column`.
+// All 32 lanes call them together. `valid` says whether row and column exist; quad sums are allowed, so nobody leaves early.
 #pragma once
 #include "../common/emit.cuh"
 #include "tile.cuh"
+
+// Where a row has no factor and nothing is fetched.
+struct PlainEpilogue {
+    struct Fetched {};
+    PID_DEVICE float row_factor(int, const Row&, int) const { return 1.0f; }
+    PID_DEVICE Fetched fetch(int, const Row&, bool, std::uint32_t, int) const { return {}; }
+};
 
 // Calls epilogue.row() for each of the thread's eight rows.
 template <int kNTiles, int kFault, class Epilogue>
@@ -23,7 +32,10 @@ PID_DEVICE void each_row(const Epilogue& epilogue, const PidGemm& gemm, const Ti
             const Row row = row_at(rows, inside ? index : 0);
             float v[2 * kNTiles];
             take_row(acc, mi, h, v);
-            epilogue.row(tile.group, row, inside && column < gemm.n, column, at.q, v);
+            const bool valid = inside && column < gemm.n;
+            const float factor = epilogue.row_factor(tile.group, row, at.q);
+            const auto fetched = epilogue.fetch(tile.group, row, valid, column, at.q);
+            epilogue.row(tile.group, row, valid, factor, column, at.q, fetched, v);
         }
     }
 }

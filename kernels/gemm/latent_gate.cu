@@ -5,31 +5,11 @@
 //   of the same rows still read one while others write the other.
 //   sm_80+; 128 x 128 tiles, grid ceil(rows / 128) ceil(n / 128), block 128, smem 48 KB; 2 rows n k FLOP.
 //   source: op LatentGate (src/graph/op.rs).
-#include "epilogue.cuh"
-
-struct LatentGateEpilogue {
-    const PidLatentGateParams& params;
-
-    PID_DEVICE void row(int, const Row& row, bool valid, std::uint32_t column, int q, float (&v)[16]) const {
-        const std::uint32_t n = params.gemm.n, first = column + 16 * static_cast<std::uint32_t>(q);
-        if (valid) {
-            const std::size_t at = static_cast<std::size_t>(row.stream) * n + first;
-            const float noise = params.alpha * params.sigma[row.sample];
-            float x[16], half[16], features[16];
-            load_floats(x, params.stream + at);
-            load_bf16(half, params.feature_half + at);
-            load_bf16(features, params.features + at);
-            PID_UNROLL
-            for (int i = 0; i < 16; ++i) v[i] = x[i] + sigmoid(v[i] + half[i] - noise) * features[i];
-            store_floats(params.stream + at, v);
-        }
-        emit16(params.emit, row.stream, valid, first, n, q, v);
-    }
-};
+#include "latent_gate.cuh"
 
 template <int kFault>
 PID_DEVICE void gemm_latent_gate_body(const PidLatentGateParams& params) {
-    gemm_tile<8, false, kFault>(params.gemm, LatentGateEpilogue{params});
+    gemm_tile<8, false, kFault>(params.gemm, LatentGateEpilogue(params));
 }
 
 PID_KERNEL(gemm_latent_gate, PidLatentGateParams, kGemmThreads, 2) { gemm_latent_gate_body<kNoFault>(params); }

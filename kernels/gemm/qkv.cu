@@ -4,99 +4,11 @@
 //   A warp's columns are one head (d = 64: tile 128 x 128; d = 72: 128 x 144): sums over a head stay in a quad.
 //   sm_80+; grid (row tiles of both groups) ceil(3 heads d / BLOCK_N), block 128, smem 48 KB (51 KB); 2 rows n k FLOP.
 //   source: op QkvProject (src/graph/op.rs); the folding is the identity r ((x . g) W^T) + shift W^T.
-#include "epilogue.cuh"
-
-template <int kHeadDim, bool kFolded>
-struct QkvEpilogue {
-    static constexpr int kValues = kHeadDim / 4;  // per thread: 16, and 2 more of a ninth n-tile
-    const PidQkvParams& params;
-
-    // The thread's columns of a head that lies at `from`: 16 q and on, of the ninth n-tile 64 + 2 q and on.
-    PID_DEVICE static void load_head(float (&out)[kValues], const float* from, int q) {
-        float first[16];
-        load_floats(first, from + 16 * q);
-        PID_UNROLL
-        for (int i = 0; i < 16; ++i) out[i] = first[i];
-        if (kHeadDim == 72) {
-            const float2 last = *reinterpret_cast<const float2*>(from + 64 + 2 * q);
-            out[kValues - 2] = last.x, out[kValues - 1] = last.y;
-        }
-    }
-
-    PID_DEVICE void row(int group, const Row& row, bool valid, std::uint32_t column, int q, float (&v)[kValues]) const {
-        const PidQkvStream& stream = params.stream[group];
-        if (kFolded) {
-            const float r = folded_inverse_rms(stream.fold.sums, row.stream, params.gemm.k, q);
-            float shift[kValues] = {};
-            // Beyond the last column there is nothing to read, and nobody reads what becomes of it.
-            if (valid) load_head(shift, stream.fold.shift_product + column, q);
-            PID_UNROLL
-            for (int i = 0; i < kValues; ++i) v[i] = v[i] * r + shift[i];
-        }
-        const std::uint32_t head = column / kHeadDim;
-        const std::uint32_t part = head / params.heads;  // 0 q, 1 k, 2 v; the same for the whole warp
-        if (part < 2) normalize(v, part == 0 ? stream.q_norm : stream.k_norm, q);
-        if (!valid) return;
-        if (part < 2) rotate(v, stream, row.token, q);
-        store(v, part, head - part * params.heads, group, row, q);
-    }
-
-    PID_DEVICE static void normalize(float (&v)[kValues], const float* weight, int q) {
-        float sum = 0.0f, w[kValues];
-        load_head(w, weight, q);
-        PID_UNROLL
-        for (int i = 0; i < kValues; ++i) sum += v[i] * v[i];
-        const float r = rsqrt_approx(quad_sum(sum) * (1.0f / kHeadDim) + kRmsEpsilon);
-        PID_UNROLL
-        for (int i = 0; i < kValues; ++i) v[i] *= r * w[i];
-    }
-
-    PID_DEVICE static void turn(float& a, float& b, float cos, float sin) {
-        const float x = a * cos - b * sin;
-        b = a * sin + b * cos;
-        a = x;
-    }
-
-    // Pairs 2k turn by the even table (column of the patch grid), pairs 2k + 1 by the odd one (row).
-    PID_DEVICE static void rotate(float (&v)[kValues], const PidQkvStream& stream, std::uint32_t token, int q) {
-        const bool is_image = stream.grid_cols != 0;
-        const std::uint32_t x = is_image ? token % stream.grid_cols : token, y = is_image ? token / stream.grid_cols : token;
-        const float* even = stream.rotary_even + static_cast<std::size_t>(x) * (kHeadDim / 2);
-        const float* odd = stream.rotary_odd + static_cast<std::size_t>(y) * (kHeadDim / 2);
-        float e[8], o[8];
-        load_floats(e, even + 8 * q);
-        load_floats(o, odd + 8 * q);
-        PID_UNROLL
-        for (int i = 0; i < 4; ++i) {
-            turn(v[4 * i], v[4 * i + 1], e[2 * i], e[2 * i + 1]);
-            turn(v[4 * i + 2], v[4 * i + 3], o[2 * i], o[2 * i + 1]);
-        }
-        if (kHeadDim == 72) {
-            const float* last = (q % 2 == 0 ? even : odd) + 2 * (16 + q / 2);
-            turn(v[kValues - 2], v[kValues - 1], last[0], last[1]);
-        }
-    }
-
-    PID_DEVICE void store(const float (&v)[kValues], std::uint32_t part, std::uint32_t head, int group, const Row& row,
-                          int q) const {
-        const PidRows& rows = params.gemm.group[group].rows;
-        std::uint16_t* base = part == 0 ? params.q : part == 1 ? params.k : params.v;
-        const std::size_t line =
-            (static_cast<std::size_t>(row.sample) * params.heads + head) * rows.joint_per_sample + joint_token(rows, row);
-        std::uint16_t* to = base + line * kHeadDim;
-        float first[16];
-        PID_UNROLL
-        for (int i = 0; i < 16; ++i) first[i] = v[i];
-        store_bf16(to + 16 * q, first);
-        if (kHeadDim == 72)
-            *reinterpret_cast<std::uint32_t*>(to + 64 + 2 * q) = cvt_rn_bf16x2(v[kValues - 2], v[kValues - 1]);
-    }
-};
+#include "qkv.cuh"
 
 template <int kHeadDim, bool kFolded, int kFault>
 PID_DEVICE void gemm_qkv(const PidQkvParams& params) {
-    static_assert(kHeadDim == 64 || kHeadDim == 72, "a warp's columns are one head of 64 or 72");
-    gemm_tile<kHeadDim / 8, false, kFault>(params.gemm, QkvEpilogue<kHeadDim, kFolded>{params});
+    gemm_tile<kHeadDim / 8, false, kFault>(params.gemm, QkvEpilogue<kHeadDim, kFolded>(params));
 }
 
 PID_KERNEL(gemm_qkv_folded_d64, PidQkvParams, kGemmThreads, 2) { gemm_qkv<64, true, kNoFault>(params); }

@@ -3,31 +3,11 @@
 //   13 bytes a value that a step moves it costs little, and 28 sums in bf16 would lose 3 digits); n a multiple of 64.
 //   sm_80+; 128 x 128 tiles, grid (row tiles of both groups) ceil(n / 128), block 128, smem 48 KB; 2 rows n k FLOP.
 //   source: op GatedResidual (src/graph/op.rs).
-#include "epilogue.cuh"
-
-struct ResidualEpilogue {
-    const PidResidualParams& params;
-
-    PID_DEVICE void row(int group, const Row& row, bool valid, std::uint32_t column, int q, float (&v)[16]) const {
-        const PidResidualStream& stream = params.stream[group];
-        const std::uint32_t n = params.gemm.n, first = column + 16 * static_cast<std::uint32_t>(q);
-        if (valid) {
-            float* residual = stream.residual + static_cast<std::size_t>(row.stream) * n + first;
-            float x[16], gate[16], bias[16];
-            load_floats(x, residual);
-            load_floats(gate, stream.gate + first);
-            load_floats(bias, params.gemm.group[group].bias + first);
-            PID_UNROLL
-            for (int i = 0; i < 16; ++i) v[i] = x[i] + gate[i] * (v[i] + bias[i]);
-            store_floats(residual, v);
-        }
-        emit16(stream.emit, row.stream, valid, first, n, q, v);
-    }
-};
+#include "residual.cuh"
 
 template <int kFault>
 PID_DEVICE void gemm_residual_body(const PidResidualParams& params) {
-    gemm_tile<8, true, kFault>(params.gemm, ResidualEpilogue{params});
+    gemm_tile<8, true, kFault>(params.gemm, ResidualEpilogue(params));
 }
 
 PID_KERNEL(gemm_residual, PidResidualParams, kGemmThreads, 2) { gemm_residual_body<kNoFault>(params); }
