@@ -4,6 +4,7 @@
  * says otherwise. A buffer that holds a range of rows only is given by the address where row 0 would lie. Symbols: B batch, T text tokens, L image tokens, N = T + L, D hidden size, H x W pixels. */
 #ifndef PID_PARAMS_H
 #define PID_PARAMS_H
+#include "tensor_map.h"
 #include <stdint.h>
 
 #if defined(__cplusplus)
@@ -53,6 +54,25 @@ typedef struct PidGemm {
     uint32_t ldb;
 } PidGemm;
 PID_ASSERT_SIZE(PidGemm, 112);
+
+/** What a product on sm_90 loads by bulk copies (TMA), and how its rows are cut into tiles. In the parameters of
+ * `gemm_*_sm90` and `conv3x3_*_sm90` it stands before the struct that the portable kernel takes. */
+typedef struct PidTmaGemm {
+    /** A of each group, bf16 (k, rows of a segment, segments), boxes (64, 128, 1); convolutions (channels, grid columns, grid
+     * rows, samples), boxes (64, 16, 8, 1). pixel_update has the attention in the second. 128-byte swizzle, as all. */
+    PidTensorMap a[2];
+    /** B of each group, bf16 (k, n), boxes (64, columns of a tile / blocks of a cluster). pixel_update has the expansion in the
+     * second. Rows are in the order that wgmma's accumulators give to the threads (`kernels::order`). */
+    PidTensorMap b[2];
+    /** Runs of rows that lie one after the other in A: 1, or where A is by joint row the samples. */
+    uint32_t segments[2];
+    /** Rows of a segment. */
+    uint32_t segment_rows[2];
+    /** Tiles of 128 rows of a segment, rounded up to whole clusters. */
+    uint32_t segment_tiles[2];
+    uint32_t reserved[10];
+} PidTmaGemm;
+PID_ASSERT_SIZE(PidTmaGemm, 576);
 
 /** RMS norm and modulation folded into a product: `y = acc / rms + shift_product`, where A already holds x * scale. */
 typedef struct PidFold {

@@ -1,5 +1,7 @@
 //! One launch of one kernel: name, shape and parameter struct.
 
+use super::params::PidTmaGemm;
+
 /// A launch. Both GPU-like backends take these.
 #[derive(Clone, PartialEq, Eq, Hash)]
 pub struct KernelCall {
@@ -36,6 +38,23 @@ impl KernelCall {
             );
         }
         Self { kernel, grid, threads, shared_bytes, params: chunks, params_bytes }
+    }
+
+    /// A launch of an sm_90 kernel that takes `WithMaps<Op>` (`kernels/gemm/epilogue_sm90.cuh`): the maps, then `op`.
+    pub fn with_maps<P: Copy>(
+        kernel: &'static str,
+        grid: [u32; 3],
+        threads: u32,
+        shared_bytes: u32,
+        maps: &PidTmaGemm,
+        op: &P,
+    ) -> Self {
+        const { assert!(size_of::<PidTmaGemm>().is_multiple_of(size_of::<Chunk>())) };
+        let mut call = Self::new(kernel, grid, threads, shared_bytes, maps);
+        call.params.extend(Self::new(kernel, grid, threads, shared_bytes, op).params);
+        // C++ rounds the size of the whole up to its alignment, that of the maps.
+        call.params_bytes = call.params.len() * size_of::<Chunk>();
+        call
     }
 
     /// A launch of `kernel` with the bytes of its parameter struct, as a driver gets them.

@@ -7,11 +7,14 @@
 mod call;
 pub mod cubins;
 #[cfg(any(feature = "cuda", feature = "emulator"))]
+pub mod hopper;
+#[cfg(any(feature = "cuda", feature = "emulator"))]
 pub mod launch;
 #[cfg(any(feature = "cuda", feature = "emulator"))]
 pub(crate) mod lower;
 #[cfg(any(feature = "cuda", feature = "emulator"))]
 pub(crate) mod needs;
+pub mod order;
 #[cfg(any(feature = "cuda", feature = "emulator"))]
 #[allow(missing_docs)]
 pub mod params;

@@ -4,6 +4,21 @@
 
 #![allow(dead_code)]
 
+/// A kernel takes it inside its `__grid_constant__` parameters, and copies name it by its address there.
+#[repr(C)]
+#[repr(align(64))]
+#[derive(Debug, Copy, Clone)]
+pub struct PidTensorMap {
+    pub opaque: [u64; 16usize],
+}
+
+#[allow(clippy::unnecessary_operation, clippy::identity_op)]
+const _: () = {
+    ["Size of PidTensorMap"][::core::mem::size_of::<PidTensorMap>() - 128usize];
+    ["Alignment of PidTensorMap"][::core::mem::align_of::<PidTensorMap>() - 64usize];
+    ["Offset of field: PidTensorMap::opaque"][::core::mem::offset_of!(PidTensorMap, opaque) - 0usize];
+};
+
 /// Rows of one token stream that a launch covers, and where they lie in joint `[B, N, X]` buffers.
 #[repr(C)]
 #[derive(Debug, Copy, Clone)]
@@ -80,6 +95,39 @@ const _: () = {
     ["Offset of field: PidGemm::n"][::core::mem::offset_of!(PidGemm, n) - 100usize];
     ["Offset of field: PidGemm::k"][::core::mem::offset_of!(PidGemm, k) - 104usize];
     ["Offset of field: PidGemm::ldb"][::core::mem::offset_of!(PidGemm, ldb) - 108usize];
+};
+
+/// What a product on sm_90 loads by bulk copies (TMA), and how its rows are cut into tiles. In the parameters of
+/// `gemm_*_sm90` and `conv3x3_*_sm90` it stands before the struct that the portable kernel takes.
+#[repr(C)]
+#[repr(align(64))]
+#[derive(Debug, Copy, Clone)]
+pub struct PidTmaGemm {
+    /// A of each group, bf16 (k, rows of a segment, segments), boxes (64, 128, 1); convolutions (channels, grid columns, grid
+    /// rows, samples), boxes (64, 16, 8, 1). pixel_update has the attention in the second. 128-byte swizzle, as all.
+    pub a: [PidTensorMap; 2usize],
+    /// B of each group, bf16 (k, n), boxes (64, columns of a tile / blocks of a cluster). pixel_update has the expansion in the
+    /// second. Rows are in the order that wgmma's accumulators give to the threads (`kernels::order`).
+    pub b: [PidTensorMap; 2usize],
+    /// Runs of rows that lie one after the other in A: 1, or where A is by joint row the samples.
+    pub segments: [u32; 2usize],
+    /// Rows of a segment.
+    pub segment_rows: [u32; 2usize],
+    /// Tiles of 128 rows of a segment, rounded up to whole clusters.
+    pub segment_tiles: [u32; 2usize],
+    pub reserved: [u32; 10usize],
+}
+
+#[allow(clippy::unnecessary_operation, clippy::identity_op)]
+const _: () = {
+    ["Size of PidTmaGemm"][::core::mem::size_of::<PidTmaGemm>() - 576usize];
+    ["Alignment of PidTmaGemm"][::core::mem::align_of::<PidTmaGemm>() - 64usize];
+    ["Offset of field: PidTmaGemm::a"][::core::mem::offset_of!(PidTmaGemm, a) - 0usize];
+    ["Offset of field: PidTmaGemm::b"][::core::mem::offset_of!(PidTmaGemm, b) - 256usize];
+    ["Offset of field: PidTmaGemm::segments"][::core::mem::offset_of!(PidTmaGemm, segments) - 512usize];
+    ["Offset of field: PidTmaGemm::segment_rows"][::core::mem::offset_of!(PidTmaGemm, segment_rows) - 520usize];
+    ["Offset of field: PidTmaGemm::segment_tiles"][::core::mem::offset_of!(PidTmaGemm, segment_tiles) - 528usize];
+    ["Offset of field: PidTmaGemm::reserved"][::core::mem::offset_of!(PidTmaGemm, reserved) - 536usize];
 };
 
 /// RMS norm and modulation folded into a product: `y = acc / rms + shift_product`, where A already holds x * scale.
@@ -705,19 +753,4 @@ const _: () = {
     ["Offset of field: PidImageParams::height"][::core::mem::offset_of!(PidImageParams, height) - 20usize];
     ["Offset of field: PidImageParams::width"][::core::mem::offset_of!(PidImageParams, width) - 24usize];
     ["Offset of field: PidImageParams::reserved"][::core::mem::offset_of!(PidImageParams, reserved) - 28usize];
-};
-
-/// A kernel takes it inside its `__grid_constant__` parameters, and copies name it by its address there.
-#[repr(C)]
-#[repr(align(64))]
-#[derive(Debug, Copy, Clone)]
-pub struct PidTensorMap {
-    pub opaque: [u64; 16usize],
-}
-
-#[allow(clippy::unnecessary_operation, clippy::identity_op)]
-const _: () = {
-    ["Size of PidTensorMap"][::core::mem::size_of::<PidTensorMap>() - 128usize];
-    ["Alignment of PidTensorMap"][::core::mem::align_of::<PidTensorMap>() - 64usize];
-    ["Offset of field: PidTensorMap::opaque"][::core::mem::offset_of!(PidTensorMap, opaque) - 0usize];
 };

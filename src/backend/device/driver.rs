@@ -70,6 +70,8 @@ pub trait Driver: Send + Sync + fmt::Debug {
     fn is_hardware(&self) -> bool {
         true
     }
+    /// Blocks of a whole multiprocessor that run at a time: what a persistent kernel launches.
+    fn multiprocessors(&self) -> u32;
     /// Exponentials per second at most, where known.
     fn exp_per_second(&self) -> Option<f64> {
         None

@@ -1,0 +1,158 @@
+// epilogue_sm90: a product's kernel on sm_90a around an epilogue of the portable path (epilogue.cuh).
+//   wgmma gives thread q of a quad columns 8 j + 2 q and one more of each n-tile j. B's rows are stored so that this is what
+//   ColumnOrder asks for: within a block of 64 columns thread q has 16 q .. 16 q + 15 (Consecutive16) or 4 q .. 4 q + 3 of
+//   every 16 (Groups16); src/kernels/order.rs.
+#pragma once
+#include "epilogue.cuh"
+#include "product_sm90.cuh"
+
+// Parameters of a product on sm_90a: the bulk copies', then the portable kernel's.
+template <class Op>
+struct alignas(64) WithMaps {
+    PidTmaGemm tma;
+    Op op;
+};
+
+// A by rows: where the slices of a tile lie, and which rows it has.
+struct RowSource {
+    const PidTensorMap* map;
+    std::uint32_t k;
+    ProductTile tile;
+
+    PID_DEVICE std::uint32_t num_slices() const { return (k + 63) / 64; }
+    PID_DEVICE void load_a(std::uint16_t* to, std::uint64_t* full, std::uint32_t slice) const {
+        cp_async_bulk_tensor_3d_shared_global(to, map, full, static_cast<int>(slice) * 64,
+                                              static_cast<int>(tile.row_tile) * 128, static_cast<int>(tile.segment));
+    }
+    PID_DEVICE std::uint32_t b_column(std::uint32_t slice) const { return slice * 64; }
+};
+
+// Rows of a tile by their index in it.
+struct RowsOfTile {
+    const PidRows& rows;
+    std::uint32_t segment_rows, segment_first, first;
+
+    PID_DEVICE RowsOfTile(const PidTmaGemm& tma, const PidGemm& gemm, const ProductTile& tile)
+        : rows(gemm.group[tile.group].rows),
+          segment_rows(tma.segment_rows[tile.group]),
+          segment_first(tile.segment * segment_rows),
+          first(tile.row_tile * 128) {}
+    PID_DEVICE bool inside(std::uint32_t index) const { return first + index < segment_rows; }
+    PID_DEVICE Row row(std::uint32_t index) const { return row_at(rows, segment_first + first + index); }
+};
+
+// The thread's row `half` (0, 1: 8 further down) of the consumer's row tile m, by its index in the tile.
+template <class Shape>
+PID_DEVICE std::uint32_t row_in_tile(int m, int half) {
+    const std::uint32_t thread = threadIdx.x % 128;
+    const std::uint32_t first = Shape::kPingPong ? static_cast<std::uint32_t>(m) * 64 : (warpgroup_of_thread() - 1) * 64;
+    return first + thread / 32 * 16 + thread % 32 / 4 + static_cast<std::uint32_t>(half) * 8;
+}
+
+// The thread's two rows of a row tile.
+struct RowPair {
+    Row row[2];
+    bool inside[2];
+};
+
+template <class Shape, int kFault, class Rows>
+PID_DEVICE RowPair row_pair(const Rows& rows, int m) {
+    RowPair pair;
+    PID_UNROLL
+    for (int h = 0; h < 2; ++h) {
+        const std::uint32_t index = row_in_tile<Shape>(m, h);
+        pair.inside[h] = kFault == kNoRowBound || rows.inside(index);
+        pair.row[h] = rows.row(pair.inside[h] ? index : 0);
+    }
+    return pair;
+}
+
+// The thread's values of half `h` in the block of kValues / 2 n-tiles that begins at n-tile `first`.
+template <int kValues, int kCount>
+PID_DEVICE void take_block(const float (&acc)[kCount], int first, int h, float (&v)[kValues]) {
+    PID_UNROLL
+    for (int j = 0; j < kValues / 2; ++j) {
+        v[2 * j] = acc[(first + j) * 4 + 2 * h];
+        v[2 * j + 1] = acc[(first + j) * 4 + 2 * h + 1];
+    }
+}
+
+// Calls the epilogue for each of the thread's rows and blocks of kBlock columns. What the next one fetches is under way.
+template <class Shape, int kBlock, int kFault, class Rows, class Epilogue>
+PID_DEVICE void finish_rows(const Epilogue& epilogue, const PidGemm& gemm, const Rows& rows, const ProductTile& tile,
+                            const float (&acc)[Shape::kRowTiles][Shape::BLOCK_N / 2]) {
+    constexpr int kUnits = 2 * (Shape::BLOCK_N / kBlock);
+    static_assert(Shape::BLOCK_N % kBlock == 0, "a tile is whole blocks of columns");
+    const int q = static_cast<int>(threadIdx.x) % 4;
+    PID_UNROLL
+    for (int m = 0; m < Shape::kRowTiles; ++m) {
+        const RowPair pair = row_pair<Shape, kFault>(rows, m);
+        const float factor[2] = {epilogue.row_factor(tile.group, pair.row[0], q),
+                                 epilogue.row_factor(tile.group, pair.row[1], q)};
+        const auto column = [&](int unit) { return tile.column + static_cast<std::uint32_t>(unit / 2 * kBlock); };
+        const auto valid = [&](int unit) { return pair.inside[unit % 2] && column(unit) < gemm.n; };
+        const auto fetch = [&](int unit) {
+            return epilogue.fetch(tile.group, pair.row[unit % 2], valid(unit), column(unit), q);
+        };
+        auto next = fetch(0);
+        PID_UNROLL
+        for (int unit = 0; unit < kUnits; ++unit) {
+            const auto fetched = next;
+            if (unit + 1 < kUnits) next = fetch(unit + 1);
+            float v[kBlock / 4];
+            take_block(acc[m], unit / 2 * (kBlock / 8), unit % 2, v);
+            epilogue.row(tile.group, pair.row[unit % 2], valid(unit), factor[unit % 2], column(unit), q, fetched, v);
+        }
+    }
+}
+
+// The kernel: load(smem, at, tile, rank) issues the copies of a tile, consume(smem, at, tile, first_row, stagger) multiplies
+// and ends it, skip(at) passes over the slices of a tile that is the other consumer's. num_slices: of a tile.
+template <class Shape, int kFault, class Load, class Consume>
+PID_DEVICE void run_product(const PidTmaGemm& tma, const PidGemm& gemm, std::uint32_t num_slices, const Load& load,
+                            const Consume& consume) {
+    PID_SHARED(ProductShared<Shape>, smem);
+    set_up(smem);
+    const ProductWalk<Shape> walk(tma, gemm);
+    const std::uint32_t rank = rank_in_cluster<Shape>(), step = gridDim.x / Shape::kCluster;
+    RingAt<Shape> at;
+    if (warpgroup_of_thread() == 0) {
+        setmaxnreg_dec<40>();
+        if (threadIdx.x < 32 && elect_one_sync())
+            for (std::uint32_t unit = blockIdx.x / Shape::kCluster; unit < walk.num_units(); unit += step)
+                load(smem, at, walk.at(tma, unit, rank), rank);
+    } else {
+        setmaxnreg_inc<232>();
+        const std::uint32_t consumer = warpgroup_of_thread() - 1;
+        Stagger<Shape> stagger(num_slices);
+        std::uint32_t turn = 0;
+        for (std::uint32_t unit = blockIdx.x / Shape::kCluster; unit < walk.num_units(); unit += step, turn ^= 1) {
+            if (Shape::kPingPong && turn != consumer) {
+                at.skip(num_slices);
+                continue;
+            }
+            stagger.before_tile();
+            consume(smem, at, walk.at(tma, unit, rank), Shape::kPingPong ? 0 : consumer * 64, stagger);
+        }
+    }
+    tear_down<Shape, kFault>();
+}
+
+// A grouped product whose A lies by rows, with an epilogue; the body of most entries.
+template <class Shape, int kBlock, int kFault, class Epilogue>
+PID_DEVICE void gemm_rows(const PidTmaGemm& tma, const PidGemm& gemm, const Epilogue& epilogue) {
+    using Shared = ProductShared<Shape>;
+    const std::uint32_t num_slices = (gemm.k + 63) / 64;
+    const auto load = [&](Shared& smem, RingAt<Shape>& at, const ProductTile& tile, std::uint32_t rank) {
+        load_slices<Shape, Shape::BLOCK_N, kFault>(smem, at, RowSource{&tma.a[tile.group], gemm.k, tile}, tma.b[tile.group],
+                                                   tile.column, rank);
+    };
+    const auto consume = [&](Shared& smem, RingAt<Shape>& at, const ProductTile& tile, std::uint32_t first_row,
+                             Stagger<Shape>& stagger) {
+        float acc[Shape::kRowTiles][Shape::BLOCK_N / 2];
+        multiply_slices<Shape, Shape::BLOCK_N, kFault>(smem, at, num_slices, first_row, acc,
+                                                       [&](std::uint32_t slice) { stagger.passed(slice); });
+        finish_rows<Shape, kBlock, kFault>(epilogue, gemm, RowsOfTile(tma, gemm, tile), tile, acc);
+    };
+    run_product<Shape, kFault>(tma, gemm, num_slices, load, consume);
+}

@@ -1,0 +1,255 @@
+// product_sm90: tiles of D = A B^T by TMA, mbarriers and wgmma; what all products of the sm_90a path share.
+//   A [rows, k], B [n, k] bf16 by tensor maps (zeros outside), accumulators float32. k in slices of 64.
+//   384 threads: warpgroup 0 is the producer (one thread of it issues the copies), 1 and 2 the consumers. Persistent: a
+//   cluster of blocks walks over units, each a tile of 128 rows per block and BLOCK_N columns.
+//   Two ways to share the work, a template parameter:
+//   - shared: both consumers have the same tile, 64 rows each. Operands are read once for 128 x 256 results: 48 bytes a clock
+//     of the tensor cores, of which a cluster of two takes 32 from L2. Consumer 2 starts kLag slices behind and stays there,
+//     so that one is in its epilogue while the other has the tensor cores, as far as the ring reaches.
+//   - ping-pong: consumers have tiles in turn, 128 rows each; the ring gives them their slices in order. The epilogue of one
+//     tile lies under the whole main loop of the next, at 64 bytes a clock (48 with a cluster).
+//   A cluster's blocks have neighbouring row tiles and the same columns: each loads its part of B for all (multicast).
+//   sm_90a; smem sizeof(ProductShared), one block an SM.
+//   source: the structure is that of CUTLASS's sm90 warp-specialised kernels and of FlashAttention-3 (arXiv 2407.08608).
+#pragma once
+#include "../common/rows.cuh"
+
+constexpr std::uint32_t kProductThreads = 384;
+constexpr std::uint32_t kSm90SharedBytes = 232448;
+
+// Which faults the variants for the tests have; each removes one wait, release or guard.
+enum ProductFault {
+    kSoundProduct = 0,
+    kNoSlotWait,      // the producer overwrites slices that are still read
+    kNoDataWait,      // slices are read before they are there
+    kEarlyRelease,    // slots are given back before their products are complete
+    kPartRelease,     // one warp of each consumer does not give slots back
+    kNoLastWait,      // the epilogue starts before the last products are complete
+    kNoRowBound,      // rows beyond the segment are stored
+    kNoPeerRelease,   // slots are given back to this block alone, though the peer copies into them
+    kNoPeerExit,      // a block ends while its peer still copies into it
+};
+
+template <int kColumns, bool kIsPingPong, int kBlocks>
+struct ProductShape {
+    static constexpr int BLOCK_M = 128, BLOCK_N = kColumns, BLOCK_K = 64;
+    static constexpr bool kPingPong = kIsPingPong;
+    static constexpr int kCluster = kBlocks;
+    // Row tiles of 64 that a consumer holds.
+    static constexpr int kRowTiles = kPingPong ? 2 : 1;
+    static constexpr std::uint32_t kStageBytes = (BLOCK_M + BLOCK_N) * BLOCK_K * 2;
+    static constexpr std::uint32_t kStages = (kSm90SharedBytes - 1024) / kStageBytes;
+    static constexpr std::uint32_t kReleases = (kPingPong ? 4 : 8) * kCluster;
+    // How many slices consumer 2 stays behind, where both share a tile.
+    static constexpr std::uint32_t kLag = kStages - 1;
+    static_assert(BLOCK_N % 8 == 0 && BLOCK_N <= 256, "wgmma: N is a multiple of 8 up to 256");
+    static_assert(kRowTiles * BLOCK_N <= 256, "accumulators are at most 128 registers");
+    static_assert(BLOCK_N / kCluster % 8 == 0, "each block loads whole swizzle patterns of 8 rows");
+    static_assert(kStages >= 3, "two slices in flight and one being read");
+};
+
+template <class Shape>
+struct alignas(1024) ProductShared {
+    struct alignas(1024) Stage {
+        std::uint16_t a[Shape::BLOCK_M * Shape::BLOCK_K];
+        std::uint16_t b[Shape::BLOCK_N * Shape::BLOCK_K];
+    };
+    Stage stage[Shape::kStages];
+    std::uint64_t full[Shape::kStages], empty[Shape::kStages];
+};
+
+// A tile of one block.
+struct ProductTile {
+    int group;
+    std::uint32_t segment;
+    std::uint32_t row_tile;  // within the segment
+    std::uint32_t column;
+};
+
+// Units go down bands of row tiles, column by column, so that the blocks at work share A's rows and B's columns in L2.
+template <class Shape>
+struct ProductWalk {
+    static constexpr std::uint32_t kBand = 16 / Shape::kCluster;
+    std::uint32_t first_rows, num_rows, num_columns;  // row units of the first group, of both; column tiles
+
+    PID_DEVICE ProductWalk(const PidTmaGemm& tma, const PidGemm& gemm) {
+        first_rows = tma.segments[0] * tma.segment_tiles[0] / Shape::kCluster;
+        num_rows = first_rows + (gemm.num_groups == 2 ? tma.segments[1] * tma.segment_tiles[1] / Shape::kCluster : 0);
+        num_columns = (gemm.n + Shape::BLOCK_N - 1) / Shape::BLOCK_N;
+    }
+
+    PID_DEVICE std::uint32_t num_units() const { return num_rows * num_columns; }
+
+    PID_DEVICE ProductTile at(const PidTmaGemm& tma, std::uint32_t unit, std::uint32_t rank) const {
+        const std::uint32_t band = unit / (kBand * num_columns), within = unit - band * kBand * num_columns;
+        const std::uint32_t height = num_rows - band * kBand < kBand ? num_rows - band * kBand : kBand;
+        const std::uint32_t row_unit = band * kBand + within % height;
+        const int group = row_unit < first_rows ? 0 : 1;
+        const std::uint32_t tile = (row_unit - (group == 0 ? 0 : first_rows)) * Shape::kCluster + rank;
+        const std::uint32_t segment = tile / tma.segment_tiles[group];
+        return {group, segment, tile - segment * tma.segment_tiles[group], within / height * Shape::BLOCK_N};
+    }
+};
+
+// Position in the ring of stages.
+template <class Shape>
+struct RingAt {
+    std::uint32_t slot = 0, parity = 0;
+
+    PID_DEVICE void advance() {
+        if (++slot == Shape::kStages) slot = 0, parity ^= 1;
+    }
+    PID_DEVICE void skip(std::uint32_t count) {
+        slot += count;
+        parity ^= slot / Shape::kStages % 2;
+        slot %= Shape::kStages;
+    }
+};
+
+PID_DEVICE std::uint32_t warpgroup_of_thread() { return static_cast<std::uint32_t>(threadIdx.x) / 128; }
+
+template <class Shape>
+PID_DEVICE std::uint32_t rank_in_cluster() {
+    if constexpr (Shape::kCluster == 1)
+        return 0;
+    else
+        return cluster_ctarank();
+}
+
+// Barriers ready in all blocks of the cluster.
+template <class Shape>
+PID_DEVICE void set_up(ProductShared<Shape>& smem) {
+    if (threadIdx.x == 0) {
+        for (std::uint32_t i = 0; i < Shape::kStages; ++i) {
+            mbarrier_init(&smem.full[i], 1);
+            mbarrier_init(&smem.empty[i], Shape::kReleases);
+        }
+        fence_mbarrier_init_release_cluster();
+    }
+    if constexpr (Shape::kCluster == 1) {
+        syncthreads();
+    } else {
+        syncwarp();
+        barrier_cluster_arrive_release();
+        barrier_cluster_wait_acquire();
+    }
+}
+
+// All threads, at the end: this block's shared memory stays until no peer copies or arrives there.
+template <class Shape, int kFault>
+PID_DEVICE void tear_down() {
+    if constexpr (Shape::kCluster > 1) {
+        if (kFault == kNoPeerExit) return;
+        syncwarp();
+        barrier_cluster_arrive_release();
+        barrier_cluster_wait_acquire();
+    }
+}
+
+// ---- producer: one thread
+
+// Loads the slices of one product; a source says where they lie: num_slices(), load_a(to, bar, slice), b_column(slice).
+// kN: columns of B in the tile, `column` the first.
+template <class Shape, int kN, int kFault, class Source>
+PID_DEVICE void load_slices(ProductShared<Shape>& smem, RingAt<Shape>& at, const Source& source, const PidTensorMap& b,
+                            std::uint32_t column, std::uint32_t rank) {
+    constexpr int kPart = kN / Shape::kCluster;
+    static_assert(kPart % 8 == 0, "each block loads whole swizzle patterns of 8 rows");
+    for (std::uint32_t slice = 0; slice < source.num_slices(); ++slice, at.advance()) {
+        auto& stage = smem.stage[at.slot];
+        std::uint64_t* full = &smem.full[at.slot];
+        // Free: the consumers of all blocks of the cluster have read what the slot held.
+        if (kFault != kNoSlotWait) mbarrier_wait_parity(&smem.empty[at.slot], at.parity ^ 1);
+        mbarrier_arrive_expect_tx(full, (Shape::BLOCK_M + kN) * Shape::BLOCK_K * 2);
+        source.load_a(stage.a, full, slice);
+        const int k = static_cast<int>(source.b_column(slice));
+        if constexpr (Shape::kCluster == 1) {
+            cp_async_bulk_tensor_2d_shared_global(stage.b, &b, full, k, static_cast<int>(column));
+        } else {
+            const int first = static_cast<int>(rank) * kPart;
+            cp_async_bulk_tensor_2d_shared_global_multicast(stage.b + first * Shape::BLOCK_K, &b, full,
+                                                            static_cast<std::uint16_t>((1u << Shape::kCluster) - 1), k,
+                                                            static_cast<int>(column) + first);
+        }
+    }
+}
+
+// ---- consumers: a warpgroup
+
+// Gives a slot back, one arrival a warp, to the producers of all blocks of the cluster.
+template <class Shape, int kFault>
+PID_DEVICE void release_slot(ProductShared<Shape>& smem, std::uint32_t slot) {
+    const std::uint32_t lane = threadIdx.x % 32;
+    if (kFault == kPartRelease && threadIdx.x / 32 % 4 == 3) return;
+    if constexpr (Shape::kCluster == 1) {
+        if (lane == 0) mbarrier_arrive(&smem.empty[slot]);
+    } else {
+        if (lane < Shape::kCluster && (kFault != kNoPeerRelease || lane == cluster_ctarank()))
+            mbarrier_arrive_cluster(&smem.empty[slot], lane);
+    }
+}
+
+template <int kRowTiles, int kCount>
+PID_DEVICE void fence_accumulators(float (&acc)[kRowTiles][kCount]) {
+    if constexpr (kRowTiles == 1)
+        wgmma_fence(acc[0]);
+    else
+        wgmma_fence(acc[0], acc[1]);
+}
+
+template <int kPending, int kRowTiles, int kCount>
+PID_DEVICE void wait_accumulators(float (&acc)[kRowTiles][kCount]) {
+    if constexpr (kRowTiles == 1)
+        wgmma_wait_group<kPending>(acc[0]);
+    else
+        wgmma_wait_group<kPending>(acc[0], acc[1]);
+}
+
+// acc = A B^T over `num_slices` slices of the ring. first_row: of the consumer in the stage's A. passed(slice): after each.
+template <class Shape, int kN, int kFault, class Passed>
+PID_DEVICE void multiply_slices(ProductShared<Shape>& smem, RingAt<Shape>& at, std::uint32_t num_slices,
+                                std::uint32_t first_row, float (&acc)[Shape::kRowTiles][kN / 2], const Passed& passed) {
+    std::uint32_t before = 0;
+    for (std::uint32_t slice = 0; slice < num_slices; ++slice, at.advance()) {
+        const auto& stage = smem.stage[at.slot];
+        if (kFault != kNoDataWait) mbarrier_wait_parity(&smem.full[at.slot], at.parity);
+        fence_accumulators(acc);
+        PID_UNROLL
+        for (int step = 0; step < Shape::BLOCK_K / 16; ++step) {
+            const std::uint64_t b = wgmma_descriptor(stage.b + step * 16, 16, 1024, WgmmaSwizzle::bytes_128);
+            PID_UNROLL
+            for (int m = 0; m < Shape::kRowTiles; ++m)
+                wgmma_m64nNk16_bf16<kN>(acc[m],
+                                        wgmma_descriptor(stage.a + (first_row + m * 64) * Shape::BLOCK_K + step * 16, 16,
+                                                         1024, WgmmaSwizzle::bytes_128),
+                                        b, slice > 0 || step > 0);
+        }
+        wgmma_commit_group();
+        if (kFault == kEarlyRelease) release_slot<Shape, kFault>(smem, at.slot);
+        // The products of the slice before are complete; these go on.
+        wait_accumulators<1>(acc);
+        if (kFault != kEarlyRelease && slice > 0) release_slot<Shape, kFault>(smem, before);
+        before = at.slot;
+        passed(slice);
+    }
+    if (kFault != kNoLastWait) wait_accumulators<0>(acc);
+    if (kFault != kEarlyRelease) release_slot<Shape, kFault>(smem, before);
+}
+
+// Holds consumer 2 back until consumer 1 is kLag slices into its first tile. All later tiles keep the distance.
+template <class Shape>
+struct Stagger {
+    static constexpr int kBarrier = 1;
+    bool waiting;
+    std::uint32_t last;  // slice at which consumer 1 lets the other go
+
+    PID_DEVICE Stagger(std::uint32_t num_slices) : waiting(!Shape::kPingPong) {
+        last = num_slices < Shape::kLag ? num_slices - 1 : Shape::kLag - 1;
+    }
+    PID_DEVICE void before_tile() {
+        if (waiting && warpgroup_of_thread() == 2) bar_sync<kBarrier, 256>(), waiting = false;
+    }
+    PID_DEVICE void passed(std::uint32_t slice) {
+        if (waiting && warpgroup_of_thread() == 1 && slice == last) bar_arrive<kBarrier, 256>(), waiting = false;
+    }
+};
