@@ -28,18 +28,20 @@ struct ThreadPlace {
 };
 struct BlockPlace {
     Dim3 index, block, grid;
+    unsigned rank = 0, cluster = 1;  // in the cluster, and CTAs of it
 };
 // Set by the scheduler; null outside of a launch. Not thread_local: that would cost a call for each use.
 extern __thread const ThreadPlace* g_thread;
 extern __thread const BlockPlace* g_block;
 
-// A kernel in the table of kernels, put there before main() by PID_KERNEL.
+// A kernel in the table of kernels, put there before main() by PID_KERNEL or PID_CLUSTER_KERNEL.
 using KernelBody = void (*)(const void* params);
 struct Registration {
-    Registration(const char* name, std::size_t params_bytes, unsigned max_threads, KernelBody body);
+    Registration(const char* name, std::size_t params_bytes, unsigned max_threads, unsigned cluster, KernelBody body);
     const char* name;
     std::size_t params_bytes;
     unsigned max_threads;
+    unsigned cluster;  // CTAs, along x
     KernelBody body;
     const Registration* next;
 };

@@ -8,14 +8,22 @@ namespace pid::emu {
 void mbarrier_init(std::uint64_t* bar, unsigned count, Site site);
 void mbarrier_inval(std::uint64_t* bar, Site site);
 void mbarrier_arrive(std::uint64_t* bar, unsigned bytes, Site site);
-bool mbarrier_try_wait(std::uint64_t* bar, unsigned parity, Site site);
-void mbarrier_wait(std::uint64_t* bar, unsigned parity, Site site);
+// `of_cluster`: acquires from other CTAs too.
+bool mbarrier_try_wait(std::uint64_t* bar, unsigned parity, bool of_cluster, Site site);
+void mbarrier_wait(std::uint64_t* bar, unsigned parity, bool of_cluster, Site site);
+// At the barrier at the same offset in CTA `cta` of the cluster.
+void mbarrier_arrive_cluster(std::uint64_t* bar, unsigned cta, Site site);
+// barrier.cluster.arrive and .wait, by whole warps.
+void cluster_arrive(Site site);
+void cluster_wait(Site site);
 void fence_mbarrier_init();
 // fence.proxy.async: this thread's stores to shared memory, and its mbarriers, are visible to TMA and wgmma.
 void fence_proxy_async();
 
 void tma_load_tensor(void* smem, const PidTensorMap* map, std::uint64_t* bar, const int* coordinates, unsigned rank,
                      Site site);
+void tma_load_multicast(void* smem, const PidTensorMap* map, std::uint64_t* bar, unsigned mask, const int* coordinates,
+                        unsigned rank, Site site);
 void tma_load_bytes(void* smem, const void* global, unsigned bytes, std::uint64_t* bar, Site site);
 void tma_store_tensor(const PidTensorMap* map, const void* smem, const int* coordinates, unsigned rank, Site site);
 void tma_commit_stores();

@@ -5,7 +5,17 @@
 #define PID_UNROLL _Pragma("unroll")
 #define PID_KERNEL(name, Params, max_threads, min_blocks) \
     extern "C" __global__ void __launch_bounds__(max_threads, min_blocks) name(const __grid_constant__ Params params)
+// The same in clusters of `cluster` CTAs along x (at most 8), of which the grid is a multiple; sm_90, one CTA below.
+#if defined(__CUDA_ARCH__) && __CUDA_ARCH__ >= 900
+#define PID_CLUSTER_DIMS(cluster) __cluster_dims__(cluster, 1, 1)
+#else
+#define PID_CLUSTER_DIMS(cluster)
+#endif
+#define PID_CLUSTER_KERNEL(name, Params, max_threads, min_blocks, cluster)                                   \
+    extern "C" __global__ void __launch_bounds__(max_threads, min_blocks) PID_CLUSTER_DIMS(cluster)          \
+        name(const __grid_constant__ Params params)
 #define PID_FAULT_KERNEL(name, Params, max_threads, ...)
+#define PID_FAULT_CLUSTER_KERNEL(name, Params, max_threads, cluster, ...)
 // The block's dynamic shared memory as one struct.
 #define PID_SHARED(Type, name)                                  \
     extern __shared__ __align__(1024) unsigned char pid_smem[]; \

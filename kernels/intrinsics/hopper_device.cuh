@@ -51,6 +51,21 @@ PID_DEVICE void mbarrier_wait_parity(std::uint64_t* bar, std::uint32_t parity) {
     while (!mbarrier_try_wait_parity(bar, parity)) {
     }
 }
+// The same where threads of other CTAs of the cluster arrive (mbarrier_arrive_cluster): true acquires from those too. The
+// two above do for bulk copies, also another CTA's multicast ones. Drops the SM's L1 lines, so not for hot loops. sm_90.
+PID_DEVICE bool mbarrier_try_wait_parity_cluster(std::uint64_t* bar, std::uint32_t parity) {
+    std::uint32_t done = 0;
+    PID_SM90(asm volatile("{ .reg .pred p; mbarrier.try_wait.parity.acquire.cluster.shared::cta.b64 p, [%1], %2; "
+                          "selp.u32 %0, 1, 0, p; }"
+                          : "=r"(done)
+                          : "r"(smem_address(bar)), "r"(parity)
+                          : "memory"));
+    return done != 0;
+}
+PID_DEVICE void mbarrier_wait_parity_cluster(std::uint64_t* bar, std::uint32_t parity) {
+    while (!mbarrier_try_wait_parity_cluster(bar, parity)) {
+    }
+}
 // The thread that initialised: its barriers are visible to bulk copies and the cluster. Before syncthreads. sm_90.
 PID_DEVICE void fence_mbarrier_init_release_cluster() {
     PID_SM90(asm volatile("fence.mbarrier_init.release.cluster;" ::: "memory"));
@@ -58,6 +73,37 @@ PID_DEVICE void fence_mbarrier_init_release_cluster() {
 // Every thread that wrote shared memory which a bulk store or wgmma is to read: after the stores, before the barrier that
 // tells the issuer. sm_90.
 PID_DEVICE void fence_proxy_async() { PID_SM90(asm volatile("fence.proxy.async.shared::cta;" ::: "memory")); }
+
+// ---- clusters: CTAs of one PID_CLUSTER_KERNEL that are on one GPC at the same time; one CTA where there is none.
+
+// Any thread: its CTA's rank in the cluster; CTAs in the cluster. sm_90.
+PID_DEVICE std::uint32_t cluster_ctarank() {
+    std::uint32_t rank = 0;
+    PID_SM90(asm("mov.u32 %0, %%cluster_ctarank;" : "=r"(rank)));
+    return rank;
+}
+PID_DEVICE std::uint32_t cluster_nctarank() {
+    std::uint32_t count = 0;
+    PID_SM90(asm("mov.u32 %0, %%cluster_nctarank;" : "=r"(count)));
+    return count;
+}
+// All threads of all CTAs, warps whole: counts at the cluster's barrier and goes on; each waits before it arrives again.
+// Releases. sm_90.
+PID_DEVICE void barrier_cluster_arrive_release() {
+    PID_SM90(asm volatile("barrier.cluster.arrive.release.aligned;" ::: "memory"));
+}
+// The same threads: until all that have not exited have arrived. Acquires. sm_90.
+PID_DEVICE void barrier_cluster_wait_acquire() {
+    PID_SM90(asm volatile("barrier.cluster.wait.acquire.aligned;" ::: "memory"));
+}
+// Thread: one arrival at the barrier at the offset of `bar` in CTA `cta`, which has not exited. Releases the thread's
+// memory to the cluster; waited for by mbarrier_wait_parity_cluster. sm_90.
+PID_DEVICE void mbarrier_arrive_cluster(std::uint64_t* bar, std::uint32_t cta) {
+    PID_SM90(asm volatile("{ .reg .b32 remote; mapa.shared::cluster.u32 remote, %0, %1; "
+                          "mbarrier.arrive.release.cluster.shared::cluster.b64 _, [remote]; }" ::"r"(smem_address(bar)),
+                          "r"(cta)
+                          : "memory"));
+}
 
 // ---- bulk copies (TMA). Coordinates are elements, innermost first; outside of the tensor loads give 0, stores nothing.
 // `map` lies in the kernel's __grid_constant__ parameters. smem is 128-byte aligned, 1024 with the 128-byte swizzle.
@@ -93,6 +139,23 @@ PID_DEVICE void cp_async_bulk_tensor_4d_shared_global(void* smem, const PidTenso
     PID_SM90(asm volatile("cp.async.bulk.tensor.4d.shared::cluster.global.tile.mbarrier::complete_tx::bytes "
                           "[%0], [%1, {%3, %4, %5, %6}], [%2];" ::"r"(smem_address(smem)),
                           "l"(map), "r"(smem_address(bar)), "r"(c0), "r"(c1), "r"(c2), "r"(c3)
+                          : "memory"));
+}
+// One thread: one box to the same offset in each CTA of the cluster whose bit (by rank) is in `mask`, counted in full in
+// each at the barrier at the offset of `bar`. They have initialised it (cluster barrier) and stay until the data has
+// landed. sm_90.
+PID_DEVICE void cp_async_bulk_tensor_2d_shared_global_multicast(void* smem, const PidTensorMap* map, std::uint64_t* bar,
+                                                                std::uint16_t mask, int c0, int c1) {
+    PID_SM90(asm volatile("cp.async.bulk.tensor.2d.shared::cluster.global.tile.mbarrier::complete_tx::bytes"
+                          ".multicast::cluster [%0], [%1, {%4, %5}], [%2], %3;" ::"r"(smem_address(smem)),
+                          "l"(map), "r"(smem_address(bar)), "h"(mask), "r"(c0), "r"(c1)
+                          : "memory"));
+}
+PID_DEVICE void cp_async_bulk_tensor_3d_shared_global_multicast(void* smem, const PidTensorMap* map, std::uint64_t* bar,
+                                                                std::uint16_t mask, int c0, int c1, int c2) {
+    PID_SM90(asm volatile("cp.async.bulk.tensor.3d.shared::cluster.global.tile.mbarrier::complete_tx::bytes"
+                          ".multicast::cluster [%0], [%1, {%4, %5, %6}], [%2], %3;" ::"r"(smem_address(smem)),
+                          "l"(map), "r"(smem_address(bar)), "h"(mask), "r"(c0), "r"(c1), "r"(c2)
                           : "memory"));
 }
 // One thread: one box to global memory. Shared memory was fenced by its writers (fence_proxy_async); it may be written

@@ -16,13 +16,27 @@ inline void mbarrier_arrive_expect_tx(std::uint64_t* bar, std::uint32_t bytes, P
     pid::emu::mbarrier_arrive(bar, bytes, site);
 }
 inline bool mbarrier_try_wait_parity(std::uint64_t* bar, std::uint32_t parity, PID_HERE) {
-    return pid::emu::mbarrier_try_wait(bar, parity, site);
+    return pid::emu::mbarrier_try_wait(bar, parity, false, site);
 }
 inline void mbarrier_wait_parity(std::uint64_t* bar, std::uint32_t parity, PID_HERE) {
-    pid::emu::mbarrier_wait(bar, parity, site);
+    pid::emu::mbarrier_wait(bar, parity, false, site);
+}
+inline bool mbarrier_try_wait_parity_cluster(std::uint64_t* bar, std::uint32_t parity, PID_HERE) {
+    return pid::emu::mbarrier_try_wait(bar, parity, true, site);
+}
+inline void mbarrier_wait_parity_cluster(std::uint64_t* bar, std::uint32_t parity, PID_HERE) {
+    pid::emu::mbarrier_wait(bar, parity, true, site);
 }
 inline void fence_mbarrier_init_release_cluster() { pid::emu::fence_mbarrier_init(); }
 inline void fence_proxy_async() { pid::emu::fence_proxy_async(); }
+
+inline std::uint32_t cluster_ctarank() { return pid::emu::g_block->rank; }
+inline std::uint32_t cluster_nctarank() { return pid::emu::g_block->cluster; }
+inline void barrier_cluster_arrive_release(PID_HERE) { pid::emu::cluster_arrive(site); }
+inline void barrier_cluster_wait_acquire(PID_HERE) { pid::emu::cluster_wait(site); }
+inline void mbarrier_arrive_cluster(std::uint64_t* bar, std::uint32_t cta, PID_HERE) {
+    pid::emu::mbarrier_arrive_cluster(bar, cta, site);
+}
 
 inline void prefetch_tensormap(const PidTensorMap*) {}
 inline void cp_async_bulk_shared_global(void* smem, const void* global, std::uint32_t bytes, std::uint64_t* bar,
@@ -43,6 +57,16 @@ inline void cp_async_bulk_tensor_4d_shared_global(void* smem, const PidTensorMap
                                                   int c2, int c3, PID_HERE) {
     const int coordinates[] = {c0, c1, c2, c3};
     pid::emu::tma_load_tensor(smem, map, bar, coordinates, 4, site);
+}
+inline void cp_async_bulk_tensor_2d_shared_global_multicast(void* smem, const PidTensorMap* map, std::uint64_t* bar,
+                                                            std::uint16_t mask, int c0, int c1, PID_HERE) {
+    const int coordinates[] = {c0, c1};
+    pid::emu::tma_load_multicast(smem, map, bar, mask, coordinates, 2, site);
+}
+inline void cp_async_bulk_tensor_3d_shared_global_multicast(void* smem, const PidTensorMap* map, std::uint64_t* bar,
+                                                            std::uint16_t mask, int c0, int c1, int c2, PID_HERE) {
+    const int coordinates[] = {c0, c1, c2};
+    pid::emu::tma_load_multicast(smem, map, bar, mask, coordinates, 3, site);
 }
 inline void cp_async_bulk_tensor_2d_global_shared(const PidTensorMap* map, const void* smem, int c0, int c1, PID_HERE) {
     const int coordinates[] = {c0, c1};

@@ -7,15 +7,18 @@
 
 #define PID_DEVICE inline
 #define PID_UNROLL
-#define PID_KERNEL(name, Params, max_threads, min_blocks)                                                         \
-    static void name##_body(const Params& params);                                                                \
-    static const ::pid::emu::Registration name##_registration(                                                    \
-        #name, sizeof(Params), max_threads, [](const void* p) { name##_body(*static_cast<const Params*>(p)); });  \
+#define PID_CLUSTER_KERNEL(name, Params, max_threads, min_blocks, cluster)                            \
+    static void name##_body(const Params& params);                                                    \
+    PID_FAULT_CLUSTER_KERNEL(name, Params, max_threads, cluster, name##_body)                         \
     static void name##_body([[maybe_unused]] const Params& params)
+#define PID_KERNEL(name, Params, max_threads, min_blocks) PID_CLUSTER_KERNEL(name, Params, max_threads, min_blocks, 1)
 // `body` is called as body(params), with PID_FAULT the number of the fault.
-#define PID_FAULT_KERNEL(name, Params, max_threads, ...)                                     \
-    static const ::pid::emu::Registration name##_registration(                               \
-        #name, sizeof(Params), max_threads, [](const void* p) { __VA_ARGS__(*static_cast<const Params*>(p)); });
+#define PID_FAULT_CLUSTER_KERNEL(name, Params, max_threads, cluster, ...) \
+    static const ::pid::emu::Registration name##_registration(            \
+        #name, sizeof(Params), max_threads, cluster,                      \
+        [](const void* p) { __VA_ARGS__(*static_cast<const Params*>(p)); });
+#define PID_FAULT_KERNEL(name, Params, max_threads, ...) \
+    PID_FAULT_CLUSTER_KERNEL(name, Params, max_threads, 1, __VA_ARGS__)
 #define PID_SHARED(Type, name) Type& name = ::pid::emu::shared_as<Type>(::pid::emu::Site{__FILE__, __LINE__})
 // Calls carry the place they stand at; the parameter is last and fills itself in.
 #define PID_HERE ::pid::emu::Site site = ::pid::emu::Site::here()

@@ -3,10 +3,11 @@
 //
 // A kernel is written once:
 //   PID_KERNEL(op_variant, Params, max_threads, min_blocks) { PID_SHARED(Smem, smem); ... params.x ... }
+// or as PID_CLUSTER_KERNEL(name, Params, max_threads, min_blocks, cluster), whose CTAs share loads and barriers;
 // and no other entry point, shared-memory declaration or asm appears outside this folder. bf16 is its bits, uint16_t.
 //
-// A kernel body takes `int kFault`, 0 in every real entry. PID_FAULT_KERNEL registers, on the emulator alone, copies that
-// each lack one wait, barrier or guard; tests assert that every one of them is caught.
+// A kernel body takes `int kFault`, 0 in every real entry. PID_FAULT_KERNEL and PID_FAULT_CLUSTER_KERNEL register, on the
+// emulator alone, copies that each lack one wait, barrier or guard; tests assert that every one of them is caught.
 #pragma once
 #include <cstddef>
 #include <cstdint>
