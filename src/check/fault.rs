@@ -3,7 +3,7 @@
 use std::sync::Arc;
 
 use super::CheckError;
-use crate::backend::device::{DeviceError, Driver, Labelled};
+use crate::backend::device::{DeviceError, Driver, Labelled, Processor};
 use crate::backend::emulator::Emulator;
 use crate::kernels::params::PidTensorMap;
 use crate::kernels::tensor_map::Tiled;
@@ -64,6 +64,10 @@ impl Driver for Faulty {
             l
         };
         self.inner.run(&calls.iter().map(replaced).collect::<Vec<_>>())
+    }
+
+    fn processor(&self) -> Processor {
+        self.inner.processor()
     }
 
     fn collects(&self) -> bool {

@@ -212,7 +212,7 @@ fn call<P: Copy>(
 ) -> KernelCall {
     let tiles: u32 = (0..gemm.num_groups as usize).map(|g| tma.segments[g] * tma.segment_tiles[g]).sum();
     let blocks = tiles * gemm.n.div_ceil(shape.block_n);
-    let at_a_time = driver.multiprocessors() / shape.cluster * shape.cluster;
+    let at_a_time = driver.processor().multiprocessors / shape.cluster * shape.cluster;
     let grid = [blocks.min(at_a_time.max(shape.cluster)), 1, 1];
     KernelCall::with_maps(kernel, grid, THREADS, shape.shared_bytes(), tma, params)
 }
@@ -225,7 +225,10 @@ mod tests {
     #[test]
     fn names_say_shapes() {
         assert_eq!(Shape::of("gemm_linear_128x256_pair_sm90"), Some(Shape { block_n: 256, cluster: 2 }));
-        assert_eq!(Shape::of("gemm_qkv_d72_128x144_pingpong_sm90_no_slot_wait"), Some(Shape { block_n: 144, cluster: 1 }));
+        assert_eq!(
+            Shape::of("gemm_qkv_d72_128x144_pingpong_sm90_no_slot_wait"),
+            Some(Shape { block_n: 144, cluster: 1 })
+        );
         assert_eq!(Shape::of("gemm_linear"), None);
         // Four stages of 48 KB; seven of 32 KB.
         assert_eq!(Shape { block_n: 256, cluster: 1 }.shared_bytes(), 4 * 49152 + 1024);
@@ -234,14 +237,8 @@ mod tests {
 
     #[test]
     fn joint_rows_are_cut_at_samples() {
-        let rows = |first, count| PidRows {
-            first,
-            count,
-            per_sample: 40,
-            joint_per_sample: 50,
-            joint_first: 10,
-            reserved: 0,
-        };
+        let rows =
+            |first, count| PidRows { first, count, per_sample: 40, joint_per_sample: 50, joint_first: 10, reserved: 0 };
         let group = |rows| PidGroup { a: std::ptr::null(), b: std::ptr::null(), bias: std::ptr::null(), rows };
         assert_eq!(segments(&group(rows(0, 120)), RowsOfA::Joint), (40, 3, 10, 50));
         assert_eq!(segments(&group(rows(85, 7)), RowsOfA::Joint), (7, 1, 115, 50));

@@ -15,7 +15,7 @@ use std::sync::{Arc, Mutex, MutexGuard, OnceLock, PoisonError};
 
 use cudarc::driver::{CudaContext, CudaStream, result, sys};
 
-use super::device::{DeviceBackend, DeviceError, Driver, Labelled};
+use super::device::{DeviceBackend, DeviceError, Driver, Labelled, Processor};
 use crate::backend::cpu::TensorSource;
 use crate::exec::Telemetry;
 use crate::kernels::cubins::{self, CUBINS, Cubin};
@@ -46,7 +46,7 @@ pub struct Cuda {
     context: Arc<CudaContext>,
     ordinal: usize,
     name: String,
-    capability: (u32, u32),
+    processor: Processor,
     synchronous: bool,
     /// The error after which the context is of no use, if there was one.
     lost: OnceLock<String>,
@@ -100,15 +100,18 @@ impl Cuda {
             let advice = if status::is_fatal(error.0) { ": drop every decoder on this GPU first" } else { "" };
             CudaError::Driver { call: "cuStreamCreate", text: explain(error) + advice }
         })?;
+        let count = sys::CUdevice_attribute::CU_DEVICE_ATTRIBUTE_MULTIPROCESSOR_COUNT;
+        let count = context.attribute(count).status("cuDeviceGetAttribute")?;
+        let processor = Processor { capability, multiprocessors: u32::try_from(count).unwrap_or(0).max(1) };
         let functions = Functions::new(cubins, capability, driver);
         let synchronous = env::var_os(SYNC_VARIABLE).is_some_and(|v| !v.is_empty() && v != "0");
         let work = Mutex::new(Work { staging: Staging::default(), recordings: Recordings::default(), functions });
-        Ok(Self { work, stream, context, ordinal, name, capability, synchronous, lost: OnceLock::new() })
+        Ok(Self { work, stream, context, ordinal, name, processor, synchronous, lost: OnceLock::new() })
     }
 
     /// Major and minor compute capability.
     pub fn capability(&self) -> (u32, u32) {
-        self.capability
+        self.processor.capability
     }
 
     /// A backend on it, reading weights from `source`.
@@ -273,8 +276,12 @@ impl Driver for Cuda {
         stopwatch.stop(self)
     }
 
+    fn processor(&self) -> Processor {
+        self.processor
+    }
+
     fn exp_per_second(&self) -> Option<f64> {
-        telemetry::exp_per_second(&self.context, self.capability)
+        telemetry::exp_per_second(&self.context, self.processor)
     }
 
     fn telemetry(&self) -> Option<Telemetry> {

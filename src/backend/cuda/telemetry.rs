@@ -7,6 +7,7 @@ use nvml_wrapper::bitmasks::device::ThrottleReasons;
 use nvml_wrapper::enum_wrappers::device::{Clock, TemperatureSensor};
 use nvml_wrapper::enums::device::UsedGpuMemory;
 
+use crate::backend::device::Processor;
 use crate::exec::Telemetry;
 
 /// Drivers install this name; the one without a number belongs to developers' packages.
@@ -17,15 +18,13 @@ const LIBRARY: &str = if cfg!(windows) { "nvml.dll" } else { "libnvidia-ml.so.1"
 const EXP_PER_CLOCK: f64 = 16.0;
 
 /// At the clock that the GPU is sold with; `None` for those with another rate.
-pub(super) fn exp_per_second(context: &CudaContext, capability: (u32, u32)) -> Option<f64> {
+pub(super) fn exp_per_second(context: &CudaContext, processor: Processor) -> Option<f64> {
     use sys::CUdevice_attribute as A;
-    if capability == (10, 3) {
+    if processor.capability == (10, 3) {
         return None;
     }
-    let multiprocessors = context.attribute(A::CU_DEVICE_ATTRIBUTE_MULTIPROCESSOR_COUNT).ok()?;
     let kilohertz = context.attribute(A::CU_DEVICE_ATTRIBUTE_CLOCK_RATE).ok()?;
-    (multiprocessors > 0 && kilohertz > 0)
-        .then(|| f64::from(multiprocessors) * f64::from(kilohertz) * 1e3 * EXP_PER_CLOCK)
+    (kilohertz > 0).then(|| f64::from(processor.multiprocessors) * f64::from(kilohertz) * 1e3 * EXP_PER_CLOCK)
 }
 
 /// What can be learnt now.

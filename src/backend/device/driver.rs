@@ -70,8 +70,8 @@ pub trait Driver: Send + Sync + fmt::Debug {
     fn is_hardware(&self) -> bool {
         true
     }
-    /// Blocks of a whole multiprocessor that run at a time: what a persistent kernel launches.
-    fn multiprocessors(&self) -> u32;
+    /// What kernels are chosen and launched by.
+    fn processor(&self) -> Processor;
     /// Exponentials per second at most, where known.
     fn exp_per_second(&self) -> Option<f64> {
         None
@@ -87,6 +87,15 @@ pub trait Driver: Send + Sync + fmt::Debug {
     /// # Errors
     /// Names an argument that a GPU does not take.
     fn tensor_map(&self, tiled: &Tiled<'_>) -> Result<PidTensorMap, DeviceError>;
+}
+
+/// What a device's kernels run on.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Processor {
+    /// Major and minor.
+    pub capability: (u32, u32),
+    /// Blocks that take a whole multiprocessor each and run at a time: as many as a persistent kernel launches.
+    pub multiprocessors: u32,
 }
 
 /// A call and the node it belongs to.

@@ -9,7 +9,7 @@ mod prepare;
 mod rotary;
 mod session;
 
-pub use driver::{DeviceError, Driver, Labelled};
+pub use driver::{DeviceError, Driver, Labelled, Processor};
 pub(crate) use memory::Buffer;
 
 use std::collections::HashMap;

@@ -6,7 +6,7 @@ mod ffi;
 use std::ffi::{CStr, CString};
 use std::sync::Arc;
 
-use super::device::{DeviceBackend, DeviceError, Driver, Labelled};
+use super::device::{DeviceBackend, DeviceError, Driver, Labelled, Processor};
 use crate::backend::cpu::TensorSource;
 use crate::kernels::KernelCall;
 use crate::kernels::params::PidTensorMap;
@@ -28,15 +28,31 @@ pub enum Schedule {
 }
 
 /// The emulator as a device.
-#[derive(Clone, Copy, Debug, Default)]
+#[derive(Clone, Copy, Debug)]
 pub struct Emulator {
     schedule: Schedule,
+    processor: Processor,
+}
+
+/// First come, first served; the kernels that run anywhere.
+impl Default for Emulator {
+    fn default() -> Self {
+        Self::new(Schedule::Fifo)
+    }
 }
 
 impl Emulator {
     /// An emulator that schedules threads by `schedule`.
     pub const fn new(schedule: Schedule) -> Self {
-        Self { schedule }
+        Self { schedule, processor: Processor { capability: (8, 0), multiprocessors: 4 } }
+    }
+
+    /// The same, taking the place of a device of this compute capability: it runs all kernels, but programs are lowered to
+    /// those for the device.
+    #[must_use]
+    pub const fn with_capability(mut self, capability: (u32, u32)) -> Self {
+        self.processor.capability = capability;
+        self
     }
 
     /// A backend on it, reading weights from `source`.
@@ -145,6 +161,10 @@ impl Driver for Emulator {
             })?;
         }
         Ok(())
+    }
+
+    fn processor(&self) -> Processor {
+        self.processor
     }
 
     fn is_hardware(&self) -> bool {
