@@ -7,9 +7,10 @@ use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Instant;
 
 use crate::checkpoint::Checkpoint;
-use crate::device::Device;
+use crate::device::{Device, KernelOptions};
 use crate::error::Error;
 use crate::exec::{self, Backend, DecodePhase, Inputs, Observer, Program};
+use crate::kernels::{KernelChoice, TuningFile};
 use crate::latent::{Backbone, Caption, Latent, Sigma};
 use crate::model::{Config, NetworkOptions, Precision, Release, TimeConstants, TrainedSizes};
 use crate::output::Picture;
@@ -24,6 +25,7 @@ pub struct DecoderBuilder {
     device: Device,
     precision: Option<Precision>,
     budget: Option<ByteSize>,
+    kernels: KernelOptions,
 }
 
 impl DecoderBuilder {
@@ -59,6 +61,19 @@ impl DecoderBuilder {
         self
     }
 
+    /// Which of a GPU's kernels run; those made for its architecture by default.
+    pub fn kernels(mut self, choice: KernelChoice) -> Self {
+        self.kernels.choice = choice;
+        self
+    }
+
+    /// Where measurements of the GPU's kernels are (`pid bench --tune` makes them); none are looked for by default. A table
+    /// that cannot be used is a warning of every decode.
+    pub fn tuning(mut self, file: TuningFile) -> Self {
+        self.kernels.tuning = file;
+        self
+    }
+
     /// Opens the checkpoint at `path` (safetensors or `.pth`).
     ///
     /// # Errors
@@ -84,7 +99,7 @@ impl DecoderBuilder {
             backbone.check(&config)?;
         }
         let checkpoint = Arc::new(checkpoint);
-        let opened = self.device.open(&config, checkpoint.clone())?;
+        let opened = self.device.open(&config, checkpoint.clone(), &self.kernels)?;
         if let Some(wanted) = self.precision.filter(|p| *p != opened.precision) {
             let name = opened.backend.name();
             return Err(Error::Device(format!("{wanted:?} on {name}: it computes in {:?}", opened.precision)));
@@ -97,6 +112,7 @@ impl DecoderBuilder {
             backend: opened.backend,
             precision: opened.precision,
             warning: opened.warning,
+            tuning_problem: opened.tuning_problem,
             checkpoint,
             programs: Mutex::default(),
             constants: Mutex::default(),
@@ -131,6 +147,8 @@ pub struct Decoder {
     precision: Precision,
     /// Why the device is not the one expected; told with every decode.
     warning: Option<String>,
+    /// Why a tuning table is not used; told likewise.
+    tuning_problem: Option<String>,
     programs: Mutex<HashMap<NetworkOptions, Arc<Program>>>,
     /// By the bits of the time.
     constants: Mutex<HashMap<u64, Arc<TimeConstants>>>,
@@ -241,7 +259,7 @@ impl Decoder {
         request: &Request,
         observer: &mut dyn Observer,
     ) -> Result<Decoded, Error> {
-        let mut warnings: Vec<String> = self.warning.iter().cloned().collect();
+        let mut warnings: Vec<String> = self.warning.iter().chain(&self.tuning_problem).cloned().collect();
         let begin = Instant::now();
         let schedule = Schedule::new(request.steps, request.variant)?;
         latent.check_channels(self.config.lq_latent_channels, self.backbone)?;
@@ -275,6 +293,11 @@ impl Decoder {
         self.warning.as_deref()
     }
 
+    /// Why a tuning table is not used, though there is one.
+    pub(crate) fn tuning_problem(&self) -> Option<&str> {
+        self.tuning_problem.as_deref()
+    }
+
     pub(crate) fn backend(&self) -> &dyn Backend {
         &*self.backend
     }
@@ -294,7 +317,7 @@ impl Decoder {
     }
 
     /// The network's constants at every time of the schedule; computed once per time.
-    fn constants(&self, schedule: &Schedule) -> Result<Vec<Arc<TimeConstants>>, Error> {
+    pub(crate) fn constants(&self, schedule: &Schedule) -> Result<Vec<Arc<TimeConstants>>, Error> {
         let times: Vec<f64> = schedule.steps().iter().map(|step| step.t).collect();
         let missing: Vec<f64> = {
             let known = lock(&self.constants);

@@ -7,7 +7,7 @@ use std::sync::Arc;
 use crate::backend::cpu::{CpuBackend, TensorSource};
 use crate::error::Error;
 use crate::exec::Backend;
-use crate::kernels;
+use crate::kernels::{self, KernelChoice, TuningFile};
 use crate::model::{Config, Precision};
 
 /// Where the network runs.
@@ -21,8 +21,17 @@ pub enum Device {
     /// bfloat16 on a GPU of NVIDIA's, compute capability 8.0 or newer.
     #[allow(missing_docs)]
     Cuda { ordinal: usize },
-    /// The CUDA kernels on the host's cores, for tests: some fifty times slower than the CPU backend.
-    Emulator,
+    /// The CUDA kernels on the host's cores, for tests: some fifty times slower than the CPU backend. It takes the place of
+    /// a device of this compute capability: (8, 0) has the portable kernels, (9, 0) those of sm_90a.
+    #[allow(missing_docs)]
+    Emulator { capability: (u32, u32) },
+}
+
+impl Device {
+    /// The portable kernels on the host's cores.
+    pub const EMULATOR: Self = Self::Emulator { capability: (8, 0) };
+    /// The kernels of sm_90a on the host's cores.
+    pub const EMULATOR_SM_90A: Self = Self::Emulator { capability: (9, 0) };
 }
 
 impl FromStr for Device {
@@ -33,10 +42,11 @@ impl FromStr for Device {
             "auto" => Ok(Self::Auto),
             "cpu" => Ok(Self::Cpu),
             "cuda" => Ok(Self::Cuda { ordinal: 0 }),
-            "emulator" => Ok(Self::Emulator),
+            "emulator" => Ok(Self::EMULATOR),
+            "emulator:sm_90a" => Ok(Self::EMULATOR_SM_90A),
             _ => match text.strip_prefix("cuda:").map(str::parse) {
                 Some(Ok(ordinal)) => Ok(Self::Cuda { ordinal }),
-                _ => Err(format!("unknown device `{text}`; known: auto, cpu, cuda, cuda:N, emulator")),
+                _ => Err(format!("unknown device `{text}`; known: auto, cpu, cuda, cuda:N, emulator, emulator:sm_90a")),
             },
         }
     }
@@ -48,9 +58,17 @@ impl fmt::Display for Device {
             Self::Auto => f.write_str("auto"),
             Self::Cpu => f.write_str("cpu"),
             Self::Cuda { ordinal } => write!(f, "cuda:{ordinal}"),
-            Self::Emulator => f.write_str("emulator"),
+            Self::Emulator { capability: (9, 0) } => f.write_str("emulator:sm_90a"),
+            Self::Emulator { .. } => f.write_str("emulator"),
         }
     }
+}
+
+/// Which kernels run, on a device that has any.
+#[derive(Clone, Debug, Default)]
+pub(crate) struct KernelOptions {
+    pub(crate) choice: KernelChoice,
+    pub(crate) tuning: TuningFile,
 }
 
 /// A backend and the number format it computes in.
@@ -59,6 +77,8 @@ pub(crate) struct Opened {
     pub(crate) precision: Precision,
     /// Why it is not the device that one would expect.
     pub(crate) warning: Option<String>,
+    /// Why a tuning table is not used, though there is one.
+    pub(crate) tuning_problem: Option<String>,
 }
 
 impl Device {
@@ -66,18 +86,23 @@ impl Device {
     ///
     /// # Errors
     /// When the device is not there, or cannot run this network.
-    pub(crate) fn open(self, config: &Config, source: Arc<dyn TensorSource>) -> Result<Opened, Error> {
+    pub(crate) fn open(
+        self,
+        config: &Config,
+        source: Arc<dyn TensorSource>,
+        options: &KernelOptions,
+    ) -> Result<Opened, Error> {
         match self {
-            Self::Auto => Ok(automatic(config, source)),
+            Self::Auto => Ok(automatic(config, source, options)),
             Self::Cpu => Ok(cpu(source)),
             Self::Cuda { ordinal } => {
                 supported(config)?;
                 let device = cuda(ordinal).map_err(|e| Error::Device(e.reason))?;
-                Ok(on_kernels(device, source))
+                Ok(on_kernels(device, source, options))
             }
-            Self::Emulator => {
+            Self::Emulator { capability } => {
                 supported(config)?;
-                Ok(on_kernels(emulator()?, source))
+                Ok(on_kernels(emulator(capability)?, source, options))
             }
         }
     }
@@ -88,7 +113,8 @@ fn supported(config: &Config) -> Result<(), Error> {
 }
 
 fn cpu(source: Arc<dyn TensorSource>) -> Opened {
-    Opened { backend: Box::new(CpuBackend::new(source)), precision: Precision::F32, warning: None }
+    let backend = Box::new(CpuBackend::new(source));
+    Opened { backend, precision: Precision::F32, warning: None, tuning_problem: None }
 }
 
 /// A device that runs kernels; a build without them has none.
@@ -99,13 +125,20 @@ pub(crate) type KernelDevice = Arc<dyn crate::backend::device::Driver>;
 pub(crate) enum KernelDevice {}
 
 #[cfg(any(feature = "cuda", feature = "emulator"))]
-fn on_kernels(device: KernelDevice, source: Arc<dyn TensorSource>) -> Opened {
-    let backend = Box::new(crate::backend::device::DeviceBackend::new(device, source));
-    Opened { backend, precision: Precision::Bf16, warning: None }
+fn on_kernels(device: KernelDevice, source: Arc<dyn TensorSource>, options: &KernelOptions) -> Opened {
+    let path = kernels::path::Path::new(device.processor().capability, options.choice);
+    // Where there is nothing to choose, nothing is read.
+    let found = if path.has_variants() { options.tuning.read(&device.name()) } else { Ok(None) };
+    let (tuning, tuning_problem) = match found {
+        Ok(tuning) => (tuning, None),
+        Err(error) => (None, Some(error.to_string())),
+    };
+    let backend = crate::backend::device::DeviceBackend::new(device, source).with_kernels(options.choice, tuning);
+    Opened { backend: Box::new(backend), precision: Precision::Bf16, warning: None, tuning_problem }
 }
 
 #[cfg(not(any(feature = "cuda", feature = "emulator")))]
-fn on_kernels(device: KernelDevice, _source: Arc<dyn TensorSource>) -> Opened {
+fn on_kernels(device: KernelDevice, _source: Arc<dyn TensorSource>, _options: &KernelOptions) -> Opened {
     match device {}
 }
 
@@ -117,10 +150,10 @@ pub(crate) struct Refusal {
 }
 
 /// The first GPU, when there is one that can run the network, else the CPU.
-fn automatic(config: &Config, source: Arc<dyn TensorSource>) -> Opened {
+fn automatic(config: &Config, source: Arc<dyn TensorSource>, options: &KernelOptions) -> Opened {
     let refusal = match cuda(0) {
         Ok(device) => match kernels::supports(config) {
-            Ok(()) => return on_kernels(device, source),
+            Ok(()) => return on_kernels(device, source, options),
             Err(unsupported) => Refusal { reason: unsupported.to_string(), is_absence: false },
         },
         Err(refusal) => refusal,
@@ -143,14 +176,14 @@ pub(crate) fn cuda(ordinal: usize) -> Result<KernelDevice, Refusal> {
     Err(Refusal { reason: format!("cuda:{ordinal}: this build lacks the feature `cuda`"), is_absence: true })
 }
 
-/// The kernels on the host.
+/// The kernels for a device of that compute capability, on the host.
 #[cfg(feature = "emulator")]
-pub(crate) fn emulator() -> Result<KernelDevice, Error> {
-    Ok(Arc::new(crate::backend::emulator::Emulator::default()))
+pub(crate) fn emulator(capability: (u32, u32)) -> Result<KernelDevice, Error> {
+    Ok(Arc::new(crate::backend::emulator::Emulator::default().with_capability(capability)))
 }
 
 #[cfg(not(feature = "emulator"))]
-pub(crate) fn emulator() -> Result<KernelDevice, Error> {
+pub(crate) fn emulator(_capability: (u32, u32)) -> Result<KernelDevice, Error> {
     Err(Error::Device("emulator: this build lacks the feature `emulator`".into()))
 }
 
@@ -164,13 +197,14 @@ mod tests {
             ("auto", Device::Auto),
             ("cpu", Device::Cpu),
             ("cuda:3", Device::Cuda { ordinal: 3 }),
-            ("emulator", Device::Emulator),
+            ("emulator", Device::EMULATOR),
+            ("emulator:sm_90a", Device::EMULATOR_SM_90A),
         ] {
             assert_eq!(text.parse(), Ok(device));
             assert_eq!(device.to_string(), text);
         }
         assert_eq!("cuda".parse(), Ok(Device::Cuda { ordinal: 0 }));
-        for bad in ["tpu", "cuda:", "cuda:x", "cuda:-1"] {
+        for bad in ["tpu", "cuda:", "cuda:x", "cuda:-1", "emulator:sm_10"] {
             assert!(bad.parse::<Device>().unwrap_err().contains(bad), "{bad}");
         }
     }

@@ -237,7 +237,7 @@ fn uploads_are_told() {
         }
     }
     let checkpoint = Checkpoint::synthetic(&Config::tiny(), 2, &NoProgress);
-    let decoder = Decoder::builder().device(Device::Emulator).build(checkpoint).unwrap();
+    let decoder = Decoder::builder().device(Device::EMULATOR).build(checkpoint).unwrap();
     let (latent, caption) = inputs(1, 1, 1);
     let request = Request { steps: 1, ..Request::new(caption) };
     let mut stopped = Uploads { stop: true, ..Uploads::default() };

@@ -148,7 +148,7 @@ struct Bf16Error {
 
 /// The device that computes in bf16.
 fn bf16_device() -> Device {
-    std::env::var("PID_TEST_DEVICE").map_or(Device::Emulator, |name| name.parse().unwrap())
+    std::env::var("PID_TEST_DEVICE").map_or(Device::EMULATOR, |name| name.parse().unwrap())
 }
 
 fn run_bf16(name: &'static str) {

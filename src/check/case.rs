@@ -8,6 +8,7 @@ use crate::backend::cpu::{CpuBackend, TensorSource};
 use crate::backend::device::{DeviceBackend, Driver};
 use crate::checkpoint::{Checkpoint, DType, TensorView, synthetic};
 use crate::exec::{Inputs, Program, StepContext};
+use crate::kernels::KernelChoice;
 use crate::model::{self, Config, GateType, NetworkOptions, PaddingMode, Precision, TimeConstants};
 use crate::progress::NoProgress;
 use crate::sampler::{Schedule, Variant};
@@ -175,7 +176,7 @@ pub(super) struct Prepared {
 }
 
 impl Prepared {
-    pub(super) fn new(case: Case, driver: Arc<dyn Driver>) -> Result<Self, CheckError> {
+    pub(super) fn new(case: Case, driver: Arc<dyn Driver>, kernels: KernelChoice) -> Result<Self, CheckError> {
         let config = &case.config;
         let checkpoint = Checkpoint::synthetic(config, SEED, &NoProgress);
         let source: Arc<dyn TensorSource> = match case.loud {
@@ -193,7 +194,7 @@ impl Prepared {
         // One value for each sample, none of them special.
         let sigma = (0..case.options.batch).map(|b| 0.2 + 0.3 * b as f32).collect();
         Ok(Self {
-            device: DeviceBackend::new(driver, Arc::clone(&source)),
+            device: DeviceBackend::new(driver, Arc::clone(&source)).with_kernels(kernels, None),
             cpu: CpuBackend::new(source),
             program: guard::Guarded::new(program),
             twin,

@@ -17,10 +17,10 @@ pub(super) fn open(options: &Options) -> Result<Opened, CheckError> {
     let opened = match options.device {
         Device::Cpu => return Err(CheckError::Oracle(options.device)),
         Device::Cuda { ordinal } => device::cuda(ordinal).map(gpu).map_err(|e| Error::Device(e.reason))?,
-        Device::Emulator => emulator()?,
+        Device::Emulator { capability } => emulator(capability)?,
         Device::Auto => match device::cuda(0) {
             Ok(driver) => gpu(driver),
-            Err(Refusal { is_absence: true, .. }) => emulator()?,
+            Err(Refusal { is_absence: true, .. }) => emulator((8, 0))?,
             // A job that is meant for a GPU must not pass on the emulator.
             Err(refusal) => return Err(Error::Device(refusal.reason).into()),
         },
@@ -35,8 +35,8 @@ fn gpu(driver: Arc<dyn Driver>) -> Opened {
     Opened { driver, is_gpu: true }
 }
 
-fn emulator() -> Result<Opened, CheckError> {
-    Ok(Opened { driver: device::emulator()?, is_gpu: false })
+fn emulator(capability: (u32, u32)) -> Result<Opened, CheckError> {
+    Ok(Opened { driver: device::emulator(capability)?, is_gpu: false })
 }
 
 #[cfg(feature = "emulator")]

@@ -23,16 +23,20 @@ pub use report::{Outcome, Row};
 
 use std::sync::Arc;
 
-use crate::backend::device::DeviceError;
+use crate::backend::device::{DeviceError, ceilings};
 use crate::device::Device;
 use crate::error::Error;
 use crate::exec::{ExecError, Observer};
+use crate::kernels::KernelChoice;
+use crate::kernels::path::Path;
 
 /// What to check.
 #[derive(Clone, Debug, Default)]
 pub struct Options {
     /// `Auto` is the first GPU, else the emulator.
     pub device: Device,
+    /// Which of the device's kernels; their default variants.
+    pub kernels: KernelChoice,
     /// Rows whose [`Row::id`] contains this.
     pub filter: Option<String>,
     /// On the emulator, the cases that take longer too.
@@ -63,16 +67,16 @@ pub enum CheckError {
 /// When the device is not there or the cases cannot be set up; what is wrong with a kernel is a row of the outcome.
 pub fn run(options: &Options, observer: &mut dyn Observer) -> Result<Outcome, CheckError> {
     let device = device::open(options)?;
-    let ceilings = match device.is_gpu {
-        true => Some(
-            crate::backend::device::ceilings::measure(&device.driver, options.ceiling_bytes).map_err(device_error)?,
-        ),
-        false => None,
+    let ceilings = if device.is_gpu {
+        let path = Path::new(device.driver.processor().capability, options.kernels);
+        Some(ceilings::measure(&device.driver, &path, options.ceiling_bytes).map_err(device_error)?)
+    } else {
+        None
     };
     let selected: Vec<Case> = cases().into_iter().filter(|c| c.runs_on(device.is_gpu, options.all)).collect();
     let mut outcome = Outcome::new(device.driver.name(), ceilings.clone());
     for case in selected.into_iter().filter(|c| may_match(c.name, options.filter.as_deref())) {
-        let prepared = case::Prepared::new(case, Arc::clone(&device.driver))?;
+        let prepared = case::Prepared::new(case, Arc::clone(&device.driver), options.kernels)?;
         let selects = |row: &str| options.filter.as_ref().is_none_or(|f| row.contains(f.as_str()));
         outcome.rows.extend(walk::walk(&prepared, &selects, ceilings.as_ref(), observer)?);
         outcome.rows.extend(decode::rows(&prepared, &selects, observer)?);

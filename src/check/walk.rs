@@ -82,7 +82,7 @@ impl Walk<'_> {
     fn launch(&mut self, launch: &Launch, context: &StepContext<'_>, noises: &mut [Noise; 2]) -> Result<(), ExecError> {
         let prepared = self.prepared;
         let node = &prepared.twin.network.graph.nodes[launch.node];
-        let kernels = self.device.kernels(launch, context).join("+");
+        let kernels = self.device.kernels(launch, context)?.join("+");
         self.at = [kernels.clone(), node.name.clone()];
         let compared = (self.selects)(&format!("{}/{kernels}", prepared.case.name));
         let draw = match &node.op {
@@ -196,7 +196,7 @@ impl Walk<'_> {
                         continue;
                     }
                     let time = self.device.launch_timed(launch, context)?;
-                    let kernels = self.device.kernels(launch, context).join("+");
+                    let kernels = self.device.kernels(launch, context)?.join("+");
                     if let Some(row) = self.rows.iter().position(|r| r.kernels == kernels) {
                         taken[row] += time;
                         // The work is the same in every run.

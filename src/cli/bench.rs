@@ -79,7 +79,7 @@ pub(super) fn run(args: &BenchArgs) -> Result<Report, CliError> {
     if let Some(folder) = &args.report {
         make_folder(folder)?;
     }
-    let (bench, synthetic) = if args.device == Device::Emulator {
+    let (bench, synthetic) = if matches!(args.device, Device::Emulator { .. }) {
         let config = args.known_config(named)?;
         (bench::counts(&config, &args.options(&config, false), args.budget)?, args.checkpoint.is_none())
     } else {

@@ -10,6 +10,7 @@ use super::report::{CliError, Report};
 use super::{Common, junit, shown};
 use crate::check::{self, CheckError, Options, Outcome, Row, baseline};
 use crate::device::Device;
+use crate::kernels::KernelChoice;
 use crate::output;
 
 /// Names a faulty kernel to run in place of the one it is a copy of, on the emulator: the test of this command.
@@ -28,9 +29,12 @@ fn after_help() -> String {
 #[derive(Debug, Args)]
 #[command(after_help = after_help())]
 pub(super) struct CheckArgs {
-    /// Where to run: auto (the first GPU, else the emulator), cuda, cuda:N, emulator.
+    /// Where to run: auto (the first GPU, else the emulator), cuda, cuda:N, emulator, emulator:sm_90a.
     #[arg(long, default_value = "auto")]
     device: Device,
+    /// Kernels: auto (those made for the device, else the portable ones), portable.
+    #[arg(long, default_value_t)]
+    kernels: KernelChoice,
     /// Only rows whose CASE/KERNELS contains this.
     #[arg(long, value_name = "TEXT")]
     filter: Option<String>,
@@ -67,6 +71,7 @@ pub(super) fn run(args: &CheckArgs) -> Result<Report, CliError> {
     let before = args.baseline.as_deref().map(read_baseline).transpose()?;
     let options = Options {
         device: args.device,
+        kernels: args.kernels,
         filter: args.filter.clone(),
         all: args.all,
         fault: std::env::var(FAULT_VARIABLE).ok().filter(|f| !f.is_empty()),

@@ -13,6 +13,7 @@ use std::time::Instant;
 use rayon::prelude::*;
 
 use crate::graph::{Op, Phase};
+use crate::kernels::CallShape;
 use crate::model::{Network, TimeConstants};
 use crate::plan::{ByteSize, Launch, Plan};
 use crate::sampler::{Noise, Schedule, Step, Variant};
@@ -37,6 +38,24 @@ pub struct StepContext<'a> {
     /// Constants of the network at this step's time.
     pub constants: &'a TimeConstants,
 }
+
+/// One call of a launch that several kernels can do.
+#[derive(Clone, Copy, Debug)]
+pub struct Choice {
+    /// What is computed.
+    pub shape: CallShape,
+    /// The kernels.
+    pub kernels: &'static [&'static str],
+    /// The one that does it where nothing was measured.
+    pub default: &'static str,
+    /// Of the launch's rows, 0 to 1.
+    pub share: f64,
+}
+
+/// Is given a [`Choice`] and what runs it by a named kernel, to the end: seconds by the device's clock.
+pub type VisitChoice<'a> = dyn FnMut(&Choice, &mut TimeKernel<'_>) -> Result<(), ExecError> + 'a;
+/// See [`VisitChoice`].
+pub type TimeKernel<'a> = dyn FnMut(&'static str) -> Result<f64, ExecError> + 'a;
 
 /// A backend's arena for one decode, and the launches on it.
 pub trait Session {
@@ -64,9 +83,20 @@ pub trait Session {
         Ok(None)
     }
     /// Names of the kernels that `launch` runs, in order; none on a device without kernels.
-    fn kernels(&self, launch: &Launch, context: &StepContext<'_>) -> Vec<&'static str> {
+    fn kernels(&self, launch: &Launch, context: &StepContext<'_>) -> Result<Vec<&'static str>, ExecError> {
         let _ = (launch, context);
-        Vec::new()
+        Ok(Vec::new())
+    }
+    /// Calls `visit` with each call of `launch` that several kernels can do; nothing on a device without a choice. What is
+    /// run for its time writes what the launch does: tensors that it updates are updated again each time.
+    fn time_choices(
+        &mut self,
+        launch: &Launch,
+        context: &StepContext<'_>,
+        visit: &mut VisitChoice<'_>,
+    ) -> Result<(), ExecError> {
+        let _ = (launch, context, visit);
+        Ok(())
     }
     /// Tensor `id` as float32.
     fn read(&mut self, id: crate::graph::TensorId) -> Result<Vec<f32>, ExecError>;

@@ -1,5 +1,6 @@
 //! One launch of one kernel: name, shape and parameter struct.
 
+use super::CallShape;
 use super::params::PidTmaGemm;
 
 /// A launch. Both GPU-like backends take these.
@@ -13,6 +14,8 @@ pub struct KernelCall {
     pub threads: u32,
     /// Dynamic shared memory of a block.
     pub shared_bytes: u32,
+    /// What it computes, where other kernels could do the same.
+    pub shape: Option<CallShape>,
     params: Vec<Chunk>,
     params_bytes: usize,
 }
@@ -37,7 +40,7 @@ impl KernelCall {
                 params_bytes,
             );
         }
-        Self { kernel, grid, threads, shared_bytes, params: chunks, params_bytes }
+        Self { kernel, grid, threads, shared_bytes, shape: None, params: chunks, params_bytes }
     }
 
     /// A launch of an sm_90 kernel that takes `WithMaps<Op>` (`kernels/gemm/epilogue_sm90.cuh`): the maps, then `op`.
@@ -61,7 +64,13 @@ impl KernelCall {
     pub fn from_bytes(kernel: &'static str, grid: [u32; 3], threads: u32, shared_bytes: u32, params: &[u8]) -> Self {
         let mut chunks = vec![Chunk([0; 8]); params.len().div_ceil(size_of::<Chunk>())];
         bytemuck::cast_slice_mut(&mut chunks)[..params.len()].copy_from_slice(params);
-        Self { kernel, grid, threads, shared_bytes, params: chunks, params_bytes: params.len() }
+        let params_bytes = params.len();
+        Self { kernel, grid, threads, shared_bytes, shape: None, params: chunks, params_bytes }
+    }
+
+    /// The same, known to compute `shape` by one kernel of several.
+    pub(super) fn of_shape(self, shape: CallShape) -> Self {
+        Self { shape: Some(shape), ..self }
     }
 
     /// The parameter struct's bytes, 64-byte aligned.

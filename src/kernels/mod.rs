@@ -18,15 +18,21 @@ pub mod order;
 #[cfg(any(feature = "cuda", feature = "emulator"))]
 #[allow(missing_docs)]
 pub mod params;
+pub(crate) mod path;
 #[cfg(any(feature = "cuda", feature = "emulator"))]
 mod tables;
 #[cfg(any(feature = "cuda", feature = "emulator"))]
 pub mod tensor_map;
+pub mod tuning;
+pub mod variants;
 
 #[cfg(any(feature = "cuda", feature = "emulator"))]
 pub use call::KernelCall;
 #[cfg(any(feature = "cuda", feature = "emulator"))]
 pub(crate) use tables::{Constant, Form, MatrixAt, RotaryKey, Tables};
+
+pub use path::{CallShape, KernelChoice};
+pub use tuning::{Tuning, TuningFile};
 
 use crate::model::Config;
 

@@ -2,8 +2,9 @@
 
 use std::collections::{BTreeSet, HashSet};
 
+use super::path::Path;
 use super::{Constant, Form, RotaryKey};
-use crate::graph::op::{Affine, Emit, QkvProject};
+use crate::graph::op::{Affine, ConvInput, Emit, QkvProject};
 use crate::graph::{Graph, Op, TensorId, WeightId};
 
 /// See the module's description.
@@ -24,25 +25,45 @@ pub(crate) fn query_factor(head_dim: usize) -> f32 {
     (std::f64::consts::LOG2_E / (head_dim as f64).sqrt()) as f32
 }
 
-/// What the launches of `graph` read.
-pub(crate) fn needs(graph: &Graph) -> Needs {
-    let mut needs = Needs::default();
+/// The portable kernel of a projection.
+pub(crate) fn qkv_kernel(op: &QkvProject) -> &'static str {
+    let folded = op.streams.iter().all(|s| s.sums.is_some());
+    if folded { "gemm_qkv_folded_d64" } else { "gemm_qkv_d72" }
+}
+
+/// What the launches of `graph` read when the kernels of `path` do them.
+pub(crate) fn needs(graph: &Graph, path: &Path) -> Needs {
+    let mut list = List { graph, path, needs: Needs::default() };
     for node in &graph.nodes {
-        needs.op(&node.op);
+        list.op(&node.op);
     }
+    let mut needs = list.needs;
     let widths: BTreeSet<usize> = graph.weights.iter().map(|w| w.rows.max(w.cols)).collect();
     needs.widest = widths.last().copied().unwrap_or(0);
     needs
 }
 
-impl Needs {
-    fn matrix(&mut self, affine: &Affine) {
-        self.weights.insert((affine.weight, Form::Matrix));
+/// The list in the making.
+struct List<'a> {
+    graph: &'a Graph,
+    path: &'a Path,
+    needs: Needs,
+}
+
+impl List<'_> {
+    /// The second operand of product `base`.
+    fn matrix(&mut self, base: &str, id: WeightId) {
+        let order = self.path.order(base, &self.graph[id]);
+        self.needs.weights.insert((id, Form::Matrix(order)));
+    }
+
+    fn affine(&mut self, base: &str, affine: &Affine) {
+        self.matrix(base, affine.weight);
         self.vectors(affine.bias);
     }
 
     fn vectors(&mut self, ids: impl IntoIterator<Item = WeightId>) {
-        self.weights.extend(ids.into_iter().map(|id| (id, Form::VECTOR)));
+        self.needs.weights.extend(ids.into_iter().map(|id| (id, Form::VECTOR)));
     }
 
     /// A linear so small that kernels read it as float32.
@@ -52,57 +73,66 @@ impl Needs {
 
     fn emit(&mut self, emit: Option<Emit>) {
         if let Some(norm) = emit.and_then(|e| e.norm) {
-            self.constants.insert(Constant::Scale(norm));
+            self.needs.constants.insert(Constant::Scale(norm));
         }
     }
 
     fn op(&mut self, op: &Op) {
         match op {
-            Op::Conv3x3(op) => self.matrix(&op.kernel),
+            Op::Conv3x3(op) => match op.source {
+                ConvInput::Latent { .. } => self.affine("conv3x3_latent", &op.kernel),
+                ConvInput::Tokens { .. } => self.affine("conv3x3_tokens", &op.kernel),
+            },
             Op::GroupNormSilu(op) => self.vectors([op.weight, op.bias]),
-            Op::Linear(op) => self.matrix(&op.affine),
+            Op::Linear(op) => self.affine("gemm_linear", &op.affine),
             Op::TextEmbed(op) => {
-                self.matrix(&op.affine);
+                self.affine("gemm_embed_rows", &op.affine);
                 self.vectors([op.norm]);
-                self.weights.insert((op.position, Form::Matrix));
+                self.needs.weights.insert((op.position, Form::MATRIX));
             }
             Op::Copy(op) => self.emit(op.emit),
             Op::PatchEmbed(op) => {
-                self.matrix(&op.affine);
+                self.affine("gemm_embed_patch", &op.affine);
                 self.emit(op.emit);
             }
             Op::LatentGate(op) => {
-                let form = if op.gate_width == 1 { Form::VECTOR } else { Form::Matrix };
-                self.weights.insert((op.weight, form));
-                self.scalars.insert(op.log_alpha);
+                if op.gate_width == 1 {
+                    self.vectors([op.weight]);
+                } else {
+                    self.matrix("gemm_latent_gate", op.weight);
+                }
+                self.needs.scalars.insert(op.log_alpha);
                 self.emit(op.emit);
             }
             Op::QkvProject(op) => self.qkv(op),
             Op::SwiGlu(op) => {
                 for s in &op.streams {
-                    self.weights.insert((s.weight, Form::Matrix));
-                    self.constants.insert(Constant::ShiftProduct(s.norm.modulation, s.weight));
+                    self.matrix("gemm_swiglu", s.weight);
+                    self.needs.constants.insert(Constant::ShiftProduct(s.norm.modulation, s.weight));
                 }
             }
             Op::GatedResidual(op) => {
                 for s in &op.streams {
-                    self.matrix(&s.affine);
-                    self.constants.insert(Constant::Gate(s.gate));
+                    self.affine("gemm_residual", &s.affine);
+                    self.needs.constants.insert(Constant::Gate(s.gate));
                     self.emit(s.emit);
                 }
             }
             Op::TimeSilu(op) => {
-                self.constants.insert(Constant::TimeEmbedding);
+                self.needs.constants.insert(Constant::TimeEmbedding);
                 self.emit(op.emit);
             }
             Op::PixelEmbed(op) => self.small(&op.affine),
             Op::PixelModulate(op) => {
-                self.matrix(&op.modulation);
+                self.affine("gemm_pixel_modulate", &op.modulation);
                 self.vectors([op.norm]);
             }
             Op::PixelUpdate(op) => {
-                for affine in [&op.modulation, &op.expand, &op.fc1, &op.fc2] {
-                    self.matrix(affine);
+                self.affine("gemm_pixel_update", &op.modulation);
+                self.affine("gemm_pixel_update", &op.expand);
+                for affine in [&op.fc1, &op.fc2] {
+                    self.needs.weights.insert((affine.weight, Form::MATRIX));
+                    self.vectors(affine.bias);
                 }
                 self.vectors([op.norm]);
                 if let Some(sample) = &op.sample {
@@ -120,15 +150,15 @@ impl Needs {
 
     fn qkv(&mut self, op: &QkvProject) {
         for s in &op.streams {
-            self.weights.insert((s.weight, Form::Matrix));
-            self.weights.insert((s.q_norm, Form::scaled(query_factor(op.head_dim))));
+            self.matrix(qkv_kernel(op), s.weight);
+            self.needs.weights.insert((s.q_norm, Form::scaled(query_factor(op.head_dim))));
             self.vectors([s.k_norm]);
-            self.rotary.insert(RotaryKey { rotary: s.rotary, tokens: op.tokens, head_dim: op.head_dim });
+            self.needs.rotary.insert(RotaryKey { rotary: s.rotary, tokens: op.tokens, head_dim: op.head_dim });
             if let (Some(norm), Some(_)) = (&s.norm, s.sums) {
-                self.constants.insert(Constant::ShiftProduct(norm.modulation, s.weight));
+                self.needs.constants.insert(Constant::ShiftProduct(norm.modulation, s.weight));
             }
         }
         let norms = |f: fn(&crate::graph::op::QkvStream) -> WeightId| op.streams.iter().map(f).collect();
-        self.attentions.push((op.q, norms(|s| s.q_norm), norms(|s| s.k_norm), op.head_dim));
+        self.needs.attentions.push((op.q, norms(|s| s.q_norm), norms(|s| s.k_norm), op.head_dim));
     }
 }

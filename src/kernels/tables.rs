@@ -2,19 +2,23 @@
 
 use std::collections::HashMap;
 
+use super::order::RowOrder;
 use crate::graph::op::{Modulation, NormModulate, Rotary, Tokens};
 use crate::graph::{TensorId, WeightId};
 
 /// How a prepared weight lies in device memory.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 pub(crate) enum Form {
-    /// bf16 `[rows, cols]`, rows padded with zeros to a multiple of 8.
-    Matrix,
+    /// bf16 `[rows, cols]`, rows in this order and padded with zeros to a multiple of 8.
+    Matrix(RowOrder),
     /// float32, every element times the factor with these bits.
     Vector { factor_bits: u32 },
 }
 
 impl Form {
+    /// bf16, row after row.
+    pub(crate) const MATRIX: Self = Self::Matrix(RowOrder::Plain);
+
     /// float32 as stored.
     pub(crate) const VECTOR: Self = Self::Vector { factor_bits: 1.0f32.to_bits() };
 
@@ -58,7 +62,7 @@ pub(crate) struct RotaryKey {
 pub(crate) struct Tables {
     /// Of each tensor that the plan places; a chunked one's is where its current range begins.
     pub(crate) tensors: Vec<Option<u64>>,
-    pub(crate) matrices: HashMap<WeightId, MatrixAt>,
+    pub(crate) matrices: HashMap<(WeightId, RowOrder), MatrixAt>,
     pub(crate) vectors: HashMap<(WeightId, Form), u64>,
     /// Values that are parameters rather than memory.
     pub(crate) scalars: HashMap<WeightId, f32>,
@@ -80,8 +84,8 @@ impl Tables {
         self.tensors[id.index()].expect("the plan places every tensor that a launch uses")
     }
 
-    pub(crate) fn matrix(&self, id: WeightId) -> MatrixAt {
-        *self.matrices.get(&id).expect("needs() lists every matrix that lowering names")
+    pub(crate) fn matrix(&self, id: WeightId, order: RowOrder) -> MatrixAt {
+        *self.matrices.get(&(id, order)).expect("needs() lists every matrix that lowering names")
     }
 
     pub(crate) fn vector(&self, id: WeightId, form: Form) -> u64 {

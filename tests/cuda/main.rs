@@ -49,6 +49,6 @@ fn inputs() -> (Latent, Request) {
 /// What the emulator makes of it.
 fn expected(latent: &Latent, request: &Request) -> Picture {
     static EMULATOR: OnceLock<Decoder> = OnceLock::new();
-    let emulator = EMULATOR.get_or_init(|| decoder(Device::Emulator).unwrap());
+    let emulator = EMULATOR.get_or_init(|| decoder(Device::EMULATOR).unwrap());
     emulator.decode(latent, request).unwrap().picture
 }

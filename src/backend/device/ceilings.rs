@@ -8,9 +8,13 @@ use rayon::prelude::*;
 use super::driver::{DeviceError, Driver, Labelled};
 use super::memory::Buffer;
 use crate::exec::Ceilings;
+use crate::kernels::hopper::{self, RowsOfA};
 use crate::kernels::params::{PidGemm, PidGroup, PidLinearParams, PidRows};
-use crate::kernels::{KernelCall, launch};
+use crate::kernels::path::Path;
+use crate::kernels::{CallShape, KernelCall, launch};
 
+/// The product, as the network's linears do it.
+const KERNEL: &str = "gemm_linear";
 /// Rows, columns and inner size of the product: large enough for any GPU of today.
 const SIDE: usize = 8192;
 /// Bytes copied: far above any cache.
@@ -21,13 +25,18 @@ const COPIES: usize = 10;
 const WARM_UP: usize = 3;
 const RUNS: usize = 10;
 
-/// Measures both; needs 1.4 GB for a moment, less where less is free or `most_bytes` is less.
-pub(crate) fn measure(driver: &Arc<dyn Driver>, most_bytes: Option<usize>) -> Result<Ceilings, DeviceError> {
+/// Measures both, the product by the kernel of `path`; needs 1.4 GB for a moment, less where less is free or `most_bytes`
+/// is less.
+pub(crate) fn measure(
+    driver: &Arc<dyn Driver>,
+    path: &Path,
+    most_bytes: Option<usize>,
+) -> Result<Ceilings, DeviceError> {
     let free = driver.free_bytes().unwrap_or(u64::MAX) as usize;
     let (side, copied) = sizes(free.min(most_bytes.unwrap_or(usize::MAX)));
     Ok(Ceilings {
         copy_bytes_per_second: copy(driver, copied)?,
-        product_flop_per_second: product(driver, side)?,
+        product_flop_per_second: product(driver, path, side)?,
         product_shape: [side; 3],
         exp_per_second: driver.exp_per_second(),
     })
@@ -51,11 +60,12 @@ fn copy(driver: &Arc<dyn Driver>, bytes: usize) -> Result<f64, DeviceError> {
     Ok((2 * bytes * COPIES) as f64 / seconds.max(f64::MIN_POSITIVE))
 }
 
-fn product(driver: &Arc<dyn Driver>, side: usize) -> Result<f64, DeviceError> {
+fn product(driver: &Arc<dyn Driver>, path: &Path, side: usize) -> Result<f64, DeviceError> {
     let (a, b) = (random(driver, side, 1)?, random(driver, side, 2)?);
     let output = Buffer::new(driver, 2 * side * side)?;
     let bias = Buffer::of(driver, &vec![0.0f32; side])?;
-    let calls = [Labelled { label: "large product".into(), call: call([&a, &b, &bias, &output], side) }];
+    let call = call(&**driver, path, [&a, &b, &bias, &output], side)?;
+    let calls = [Labelled { label: "large product".into(), call }];
     for _ in 0..WARM_UP {
         driver.run_timed(&calls)?;
     }
@@ -66,7 +76,12 @@ fn product(driver: &Arc<dyn Driver>, side: usize) -> Result<f64, DeviceError> {
     Ok(2.0 * (side as f64).powi(3) / fastest.max(f64::MIN_POSITIVE))
 }
 
-fn call([a, b, bias, output]: [&Buffer; 4], side: usize) -> KernelCall {
+fn call(
+    driver: &dyn Driver,
+    path: &Path,
+    [a, b, bias, output]: [&Buffer; 4],
+    side: usize,
+) -> Result<KernelCall, DeviceError> {
     let size = side as u32;
     let rows = PidRows { first: 0, count: size, per_sample: size, joint_per_sample: size, joint_first: 0, reserved: 0 };
     let group = PidGroup {
@@ -76,7 +91,11 @@ fn call([a, b, bias, output]: [&Buffer; 4], side: usize) -> KernelCall {
         rows,
     };
     let gemm = PidGemm { group: [group; 2], num_groups: 1, n: size, k: size, ldb: size };
-    launch::gemm("gemm_linear", &gemm, &PidLinearParams { gemm, output: output.address() as *mut u16 })
+    let params = PidLinearParams { gemm, output: output.address() as *mut u16 };
+    match path.kernel(&CallShape { base: KERNEL, rows: size, n: size, k: size }) {
+        Some(kernel) => hopper::gemm(driver, kernel, &gemm, RowsOfA::Stream, &params),
+        None => Ok(launch::gemm(KERNEL, &gemm, &params)),
+    }
 }
 
 /// A square matrix of uniform values: zeros would draw less power, and clock higher, than any network.
@@ -107,8 +126,14 @@ mod tests {
     #[test]
     #[cfg(feature = "emulator")]
     fn the_product_runs() {
-        let driver: Arc<dyn Driver> = Arc::new(crate::backend::emulator::Emulator::default());
-        assert!(product(&driver, 128).unwrap() > 0.0);
+        use crate::backend::emulator::Emulator;
+        use crate::kernels::KernelChoice;
+        for emulator in [Emulator::default(), Emulator::default().with_capability((9, 0))] {
+            let path = Path::new(emulator.processor().capability, KernelChoice::Auto);
+            let driver: Arc<dyn Driver> = Arc::new(emulator);
+            assert!(product(&driver, &path, 128).unwrap() > 0.0);
+        }
+        let driver: Arc<dyn Driver> = Arc::new(Emulator::default());
         assert!(copy(&driver, 1 << 16).unwrap() > 0.0);
     }
 }

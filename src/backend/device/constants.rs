@@ -4,7 +4,7 @@ use half::bf16;
 use rayon::prelude::*;
 
 use super::memory::Buffer;
-use super::{ConstantKey, DeviceBackend};
+use super::{ConstantKey, DeviceBackend, Resident};
 use crate::exec::{ExecError, StepContext};
 use crate::graph::op::Modulation;
 use crate::graph::{Graph, WeightId};
@@ -20,14 +20,15 @@ impl DeviceBackend {
         steps: &[StepContext<'_>],
         tables: &mut Tables,
     ) -> Result<(), ExecError> {
-        let mut wanted: Vec<Constant> = needs.constants.iter().copied().collect();
+        // Keys hold whole weights: made once for each constant, not for each step.
+        let mut wanted: Vec<(Constant, ConstantKey)> =
+            needs.constants.iter().map(|c| (*c, key_of(graph, *c))).collect();
         // A fixed order, so that two decoders lay their constants out alike.
-        wanted.sort_by_cached_key(|c| format!("{c:?}"));
-        for constant in &wanted {
-            let key = key_of(graph, *constant);
+        wanted.sort_by_cached_key(|(c, _)| format!("{c:?}"));
+        for (constant, key) in &wanted {
             let missing: Vec<&StepContext<'_>> = {
                 let resident = self.resident();
-                steps.iter().filter(|s| !resident.constants.contains_key(&(s.step.t.to_bits(), key.clone()))).collect()
+                steps.iter().filter(|s| resident.constant(key, s).is_none()).collect()
             };
             if missing.is_empty() {
                 continue;
@@ -36,16 +37,16 @@ impl DeviceBackend {
             let len = values.len() / missing.len();
             let buffer = Buffer::of(&self.driver, &values)?;
             let mut resident = self.resident();
+            let places = resident.constants.entry(key.clone()).or_default();
             for (i, step) in missing.iter().enumerate() {
-                let address = buffer.address() + (i * len * 4) as u64;
-                resident.constants.insert((step.step.t.to_bits(), key.clone()), address);
+                places.insert(step.step.t.to_bits(), buffer.address() + (i * len * 4) as u64);
             }
             resident.constant_buffers.push(buffer);
         }
         let resident = self.resident();
         for step in steps {
-            let address = |c: &Constant| resident.constants[&(step.step.t.to_bits(), key_of(graph, *c))];
-            tables.constants.push(wanted.iter().map(|c| (*c, address(c))).collect());
+            let address = |key| resident.constant(key, step).expect("made above, and never taken away");
+            tables.constants.push(wanted.iter().map(|(c, key)| (*c, address(key))).collect());
         }
         Ok(())
     }
@@ -55,7 +56,7 @@ impl DeviceBackend {
         let resident = self.resident();
         let bytes = |constant: &Constant| {
             let key = key_of(graph, *constant);
-            let missing = |s: &&StepContext<'_>| !resident.constants.contains_key(&(s.step.t.to_bits(), key.clone()));
+            let missing = |s: &&StepContext<'_>| resident.constant(&key, s).is_none();
             let elements = |s: &StepContext<'_>| match constant {
                 Constant::TimeEmbedding => s.constants.t_emb.len(),
                 Constant::Gate(modulation) => s.constants.modulation(*modulation)[2].len(),
@@ -104,6 +105,13 @@ impl DeviceBackend {
             },
         );
         Ok((0..shifts.len()).flat_map(|s| by_row.iter().skip(s).step_by(shifts.len()).copied()).collect())
+    }
+}
+
+impl Resident {
+    /// Address of a constant at the time of `step`.
+    fn constant(&self, key: &ConstantKey, step: &StepContext<'_>) -> Option<u64> {
+        self.constants.get(key)?.get(&step.step.t.to_bits()).copied()
     }
 }
 

@@ -18,13 +18,15 @@ use std::sync::{Arc, Mutex, PoisonError};
 use crate::backend::cpu::{TensorSource, WeightStore};
 use crate::exec::{Backend, Ceilings, ExecError, Observer, Program, Session, StepContext, Telemetry};
 use crate::graph::Weight;
-use crate::kernels::{Constant, Form, RotaryKey};
+use crate::kernels::path::Path;
+use crate::kernels::{Constant, Form, KernelChoice, RotaryKey, Tuning};
 
 /// Runs programs on a device of kernels. Weights, constants and angles stay on the device from the first decode that
 /// needs them; so does the arena of the last size.
 #[derive(Debug)]
 pub struct DeviceBackend {
     driver: Arc<dyn Driver>,
+    path: Path,
     store: WeightStore,
     resident: Mutex<Resident>,
 }
@@ -34,7 +36,7 @@ pub struct DeviceBackend {
 struct Resident {
     weights: HashMap<(Weight, Form), WeightBuffer>,
     /// By the bits of the time. A [`Constant`] names weights by graph index; [`ConstantKey`] does not.
-    constants: HashMap<(u64, ConstantKey), u64>,
+    constants: HashMap<ConstantKey, HashMap<u64, u64>>,
     constant_buffers: Vec<Buffer>,
     rotary: HashMap<RotaryKey, (Buffer, Buffer)>,
     zeros: Option<Arc<Buffer>>,
@@ -59,9 +61,17 @@ struct ConstantKey {
 }
 
 impl DeviceBackend {
-    /// A backend on `driver`, reading weights from `source`.
+    /// A backend on `driver`, reading weights from `source`; the default kernels for it.
     pub fn new(driver: Arc<dyn Driver>, source: Arc<dyn TensorSource>) -> Self {
-        Self { driver, store: WeightStore::new(source), resident: Mutex::default() }
+        let path = Path::new(driver.processor().capability, KernelChoice::Auto);
+        Self { driver, path, store: WeightStore::new(source), resident: Mutex::default() }
+    }
+
+    /// The same with other kernels: as `choice` says, and as was measured.
+    #[must_use]
+    pub fn with_kernels(self, choice: KernelChoice, tuning: Option<Tuning>) -> Self {
+        let path = Path::new(self.driver.processor().capability, choice).tuned(tuning.map(Arc::new));
+        Self { path, ..self }
     }
 
     fn resident(&self) -> std::sync::MutexGuard<'_, Resident> {
@@ -85,7 +95,7 @@ impl Backend for DeviceBackend {
     }
 
     fn ceilings(&self) -> Result<Option<Ceilings>, ExecError> {
-        if self.driver.is_hardware() { Ok(Some(ceilings::measure(&self.driver, None)?)) } else { Ok(None) }
+        if self.driver.is_hardware() { Ok(Some(ceilings::measure(&self.driver, &self.path, None)?)) } else { Ok(None) }
     }
 
     fn free_bytes(&self) -> Option<u64> {

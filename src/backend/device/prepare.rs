@@ -11,6 +11,7 @@ use crate::backend::cpu::Matrix;
 use crate::exec::ExecError;
 use crate::graph::{Graph, WeightId};
 use crate::kernels::needs::Needs;
+use crate::kernels::order::RowOrder;
 use crate::kernels::{Form, MatrixAt, Tables};
 
 /// Rows of a matrix are padded to this many elements: 16 bytes, the widest copy.
@@ -47,8 +48,8 @@ impl DeviceBackend {
                 }
             };
             match form {
-                Form::Matrix => {
-                    tables.matrices.insert(id, MatrixAt { address, stride });
+                Form::Matrix(order) => {
+                    tables.matrices.insert((id, order), MatrixAt { address, stride });
                 }
                 Form::Vector { .. } => {
                     tables.vectors.insert((id, form), address);
@@ -68,7 +69,9 @@ impl DeviceBackend {
             needs.weights.iter().filter(|(id, form)| !resident.weights.contains_key(&(graph[*id].clone(), *form)));
         missing
             .map(|(id, form)| match form {
-                Form::Matrix => graph[*id].rows * graph[*id].cols.next_multiple_of(ROW_MULTIPLE) * 2,
+                Form::Matrix(order) => {
+                    order.stored_rows(graph[*id].rows) * graph[*id].cols.next_multiple_of(ROW_MULTIPLE) * 2
+                }
                 Form::Vector { .. } => graph[*id].elements() * 4,
             })
             .sum()
@@ -97,9 +100,9 @@ const LARGEST_EXPONENT: f64 = 100.0;
 
 fn upload(driver: &Arc<dyn Driver>, matrix: &Matrix<'_>, form: Form) -> Result<WeightBuffer, ExecError> {
     match form {
-        Form::Matrix => {
+        Form::Matrix(order) => {
             let stride = matrix.cols().next_multiple_of(ROW_MULTIPLE);
-            let buffer = Buffer::of(driver, &narrow(matrix, stride))?;
+            let buffer = Buffer::of(driver, &narrow(matrix, stride, order))?;
             Ok(WeightBuffer { buffer, stride })
         }
         Form::Vector { factor_bits } => {
@@ -110,13 +113,17 @@ fn upload(driver: &Arc<dyn Driver>, matrix: &Matrix<'_>, form: Form) -> Result<W
     }
 }
 
-/// Rows in bf16, `stride` apart, zeros between.
-fn narrow(matrix: &Matrix<'_>, stride: usize) -> Vec<bf16> {
-    let cols = matrix.cols();
-    let mut out = vec![bf16::ZERO; matrix.rows() * stride];
+/// Rows in bf16 and in `order`, `stride` apart, zeros between and in place of rows that there are not.
+fn narrow(matrix: &Matrix<'_>, stride: usize, order: RowOrder) -> Vec<bf16> {
+    let (rows, cols) = (matrix.rows(), matrix.cols());
+    let mut out = vec![bf16::ZERO; order.stored_rows(rows) * stride];
     out.par_chunks_exact_mut(stride).enumerate().for_each_init(
         || vec![0.0f32; cols],
-        |row, (r, out)| {
+        |row, (stored, out)| {
+            let r = order.column(stored);
+            if r >= rows {
+                return;
+            }
             matrix.widen_rows(r..r + 1, row);
             for (o, x) in out.iter_mut().zip(row.iter()) {
                 *o = bf16::from_f32(*x);

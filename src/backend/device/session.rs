@@ -8,12 +8,13 @@ use half::bf16;
 use super::driver::{DeviceError, Driver, Labelled};
 use super::memory::Buffer;
 use super::{DeviceBackend, Resident};
-use crate::exec::{ExecError, Observer, Program, Session, StepContext};
+use crate::exec::{Choice, ExecError, Observer, Program, Session, StepContext, VisitChoice};
 use crate::graph::{ElementType, Graph, Op, TensorId};
 use crate::kernels::lower::Lowering;
 use crate::kernels::needs::{Needs, needs};
 use crate::kernels::params::PidNoiseParams;
-use crate::kernels::{KernelCall, Tables, launch};
+use crate::kernels::path::Path;
+use crate::kernels::{KernelCall, Tables, launch, variants};
 use crate::plan::{ByteSize, Launch};
 use crate::sampler::Noise;
 
@@ -41,7 +42,7 @@ impl<'a> DeviceSession<'a> {
         observer: &mut dyn Observer,
     ) -> Result<Self, ExecError> {
         let graph = &program.network.graph;
-        let needs = needs(graph);
+        let needs = needs(graph, &backend.path);
         // The noise's seed lies behind the tensors: with the arena it stays where recorded launches look for it.
         let arena_bytes = program.plan.arena_bytes + SEED_BYTES;
         let kept = take_arena(&mut backend.resident(), arena_bytes);
@@ -127,8 +128,23 @@ impl<'a> DeviceSession<'a> {
         Ok(())
     }
 
-    fn lower(&self, launch: &Launch, context: &StepContext<'_>) -> Vec<KernelCall> {
-        Lowering { program: self.program, tables: &self.tables, context }.launch(launch)
+    fn lower(&self, launch: &Launch, context: &StepContext<'_>) -> Result<Vec<KernelCall>, DeviceError> {
+        self.lower_by(&self.backend.path, launch, context)
+    }
+
+    /// By other kernels than the backend's: those must read the weights in the order in which they lie there.
+    fn lower_by(
+        &self,
+        path: &Path,
+        launch: &Launch,
+        context: &StepContext<'_>,
+    ) -> Result<Vec<KernelCall>, DeviceError> {
+        let (program, tables, driver) = (self.program, &self.tables, self.driver());
+        Lowering { program, tables, context, driver, path }.launch(launch)
+    }
+
+    fn label(&self, launch: &Launch) -> &str {
+        &self.program.network.graph.nodes[launch.node].name
     }
 }
 
@@ -215,23 +231,46 @@ impl Session for DeviceSession<'_> {
     }
 
     fn launch(&mut self, launch: &Launch, context: &StepContext<'_>) -> Result<(), ExecError> {
-        let calls = self.lower(launch, context);
+        let calls = self.lower(launch, context)?;
         self.submit(&self.program.network.graph.nodes[launch.node].name, calls)
     }
 
     fn launch_timed(&mut self, launch: &Launch, context: &StepContext<'_>) -> Result<f64, ExecError> {
         self.flush()?;
-        let calls = self.lower(launch, context);
-        let label = &self.program.network.graph.nodes[launch.node].name;
-        let calls: Vec<Labelled> = calls.into_iter().map(|call| Labelled { label: label.clone(), call }).collect();
+        let calls = self.lower(launch, context)?;
+        let label = self.label(launch);
+        let calls: Vec<Labelled> = calls.into_iter().map(|call| Labelled { label: label.into(), call }).collect();
         Ok(self.driver().run_timed(&calls)?)
     }
 
-    fn kernels(&self, launch: &Launch, context: &StepContext<'_>) -> Vec<&'static str> {
-        match self.program.network.graph.nodes[launch.node].op {
+    fn kernels(&self, launch: &Launch, context: &StepContext<'_>) -> Result<Vec<&'static str>, ExecError> {
+        Ok(match self.program.network.graph.nodes[launch.node].op {
             Op::Noise(_) => vec![NOISE_KERNEL],
-            _ => self.lower(launch, context).iter().map(|call| call.kernel).collect(),
+            _ => self.lower(launch, context)?.iter().map(|call| call.kernel).collect(),
+        })
+    }
+
+    fn time_choices(
+        &mut self,
+        launch: &Launch,
+        context: &StepContext<'_>,
+        visit: &mut VisitChoice<'_>,
+    ) -> Result<(), ExecError> {
+        self.flush()?;
+        let calls = self.lower(launch, context)?;
+        let rows: u32 = calls.iter().filter_map(|call| call.shape).map(|shape| shape.rows).sum();
+        for (index, call) in calls.iter().enumerate() {
+            let Some((shape, variants)) = call.shape.and_then(|shape| Some((shape, variants::of(shape.base)?))) else {
+                continue;
+            };
+            let share = f64::from(shape.rows) / f64::from(rows.max(1));
+            let choice = Choice { shape, kernels: variants.kernels, default: variants.default, share };
+            visit(&choice, &mut |kernel| {
+                let call = self.lower_by(&self.backend.path.forcing(kernel), launch, context)?.swap_remove(index);
+                Ok(self.driver().run_timed(&[Labelled { label: self.label(launch).into(), call }])?)
+            })?;
         }
+        Ok(())
     }
 
     fn read(&mut self, id: TensorId) -> Result<Vec<f32>, ExecError> {

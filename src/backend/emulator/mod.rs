@@ -117,7 +117,10 @@ fn text(buffer: &[u8]) -> String {
 
 impl Driver for Emulator {
     fn name(&self) -> String {
-        "emulator".into()
+        match self.processor.capability {
+            (9, 0) => "emulator:sm_90a".into(),
+            _ => "emulator".into(),
+        }
     }
 
     fn free_bytes(&self) -> Option<u64> {

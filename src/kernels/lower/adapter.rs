@@ -1,15 +1,14 @@
 //! The adapter's convolutions and norms.
 
-use super::{GroupWeights, Lowering};
+use super::{Calls, Lowering, Operands};
 use crate::graph::op::{Conv3x3, ConvInput, GROUP_NORM_SLABS, GroupNormSilu, Padding};
-use crate::kernels::params::{PidConvParams, PidGroupNormParams};
-use crate::kernels::{KernelCall, launch};
+use crate::kernels::params::{PidConvParams, PidGemm, PidGroupNormParams};
+use crate::kernels::{KernelCall, hopper, launch};
 
 impl Lowering<'_> {
-    pub(super) fn conv3x3(&self, op: &Conv3x3) -> Vec<KernelCall> {
+    pub(super) fn conv3x3(&self, op: &Conv3x3) -> Calls {
         let rows = self.image_rows(op.tokens, None);
-        let weights = GroupWeights { weight: op.kernel.weight, bias: op.kernel.bias };
-        let (kernel, channels, [height, width, unpatchify]) = match op.source {
+        let (base, channels, [height, width, unpatchify]) = match op.source {
             ConvInput::Latent { channels, height, width, unpatchify } => {
                 ("conv3x3_latent", channels / (unpatchify * unpatchify), [height, width, unpatchify])
             }
@@ -19,10 +18,10 @@ impl Lowering<'_> {
             ConvInput::Latent { .. } => std::ptr::null(),
             ConvInput::Tokens { .. } => self.at::<u16>(op.input).cast_const(),
         };
-        let gemm = self.gemm(&[self.group(a, weights, rows)], op.kernel.weight, 9 * channels);
+        let operands = Operands { a, weight: op.kernel.weight, bias: op.kernel.bias, rows };
+        let gemm = self.gemm(base, &[operands], 9 * channels);
         // The latent's loader fills the columns up to the padded row.
-        let k = gemm.k.next_multiple_of(8);
-        let gemm = crate::kernels::params::PidGemm { k, ..gemm };
+        let gemm = PidGemm { k: gemm.k.next_multiple_of(8), ..gemm };
         let params = PidConvParams {
             gemm,
             latent: self.at(op.input),
@@ -38,7 +37,8 @@ impl Lowering<'_> {
             accumulate: u32::from(op.accumulate),
             reserved: 0,
         };
-        vec![launch::gemm(kernel, &gemm, &params)]
+        let call = self.product(base, &gemm, &params, |kernel| hopper::conv3x3(self.driver, kernel, &params))?;
+        Ok(vec![call])
     }
 
     pub(super) fn group_norm_silu(&self, op: &GroupNormSilu) -> Vec<KernelCall> {

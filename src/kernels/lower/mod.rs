@@ -1,4 +1,5 @@
-//! From a launch of the plan to kernel calls: parameters and launch shapes, one function an op.
+//! From a launch of the plan to kernel calls: parameters and launch shapes, one function an op. Which kernel does a product
+//! is decided in one place, [`Lowering::product`].
 
 mod adapter;
 mod pixels;
@@ -7,8 +8,11 @@ mod tokens;
 
 use std::ops::Range;
 
+use super::hopper::{self, RowsOfA};
 use super::params::{PidEmit, PidGemm, PidGroup, PidRows};
-use super::{Constant, KernelCall, Tables};
+use super::path::Path;
+use super::{CallShape, Constant, KernelCall, MatrixAt, Tables, launch};
+use crate::backend::device::{DeviceError, Driver};
 use crate::exec::{Program, StepContext};
 use crate::graph::op::{Emit, Stream, Tokens};
 use crate::graph::{Graph, Op, TensorId, WeightId};
@@ -20,13 +24,21 @@ pub(crate) struct Lowering<'a> {
     pub(crate) program: &'a Program,
     pub(crate) tables: &'a Tables,
     pub(crate) context: &'a StepContext<'a>,
+    /// Makes tensor maps.
+    pub(crate) driver: &'a dyn Driver,
+    pub(crate) path: &'a Path,
 }
 
-/// A weight and bias of one group of a product.
+/// Kernel calls in order, or why the device takes none of the kind.
+type Calls = Result<Vec<KernelCall>, DeviceError>;
+
+/// One group of a product: rows, and the weight and bias that they meet.
 #[derive(Clone, Copy)]
-struct GroupWeights {
+struct Operands {
+    a: *const u16,
     weight: WeightId,
     bias: Option<WeightId>,
+    rows: PidRowsKey,
 }
 
 /// Rows of one stream that a launch covers; `index` is the stream's position in the op's list.
@@ -92,6 +104,12 @@ fn stream_rows(tokens: Tokens, streams: &[Stream], range: Option<&Range<usize>>)
     calls
 }
 
+/// A value for each of the two groups that parameters have: of one group twice the same.
+fn for_both<G, T: Copy>(groups: &[G], value: impl Fn(&G) -> T) -> [T; 2] {
+    let last = groups.last().expect("a product has a group");
+    [value(&groups[0]), value(last)]
+}
+
 /// Rows `range` (all when `None`) of `total` rows of one stream.
 fn plain_rows(total: usize, per_sample: usize, range: Option<&Range<usize>>) -> PidRowsKey {
     let range = range.cloned().unwrap_or(0..total);
@@ -100,26 +118,29 @@ fn plain_rows(total: usize, per_sample: usize, range: Option<&Range<usize>>) -> 
 
 impl<'a> Lowering<'a> {
     /// Kernel calls of one launch, in order. Noise is the session's business.
-    pub(crate) fn launch(&self, launch: &Launch) -> Vec<KernelCall> {
+    ///
+    /// # Errors
+    /// When the driver refuses a tensor map.
+    pub(crate) fn launch(&self, launch: &Launch) -> Calls {
         let rows = launch.rows.as_ref();
         match &self.graph().nodes[launch.node].op {
             Op::Conv3x3(op) => self.conv3x3(op),
-            Op::GroupNormSilu(op) => self.group_norm_silu(op),
+            Op::GroupNormSilu(op) => Ok(self.group_norm_silu(op)),
             Op::Linear(op) => self.linear(op, rows),
-            Op::TextEmbed(op) => self.text_embed(op),
-            Op::Copy(op) => self.restart(op),
-            Op::PatchEmbed(op) => self.patch_embed(op),
+            Op::TextEmbed(op) => Ok(self.text_embed(op)),
+            Op::Copy(op) => Ok(self.restart(op)),
+            Op::PatchEmbed(op) => Ok(self.patch_embed(op)),
             Op::LatentGate(op) => self.latent_gate(op),
             Op::QkvProject(op) => self.qkv_project(op),
-            Op::Attention(op) => self.attention(op),
+            Op::Attention(op) => Ok(self.attention(op)),
             Op::SwiGlu(op) => self.swiglu(op, rows),
             Op::GatedResidual(op) => self.gated_residual(op, rows),
-            Op::TimeSilu(op) => self.time_silu(op),
-            Op::PixelEmbed(op) => self.pixel_embed(op),
+            Op::TimeSilu(op) => Ok(self.time_silu(op)),
+            Op::PixelEmbed(op) => Ok(self.pixel_embed(op)),
             Op::PixelModulate(op) => self.pixel_modulate(op, rows),
             Op::PixelUpdate(op) => self.pixel_update(op),
-            Op::SampleStep(op) => self.sample_step(op),
-            Op::Noise(_) => Vec::new(),
+            Op::SampleStep(op) => Ok(self.sample_step(op)),
+            Op::Noise(_) => Ok(Vec::new()),
         }
     }
 
@@ -163,21 +184,69 @@ impl<'a> Lowering<'a> {
         PidEmit { operand: self.at(emit.operand), scale, sums: self.at(emit.sums), enabled: 1, reserved: 0 }
     }
 
-    fn group(&self, a: *const u16, weights: GroupWeights, rows: PidRowsKey) -> PidGroup {
-        let b = self.tables.matrix(weights.weight).address as *const u16;
-        PidGroup { a, b, bias: self.tables.bias(weights.bias) as *const f32, rows: rows.params() }
+    /// The matrix, its rows in the order that the kernel for `base` reads.
+    fn matrix(&self, base: &str, id: WeightId) -> MatrixAt {
+        self.tables.matrix(id, self.path.order(base, &self.graph()[id]))
     }
 
-    /// A product of one or two groups, all of the shape of the first weight.
-    fn gemm(&self, groups: &[PidGroup], weight: WeightId, k: usize) -> PidGemm {
-        let matrix = self.tables.matrix(weight);
+    /// The sizes of product `base` of one or two groups, all of the shape of the first weight.
+    fn gemm(&self, base: &str, groups: &[Operands], k: usize) -> PidGemm {
+        let group = |of: &Operands| PidGroup {
+            a: of.a,
+            b: self.matrix(base, of.weight).address as *const u16,
+            bias: self.tables.bias(of.bias) as *const f32,
+            rows: of.rows.params(),
+        };
+        let weight = groups[0].weight;
         PidGemm {
-            group: [groups[0], *groups.last().expect("a product has a group")],
+            group: for_both(groups, group),
             num_groups: groups.len() as u32,
             n: self.graph()[weight].rows as u32,
             k: k as u32,
-            ldb: matrix.stride as u32,
+            ldb: self.matrix(base, weight).stride as u32,
         }
+    }
+
+    /// Product `base`: the kernel made for the device's architecture, launched by `special`, or the portable one.
+    fn product<P: Copy>(
+        &self,
+        base: &'static str,
+        gemm: &PidGemm,
+        params: &P,
+        special: impl FnOnce(&'static str) -> Result<KernelCall, DeviceError>,
+    ) -> Result<KernelCall, DeviceError> {
+        let groups = &gemm.group[..gemm.num_groups as usize];
+        let shape = CallShape { base, rows: groups.iter().map(|g| g.rows.count).sum(), n: gemm.n, k: gemm.k };
+        match self.path.kernel(&shape) {
+            Some(kernel) => Ok(special(kernel)?.of_shape(shape)),
+            None => Ok(launch::gemm(base, gemm, params)),
+        }
+    }
+
+    /// A product whose A lies by rows.
+    fn rows_product<P: Copy>(
+        &self,
+        base: &'static str,
+        gemm: &PidGemm,
+        rows: RowsOfA,
+        params: &P,
+    ) -> Result<KernelCall, DeviceError> {
+        self.product(base, gemm, params, |kernel| hopper::gemm(self.driver, kernel, gemm, rows, params))
+    }
+
+    /// A call for each list of rows that [`stream_rows`] makes of `streams`.
+    fn grouped<S>(
+        &self,
+        tokens: Tokens,
+        streams: &[S],
+        stream: fn(&S) -> Stream,
+        range: Option<&Range<usize>>,
+        call: impl Fn(&[(&S, PidRowsKey)]) -> Result<KernelCall, DeviceError>,
+    ) -> Calls {
+        let kinds: Vec<Stream> = streams.iter().map(stream).collect();
+        let calls = stream_rows(tokens, &kinds, range);
+        let groups = |of: &Vec<StreamRows>| of.iter().map(|s| (&streams[s.index], s.rows)).collect::<Vec<_>>();
+        calls.iter().map(|of| call(&groups(of))).collect()
     }
 }
 

@@ -2,8 +2,10 @@
 
 use std::ops::Range;
 
-use super::{GroupWeights, Lowering};
+use super::{Calls, Lowering, Operands};
 use crate::graph::op::{PixelEmbed, PixelModulate, PixelUpdate, SampleStep};
+use crate::kernels::hopper::{self, RowsOfA};
+use crate::kernels::order::RowOrder;
 use crate::kernels::params::{
     PidPixelEmbedParams, PidPixelModulateParams, PidPixelUpdateParams, PidSample, PidSampleStepParams,
 };
@@ -25,25 +27,36 @@ impl Lowering<'_> {
         vec![launch::pixel_embed("pixel_embed", &params)]
     }
 
-    pub(super) fn pixel_modulate(&self, op: &PixelModulate, range: Option<&Range<usize>>) -> Vec<KernelCall> {
+    pub(super) fn pixel_modulate(&self, op: &PixelModulate, range: Option<&Range<usize>>) -> Calls {
+        const BASE: &str = "gemm_pixel_modulate";
         let total = op.tokens.batch * op.tokens.image();
-        let weights = GroupWeights { weight: op.modulation.weight, bias: op.modulation.bias };
-        let group = self.group(self.row_zero(op.stream, total, range), weights, self.image_rows(op.tokens, range));
-        let gemm = self.gemm(&[group], op.modulation.weight, op.hidden);
+        let operands = Operands {
+            a: self.row_zero(op.stream, total, range),
+            weight: op.modulation.weight,
+            bias: op.modulation.bias,
+            rows: self.image_rows(op.tokens, range),
+        };
+        let gemm = self.gemm(BASE, &[operands], op.hidden);
         let params = PidPixelModulateParams {
             gemm,
             pixels: self.row_zero(op.pixels, total, range),
             output: self.row_zero(op.output, total, range),
             norm: self.vector(op.norm),
         };
-        vec![launch::gemm("gemm_pixel_modulate", &gemm, &params)]
+        Ok(vec![self.rows_product(BASE, &gemm, RowsOfA::Stream, &params)?])
     }
 
-    pub(super) fn pixel_update(&self, op: &PixelUpdate) -> Vec<KernelCall> {
-        let weights = GroupWeights { weight: op.modulation.weight, bias: op.modulation.bias };
-        let group = self.group(self.at(op.stream), weights, self.image_rows(op.tokens, None));
-        let gemm = self.gemm(&[group], op.modulation.weight, op.hidden);
-        let expand = self.tables.matrix(op.expand.weight);
+    pub(super) fn pixel_update(&self, op: &PixelUpdate) -> Calls {
+        let base = if op.sample.is_some() { "gemm_pixel_update_sample" } else { "gemm_pixel_update" };
+        let operands = Operands {
+            a: self.at(op.stream),
+            weight: op.modulation.weight,
+            bias: op.modulation.bias,
+            rows: self.image_rows(op.tokens, None),
+        };
+        let gemm = self.gemm(base, &[operands], op.hidden);
+        let expand = self.matrix(base, op.expand.weight);
+        let small = |id| self.tables.matrix(id, RowOrder::Plain).address as *const u16;
         let params = PidPixelUpdateParams {
             gemm,
             attention: self.at(op.attention),
@@ -51,16 +64,16 @@ impl Lowering<'_> {
             expand_bias: self.tables.bias(op.expand.bias) as *const f32,
             pixels: self.at(op.pixels),
             norm: self.vector(op.norm),
-            fc1: self.tables.matrix(op.fc1.weight).address as *const u16,
+            fc1: small(op.fc1.weight),
             fc1_bias: self.tables.bias(op.fc1.bias) as *const f32,
-            fc2: self.tables.matrix(op.fc2.weight).address as *const u16,
+            fc2: small(op.fc2.weight),
             fc2_bias: self.tables.bias(op.fc2.bias) as *const f32,
             expand_k: op.attention_width as u32,
             expand_ldb: expand.stride as u32,
             sample: self.sample(op.sample.as_ref()),
         };
-        let kernel = if op.sample.is_some() { "gemm_pixel_update_sample" } else { "gemm_pixel_update" };
-        vec![launch::gemm(kernel, &gemm, &params)]
+        let call = self.product(base, &gemm, &params, |kernel| hopper::pixel_update(self.driver, kernel, &params))?;
+        Ok(vec![call])
     }
 
     pub(super) fn sample_step(&self, op: &SampleStep) -> Vec<KernelCall> {

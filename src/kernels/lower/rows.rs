@@ -1,7 +1,8 @@
 //! Ops on whole rows of a stream, and the gates.
 
-use super::{GroupWeights, Lowering};
+use super::{Calls, Lowering, Operands};
 use crate::graph::op::{Copy, LatentGate, TimeSilu};
+use crate::kernels::hopper::RowsOfA;
 use crate::kernels::params::{PidGemm, PidGroup, PidLatentGateParams, PidRowsParams};
 use crate::kernels::{Constant, Form, KernelCall, launch};
 
@@ -39,13 +40,14 @@ impl Lowering<'_> {
         vec![launch::rows("rows_time_silu", params.num_rows, &params)]
     }
 
-    pub(super) fn latent_gate(&self, op: &LatentGate) -> Vec<KernelCall> {
+    pub(super) fn latent_gate(&self, op: &LatentGate) -> Calls {
+        const BASE: &str = "gemm_latent_gate";
         let rows = self.image_rows(op.tokens, None);
         let per_token = op.gate_width == 1;
         let gemm = match op.operand {
             Some(operand) if !per_token => {
-                let weights = GroupWeights { weight: op.weight, bias: None };
-                self.gemm(&[self.group(self.at(operand), weights, rows)], op.weight, op.hidden)
+                let operands = Operands { a: self.at(operand), weight: op.weight, bias: None, rows };
+                self.gemm(BASE, &[operands], op.hidden)
             }
             _ => {
                 let (a, b) = (std::ptr::null(), std::ptr::null());
@@ -69,9 +71,9 @@ impl Lowering<'_> {
             reserved: 0,
         };
         if per_token {
-            vec![launch::rows("rows_latent_gate", rows.count as u32, &params)]
+            Ok(vec![launch::rows("rows_latent_gate", rows.count as u32, &params)])
         } else {
-            vec![launch::gemm("gemm_latent_gate", &gemm, &params)]
+            Ok(vec![self.rows_product(BASE, &gemm, RowsOfA::Stream, &params)?])
         }
     }
 }

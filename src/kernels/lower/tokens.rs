@@ -2,11 +2,14 @@
 
 use std::ops::Range;
 
-use super::{GroupWeights, Lowering, PidRowsKey, StreamRows, plain_rows, stream_rows};
+use super::{Calls, Lowering, Operands, PidRowsKey, for_both, plain_rows};
 use crate::graph::op::{
-    Attention, GatedResidual, Linear, PatchEmbed, QkvProject, QkvStream, Rotary, Stream, SwiGlu, TextEmbed,
+    Attention, GatedResidual, GatedResidualStream, Linear, PatchEmbed, QkvProject, QkvStream, Rotary, SwiGlu,
+    SwiGluStream, TextEmbed,
 };
-use crate::kernels::needs::query_factor;
+use crate::kernels::hopper::RowsOfA;
+use crate::kernels::needs::{qkv_kernel, query_factor};
+use crate::kernels::order::RowOrder;
 use crate::kernels::params::{
     PidAttentionParams, PidEmbedParams, PidFold, PidLinearParams, PidQkvParams, PidQkvStream, PidResidualParams,
     PidResidualStream, PidRowsParams, PidSwiGluParams,
@@ -14,41 +17,46 @@ use crate::kernels::params::{
 use crate::kernels::{Constant, Form, KernelCall, RotaryKey, launch};
 
 impl Lowering<'_> {
-    pub(super) fn linear(&self, op: &Linear, range: Option<&Range<usize>>) -> Vec<KernelCall> {
-        let rows = plain_rows(op.rows, op.rows, range);
-        let weights = GroupWeights { weight: op.affine.weight, bias: op.affine.bias };
-        let group = self.group(self.row_zero(op.input, op.rows, range), weights, rows);
-        let gemm = self.gemm(&[group], op.affine.weight, op.in_features);
+    pub(super) fn linear(&self, op: &Linear, range: Option<&Range<usize>>) -> Calls {
+        const BASE: &str = "gemm_linear";
+        let operands = Operands {
+            a: self.row_zero(op.input, op.rows, range),
+            weight: op.affine.weight,
+            bias: op.affine.bias,
+            rows: plain_rows(op.rows, op.rows, range),
+        };
+        let gemm = self.gemm(BASE, &[operands], op.in_features);
         let params = PidLinearParams { gemm, output: self.row_zero(op.output, op.rows, range) };
-        vec![launch::gemm("gemm_linear", &gemm, &params)]
+        Ok(vec![self.rows_product(BASE, &gemm, RowsOfA::Stream, &params)?])
     }
 
     pub(super) fn text_embed(&self, op: &TextEmbed) -> Vec<KernelCall> {
+        const BASE: &str = "gemm_embed_rows";
         let total = op.tokens.batch * op.tokens.text;
-        let weights = GroupWeights { weight: op.affine.weight, bias: op.affine.bias };
-        let group = self.group(std::ptr::null(), weights, plain_rows(total, op.tokens.text, None));
-        let gemm = self.gemm(&[group], op.affine.weight, op.in_features);
+        let rows = plain_rows(total, op.tokens.text, None);
+        let operands = Operands { a: std::ptr::null(), weight: op.affine.weight, bias: op.affine.bias, rows };
+        let gemm = self.gemm(BASE, &[operands], op.in_features);
         let (source, output) = (self.at(op.caption), self.at(op.output));
         let params = PidEmbedParams { gemm, source, output, emit: self.emit(None), height: 0, width: 0 };
         let norm = PidRowsParams {
             stream: output,
             source: output,
             vector: self.vector(op.norm),
-            position: self.tables.matrix(op.position).address as *const u16,
+            position: self.tables.matrix(op.position, RowOrder::Plain).address as *const u16,
             emit: self.emit(None),
             num_rows: total as u32,
             rows_per_sample: op.tokens.text as u32,
             hidden: op.out_features as u32,
             reserved: 0,
         };
-        vec![launch::gemm("gemm_embed_rows", &gemm, &params), launch::rows("rows_text_norm", total as u32, &norm)]
+        vec![launch::gemm(BASE, &gemm, &params), launch::rows("rows_text_norm", total as u32, &norm)]
     }
 
     pub(super) fn patch_embed(&self, op: &PatchEmbed) -> Vec<KernelCall> {
-        let per_sample = op.tokens.image();
-        let rows = plain_rows(op.tokens.batch * per_sample, per_sample, None);
-        let weights = GroupWeights { weight: op.affine.weight, bias: op.affine.bias };
-        let gemm = self.gemm(&[self.group(std::ptr::null(), weights, rows)], op.affine.weight, 3 * op.patch * op.patch);
+        const BASE: &str = "gemm_embed_patch";
+        let rows = self.image_rows(op.tokens, None);
+        let operands = Operands { a: std::ptr::null(), weight: op.affine.weight, bias: op.affine.bias, rows };
+        let gemm = self.gemm(BASE, &[operands], 3 * op.patch * op.patch);
         let params = PidEmbedParams {
             gemm,
             source: self.at(op.image),
@@ -57,39 +65,36 @@ impl Lowering<'_> {
             height: (op.tokens.grid_rows * op.patch) as u32,
             width: (op.tokens.grid_cols * op.patch) as u32,
         };
-        vec![launch::gemm("gemm_embed_patch", &gemm, &params)]
+        vec![launch::gemm(BASE, &gemm, &params)]
     }
 
-    pub(super) fn qkv_project(&self, op: &QkvProject) -> Vec<KernelCall> {
-        let streams: Vec<Stream> = op.streams.iter().map(|s| s.stream).collect();
-        let folded = op.streams.iter().all(|s| s.sums.is_some());
-        let calls = stream_rows(op.tokens, &streams, None);
-        calls
-            .iter()
-            .map(|groups| {
-                let of = |s: &StreamRows| &op.streams[s.index];
-                let made: Vec<_> = groups
-                    .iter()
-                    .map(|s| {
-                        let weights = GroupWeights { weight: of(s).weight, bias: None };
-                        self.group(self.at(of(s).input), weights, s.rows)
-                    })
-                    .collect();
-                let gemm = self.gemm(&made, of(&groups[0]).weight, op.in_features);
-                let streams: Vec<_> = groups.iter().map(|s| self.qkv_stream(op, of(s))).collect();
+    pub(super) fn qkv_project(&self, op: &QkvProject) -> Calls {
+        let base = qkv_kernel(op);
+        self.grouped(
+            op.tokens,
+            &op.streams,
+            |s| s.stream,
+            None,
+            |groups| {
+                let operands = |(s, rows): &(&QkvStream, PidRowsKey)| Operands {
+                    a: self.at(s.input),
+                    weight: s.weight,
+                    bias: None,
+                    rows: *rows,
+                };
+                let gemm = self.gemm(base, &groups.iter().map(operands).collect::<Vec<_>>(), op.in_features);
                 let params = PidQkvParams {
                     gemm,
-                    stream: [streams[0], *streams.last().expect("a projection has a stream")],
+                    stream: for_both(groups, |(s, _)| self.qkv_stream(op, s)),
                     q: self.at(op.q),
                     k: self.at(op.k),
                     v: self.at(op.v),
                     heads: op.heads as u32,
                     reserved: 0,
                 };
-                let kernel = if folded { "gemm_qkv_folded_d64" } else { "gemm_qkv_d72" };
-                launch::gemm(kernel, &gemm, &params)
-            })
-            .collect()
+                self.rows_product(base, &gemm, RowsOfA::Stream, &params)
+            },
+        )
     }
 
     fn qkv_stream(&self, op: &QkvProject, stream: &QkvStream) -> PidQkvStream {
@@ -139,63 +144,58 @@ impl Lowering<'_> {
         vec![launch::attention(kernel, &params)]
     }
 
-    pub(super) fn swiglu(&self, op: &SwiGlu, range: Option<&Range<usize>>) -> Vec<KernelCall> {
-        let streams: Vec<Stream> = op.streams.iter().map(|s| s.stream).collect();
+    pub(super) fn swiglu(&self, op: &SwiGlu, range: Option<&Range<usize>>) -> Calls {
+        const BASE: &str = "gemm_swiglu";
         let total = op.tokens.batch * op.tokens.joint();
-        let calls = stream_rows(op.tokens, &streams, range);
-        calls
-            .iter()
-            .map(|groups| {
-                let of = |s: &StreamRows| &op.streams[s.index];
-                let made: Vec<_> = groups
-                    .iter()
-                    .map(|s| {
-                        let weights = GroupWeights { weight: of(s).weight, bias: None };
-                        self.group(self.at(of(s).input), weights, s.rows)
-                    })
-                    .collect();
-                let gemm = self.gemm(&made, of(&groups[0]).weight, op.hidden);
-                let fold = |s: &StreamRows| PidFold {
-                    sums: of(s).sums.map_or(std::ptr::null_mut(), |sums| self.at(sums)),
-                    shift_product: self.constant(Constant::ShiftProduct(of(s).norm.modulation, of(s).weight)),
+        self.grouped(
+            op.tokens,
+            &op.streams,
+            |s| s.stream,
+            range,
+            |groups| {
+                let operands = |(s, rows): &(&SwiGluStream, PidRowsKey)| Operands {
+                    a: self.at(s.input),
+                    weight: s.weight,
+                    bias: None,
+                    rows: *rows,
                 };
-                let folds: Vec<_> = groups.iter().map(fold).collect();
-                let params = PidSwiGluParams {
-                    gemm,
-                    fold: [folds[0], *folds.last().expect("a feed-forward has a stream")],
-                    output: self.row_zero(op.output, total, range),
+                let gemm = self.gemm(BASE, &groups.iter().map(operands).collect::<Vec<_>>(), op.hidden);
+                let fold = |(s, _): &(&SwiGluStream, PidRowsKey)| PidFold {
+                    sums: s.sums.map_or(std::ptr::null_mut(), |sums| self.at(sums)),
+                    shift_product: self.constant(Constant::ShiftProduct(s.norm.modulation, s.weight)),
                 };
-                launch::gemm("gemm_swiglu", &gemm, &params)
-            })
-            .collect()
+                let output = self.row_zero(op.output, total, range);
+                let params = PidSwiGluParams { gemm, fold: for_both(groups, fold), output };
+                self.rows_product(BASE, &gemm, RowsOfA::Stream, &params)
+            },
+        )
     }
 
-    pub(super) fn gated_residual(&self, op: &GatedResidual, range: Option<&Range<usize>>) -> Vec<KernelCall> {
-        let streams: Vec<Stream> = op.streams.iter().map(|s| s.stream).collect();
-        let total = op.tokens.batch * op.tokens.joint();
-        let calls = stream_rows(op.tokens, &streams, range);
-        calls
-            .iter()
-            .map(|groups| {
-                let of = |s: &StreamRows| &op.streams[s.index];
-                let input = self.row_zero(op.input, total, range);
-                let group = |s: &StreamRows| {
-                    let weights = GroupWeights { weight: of(s).affine.weight, bias: of(s).affine.bias };
-                    self.group(input, weights, s.rows)
+    pub(super) fn gated_residual(&self, op: &GatedResidual, range: Option<&Range<usize>>) -> Calls {
+        const BASE: &str = "gemm_residual";
+        let input = self.row_zero(op.input, op.tokens.batch * op.tokens.joint(), range);
+        self.grouped(
+            op.tokens,
+            &op.streams,
+            |s| s.stream,
+            range,
+            |groups| {
+                let operands = |(s, rows): &(&GatedResidualStream, PidRowsKey)| Operands {
+                    a: input,
+                    weight: s.affine.weight,
+                    bias: s.affine.bias,
+                    rows: *rows,
                 };
-                let made: Vec<_> = groups.iter().map(group).collect();
-                let gemm = self.gemm(&made, of(&groups[0]).affine.weight, op.in_features);
-                let stream = |s: &StreamRows| PidResidualStream {
-                    residual: self.at(of(s).residual),
-                    gate: self.constant(Constant::Gate(of(s).gate)),
-                    emit: self.emit(of(s).emit),
+                let gemm = self.gemm(BASE, &groups.iter().map(operands).collect::<Vec<_>>(), op.in_features);
+                let stream = |(s, _): &(&GatedResidualStream, PidRowsKey)| PidResidualStream {
+                    residual: self.at(s.residual),
+                    gate: self.constant(Constant::Gate(s.gate)),
+                    emit: self.emit(s.emit),
                 };
-                let streams: Vec<_> = groups.iter().map(stream).collect();
-                let params =
-                    PidResidualParams { gemm, stream: [streams[0], *streams.last().expect("a residual has a stream")] };
-                launch::gemm("gemm_residual", &gemm, &params)
-            })
-            .collect()
+                let params = PidResidualParams { gemm, stream: for_both(groups, stream) };
+                self.rows_product(BASE, &gemm, RowsOfA::Joint, &params)
+            },
+        )
     }
 
     /// All rows of the image stream.
