@@ -100,7 +100,7 @@ PID_DEVICE void barrier_cluster_wait_acquire() {
 // memory to the cluster; waited for by mbarrier_wait_parity_cluster. sm_90.
 PID_DEVICE void mbarrier_arrive_cluster(std::uint64_t* bar, std::uint32_t cta) {
     PID_SM90(asm volatile("{ .reg .b32 remote; mapa.shared::cluster.u32 remote, %0, %1; "
-                          "mbarrier.arrive.release.cluster.shared::cluster.b64 _, [remote]; }" ::"r"(smem_address(bar)),
+                          "mbarrier.arrive.shared::cluster.b64 _, [remote]; }" ::"r"(smem_address(bar)),
                           "r"(cta)
                           : "memory"));
 }
