@@ -50,6 +50,8 @@ public:
     void arrive(Site site);
     void wait(Site site);
     void exited(Thread& thread);
+    // Phases of that barrier that are complete.
+    std::uint64_t phase() const { return phase_; }
 
     void push(Thread* thread) { ready_.push(thread); }
     // Gives the OS thread to the next thread that can run; without one the cluster is done, or stuck.

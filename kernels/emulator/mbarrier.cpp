@@ -52,6 +52,12 @@ Mbarriers::Record& Mbarriers::find(std::uint64_t* bar, const char* operation, Si
     return found->second;
 }
 
+void Mbarriers::check_known(const Record& record, const char* operation, Site site) {
+    if (Block::current() == &block_ || block_.cluster().phase() >= record.known_from) return;
+    block_.fail(site, "%s from another CTA: no cluster barrier since the mbarrier was initialised at %s:%d", operation,
+                record.site.file, record.site.line);
+}
+
 // Writes the word back; a phase with nothing left to wait for is complete.
 void Mbarriers::store(std::uint64_t* bar, Record& record, MbarrierWord word) {
     block_.cluster().note_progress();
@@ -81,6 +87,8 @@ void Mbarriers::init(std::uint64_t* bar, unsigned count, Site site) {
     record.count = count;
     record.site = site;
     record.thread = Block::thread().linear;
+    // What the thread does between its arrival and its wait is part of the next phase.
+    record.known_from = block_.cluster().phase() + (Block::thread().cluster_arrived ? 2 : 1);
     *bar = record.word = word.pack();
     records_[bar] = record;
 }
@@ -95,6 +103,7 @@ void Mbarriers::inval(std::uint64_t* bar, Site site) {
 void Mbarriers::arrive(std::uint64_t* bar, unsigned bytes, Site site) {
     const char* operation = bytes ? "mbarrier.arrive.expect_tx" : "mbarrier.arrive";
     Record& record = find(bar, operation, site);
+    check_known(record, operation, site);
     sanitizer::read(bar, 8);
     MbarrierWord word = MbarrierWord::unpack(record.word);
     if (word.pending == 0)
@@ -152,6 +161,7 @@ void Mbarriers::fence_init() {
 
 void Mbarriers::check_async(std::uint64_t* bar, const char* operation, Site site) {
     const Record& record = find(bar, operation, site);
+    check_known(record, operation, site);
     sanitizer::read(bar, 8);
     if (!record.fenced)
         block_.fail(site, "%s: the mbarrier initialised at %s:%d has not been fenced for the async proxy", operation,

@@ -55,9 +55,12 @@ private:
         Site site{"", 0};
         unsigned thread = 0;  // that initialised it
         bool fenced = false;
+        std::uint64_t known_from = 0;  // phase of barrier.cluster
         std::vector<Waiter> waiting;
     };
     Record& find(std::uint64_t* bar, const char* operation, Site site);
+    // Fails when the running thread is another block's and cannot know that the barrier is initialised.
+    void check_known(const Record& record, const char* operation, Site site);
     void store(std::uint64_t* bar, Record& record, MbarrierWord word);
     bool suspend(std::uint64_t* bar, unsigned parity, bool gives_up, const char* operation, Site site);
 

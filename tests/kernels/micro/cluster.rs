@@ -203,8 +203,8 @@ fn messages_name_the_line_and_the_cta() {
     let (load, arrival) = (place("void produce(", "_multicast("), place("void free_stage(", "mbarrier_arrive_cluster"));
     let last_arrival = place("if (kFault == 11)", "    barrier_cluster_arrive_release");
     let cases = [
-        (3, load.clone(), "block (1, 0, 0): ", "is not initialised"),
-        (4, load.clone(), "block (0, 0, 0): ", "CTA 1 has exited"),
+        (3, load.clone(), "block (", "no cluster barrier since the mbarrier was initialised"),
+        (4, load.clone(), "block (0, 0, 0): ", "ended before this load had landed in CTA 1"),
         (7, load, "block (", "CTA 2 of a cluster of 2"),
         (8, arrival, "block (", "CTA 2 of a cluster of 2"),
         (11, last_arrival, "block (", "has arrived before, and not waited since"),
