@@ -34,17 +34,22 @@ const REQUIRED: &[(&str, &[&str], &[&str])] = &[
 ];
 
 /// The same of the micro-tests' kernels on sm_90a: what each intrinsic becomes. UTMALDG, UTMASTG and UBLKCP are bulk
-/// copies, HGMMA wgmma, SYNCS mbarriers, STSM stmatrix.
+/// copies, HGMMA wgmma, SYNCS mbarriers (.RED in another CTA), UCGABAR the cluster's barrier, STSM stmatrix.
 const REQUIRED_SM_90A: &[(&str, &[&str])] = &[
     ("micro_tma", &["UTMALDG.2D", "UTMALDG.3D", "UTMALDG.4D", "UTMASTG.2D", "UTMASTG.3D", "UBLKCP"]),
     ("micro_wgmma", &["HGMMA", "USETMAXREG"]),
     ("micro_pipeline", &["UTMALDG.2D", "UTMASTG.2D", "HGMMA", "SYNCS", "USETMAXREG"]),
+    (
+        "micro_cluster",
+        &["UTMALDG.2D.MULTICAST", "UTMALDG.3D.MULTICAST", "UCGABAR_ARV", "UCGABAR_WAIT", "SYNCS.ARRIVE.TRANS64.RED"],
+    ),
     ("micro_fragments", &["LDSM", "STSM", "LDGSTS", "HMMA"]),
 ];
 
 /// Kernel files whose every kernel is for sm_90 or sm_90a, and those kernels in them that are not.
 const TRAPS_BELOW: &[(&str, &[&str])] = &[
     ("micro_tma", &[]),
+    ("micro_cluster", &[]),
     ("micro_pipeline", &[]),
     ("micro_mbarrier", &[]),
     ("micro_wgmma", &["micro_wgmma_descriptor"]),

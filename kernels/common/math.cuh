@@ -37,15 +37,18 @@ PID_DEVICE void store_floats(float* to, const float (&v)[kCount]) {
     for (int i = 0; i < kCount / 4; ++i)
         reinterpret_cast<float4*>(to)[i] = make_float4(v[4 * i], v[4 * i + 1], v[4 * i + 2], v[4 * i + 3]);
 }
+PID_DEVICE void unpack_bf16(float (&out)[8], const uint4& v) {
+    out[0] = bf16_low(v.x), out[1] = bf16_high(v.x), out[2] = bf16_low(v.y), out[3] = bf16_high(v.y);
+    out[4] = bf16_low(v.z), out[5] = bf16_high(v.z), out[6] = bf16_low(v.w), out[7] = bf16_high(v.w);
+}
 template <int kCount>
 PID_DEVICE void load_bf16(float (&out)[kCount], const std::uint16_t* from) {
     PID_UNROLL
     for (int i = 0; i < kCount / 8; ++i) {
-        const uint4 v = reinterpret_cast<const uint4*>(from)[i];
-        out[8 * i] = bf16_low(v.x), out[8 * i + 1] = bf16_high(v.x);
-        out[8 * i + 2] = bf16_low(v.y), out[8 * i + 3] = bf16_high(v.y);
-        out[8 * i + 4] = bf16_low(v.z), out[8 * i + 5] = bf16_high(v.z);
-        out[8 * i + 6] = bf16_low(v.w), out[8 * i + 7] = bf16_high(v.w);
+        float eight[8];
+        unpack_bf16(eight, reinterpret_cast<const uint4*>(from)[i]);
+        PID_UNROLL
+        for (int j = 0; j < 8; ++j) out[8 * i + j] = eight[j];
     }
 }
 template <int kCount>

@@ -9,8 +9,11 @@ public:
     virtual ~AsyncEngine() = default;
     // A block begins.
     virtual void reset() = 0;
-    // Every thread is stuck: lets one piece of work land. False when there is none.
+    // Every thread of the cluster is stuck: lets one piece of work land. False when there is none.
     virtual bool deliver() = 0;
+    // The same, with nothing to land anywhere: ends waits that may give up. False when there are none, or they gave up
+    // often and nothing came of it.
+    virtual bool time_out() = 0;
     // All threads have ended: finishes what may finish by itself, and names what should have been waited for.
     virtual std::string finish() = 0;
     // For the deadlock report.

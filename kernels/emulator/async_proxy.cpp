@@ -9,8 +9,6 @@ namespace {
 // a store after the last fence passes, but a loop with a fence per thread and turn stays fast.
 constexpr unsigned kMaxExactFences = 4096;
 
-Block& block() { return *Block::current(); }
-
 // memcpy, but not the one that AddressSanitizer checks: loads in flight leave poisoned bytes in between.
 void copy_unchecked(char* to, const char* from, std::size_t bytes) {
     constexpr std::size_t kStep = 16;
@@ -38,7 +36,7 @@ void AsyncProxy::reset() {
 
 void AsyncProxy::prepare() {
     // As the block began.
-    if (copy_.empty()) copy_.assign(block().options().shared_bytes, static_cast<char>(kPoison));
+    if (copy_.empty()) copy_.assign(block_.options().shared_bytes, static_cast<char>(kPoison));
 }
 
 void AsyncProxy::fence() {
@@ -47,19 +45,19 @@ void AsyncProxy::fence() {
     if (++num_fences_ > kMaxExactFences)
         fence_owed_ = true;
     else
-        copy_unchecked(copy_.data(), block().shared(), copy_.size());
+        copy_unchecked(copy_.data(), block_.shared(), copy_.size());
 }
 
 void AsyncProxy::wrote(const void* p, std::size_t bytes) {
     prepare();
-    std::memcpy(copy_.data() + (static_cast<const char*>(p) - block().shared()), p, bytes);
+    std::memcpy(copy_.data() + (static_cast<const char*>(p) - block_.shared()), p, bytes);
 }
 
 bool AsyncProxy::stale(const void* p, std::size_t bytes) {
     prepare();
-    if (fence_owed_) copy_unchecked(copy_.data(), block().shared(), copy_.size());
+    if (fence_owed_) copy_unchecked(copy_.data(), block_.shared(), copy_.size());
     fence_owed_ = false;
-    return std::memcmp(copy_.data() + (static_cast<const char*>(p) - block().shared()), p, bytes) != 0;
+    return std::memcmp(copy_.data() + (static_cast<const char*>(p) - block_.shared()), p, bytes) != 0;
 }
 
 void AsyncProxy::writes(void* p, std::size_t bytes) {

@@ -6,13 +6,15 @@
 #pragma once
 #include <vector>
 
-#include "block.hpp"
+#include "cluster.hpp"
 #include "sanitizer.hpp"
 
 namespace pid::emu {
 
 class AsyncProxy {
 public:
+    // Of the shared memory of `block`.
+    explicit AsyncProxy(Block& block) : block_(block) {}
     void reset();
     void fence();
     // The asynchronous proxy itself wrote these bytes.
@@ -45,7 +47,7 @@ private:
             void* thread = sanitizer::current_fiber();
             if (!fiber) {
                 // It starts out knowing what its creator knows, which must not be what the running thread knows.
-                sanitizer::switch_clock(Block::current()->scheduler_clock());
+                sanitizer::switch_clock(Block::current()->cluster().scheduler_clock());
                 fiber = sanitizer::create_fiber();
             }
             sanitizer::switch_clock(fiber);
@@ -55,6 +57,7 @@ private:
     };
     void prepare();
 
+    Block& block_;
     // Two, since the writer learns what the issuing threads know, and would hide a missing fence from the reader.
     Clock writer_, reader_;
 

@@ -4,6 +4,7 @@
 #include <cstdio>
 #include <cstring>
 
+#include "cluster.hpp"
 #include "sanitizer.hpp"
 
 namespace pid::emu {
@@ -15,24 +16,14 @@ constexpr std::size_t kCanaryBytes = 256;
 constexpr unsigned char kCanary = 0xa5;
 constexpr std::size_t kSharedAlignment = 1024;
 
-thread_local Block* tls_block = nullptr;
-thread_local Thread* tls_thread = nullptr;
-
-void set_running(Thread* thread) {
-    tls_thread = thread;
-    g_thread = thread;
-}
-
 std::string at(Site site) { return std::string(site.file) + ":" + std::to_string(site.line); }
 }  // namespace
 
-__thread const ThreadPlace* g_thread = nullptr;
-__thread const BlockPlace* g_block = nullptr;
+Block* Block::current() { return Cluster::running() ? Cluster::running()->block : nullptr; }
+Thread& Block::thread() { return *Cluster::running(); }
+const Options& Block::options() const { return cluster_.options(); }
 
-Block* Block::current() { return tls_block; }
-Thread& Block::thread() { return *tls_thread; }
-
-Block::Block() : shared_memory_(new char[kMaxSharedBytes + kCanaryBytes + kSharedAlignment]) {
+Block::Block(Cluster& cluster) : cluster_(cluster), shared_memory_(new char[kMaxSharedBytes + kCanaryBytes + kSharedAlignment]) {
     auto address = reinterpret_cast<std::uintptr_t>(shared_memory_.get());
     shared_ = reinterpret_cast<char*>((address + kSharedAlignment - 1) / kSharedAlignment * kSharedAlignment);
 }
@@ -41,15 +32,11 @@ Block::~Block() {
     for (const auto& thread : threads_) sanitizer::destroy_fiber(thread->context.tsan_fiber);
 }
 
-void Block::start(const Options& options, Dim3 index, Body body, const void* params) {
-    options_ = options;
-    place_ = BlockPlace{index, options.block, options.grid};
-    body_ = body;
-    params_ = params;
-    error_.clear();
+void Block::start(const BlockPlace& place) {
+    place_ = place;
+    const Options& options = cluster_.options();
     num_threads_ = options.block.count();
     num_done_ = 0;
-    turn_ ^= 1;
     sanitizer::unpoison(shared_, kMaxSharedBytes + kCanaryBytes);
     std::memset(shared_, kPoison, options.shared_bytes);
     std::memset(shared_ + options.shared_bytes, kCanary, kCanaryBytes);
@@ -58,8 +45,6 @@ void Block::start(const Options& options, Dim3 index, Body body, const void* par
     if (engine_) engine_->reset();
     const unsigned num_warps = (num_threads_ + kWarpSize - 1) / kWarpSize;
     rendezvous_.assign(num_warps, {});
-    const std::uint64_t place = (index.z * 0x10001ull + index.y) * 0x10001ull + index.x;
-    ready_.reset(options, num_warps, options.seed * 0x2545F4914F6CDD1Dull + place);
     while (threads_.size() < num_threads_) {
         threads_.push_back(std::make_unique<Thread>());
         threads_.back()->stack = std::make_unique<Stack>(kStackBytes);
@@ -71,26 +56,30 @@ void Block::start(const Options& options, Dim3 index, Body body, const void* par
         Thread& t = *threads_[i];
         t.linear = i;
         t.index = Dim3{i % extent.x, i / extent.x % extent.y, i / (extent.x * extent.y)};
+        t.block = this;
+        t.queue = place.rank * num_warps + t.warp();
+        t.cluster_arrived = false;
         t.status = Status::runnable;
         t.uncommitted.clear();
         t.groups.clear();
         sanitizer::unpoison(t.stack->bottom(), kStackBytes);
         make_fiber(t.context, *t.stack, &Block::enter, this);
-        ready_.push(&t);
+        cluster_.push(&t);
     }
 }
 
 void Block::enter(void* self) {
     auto* block = static_cast<Block*>(self);
-    // After the launch began, and after the block that had these stacks and this shared memory before. Blocks on other
+    Cluster& cluster = block->cluster_;
+    // After the launch began, and after the cluster that had these stacks and this shared memory before. Clusters on other
     // stacks are not ordered.
-    sanitizer::acquire(&block->options_.events->begin);
-    sanitizer::acquire(&block->end_events_[block->turn_ ^ 1]);
-    block->body_(block->params_);
+    sanitizer::acquire(&cluster.options().events->begin);
+    sanitizer::acquire(&cluster.end_event_before());
+    cluster.run_body();
     block->finish_thread(thread());
-    sanitizer::release(&block->end_events_[block->turn_]);
-    sanitizer::release(&block->options_.events->end);
-    block->leave();
+    sanitizer::release(&cluster.end_event());
+    sanitizer::release(&cluster.options().events->end);
+    cluster.leave();
 }
 
 void Block::finish_thread(Thread& t) {
@@ -100,54 +89,19 @@ void Block::finish_thread(Thread& t) {
     }
     t.status = Status::done;
     ++num_done_;
-}
-
-std::string Block::run(const Options& options, Dim3 index, Body body, const void* params) {
-    start(options, index, body, params);
-    tls_block = this;
-    g_block = &place_;
-    set_running(ready_.pop());
-    switch_fiber(scheduler_, tls_thread->context);
-    tls_block = nullptr;
-    g_block = nullptr;
-    set_running(nullptr);
-    // A block that failed for another reason did not come to the switch that takes it.
-    if (sanitizer::reported()) error_ += std::string("\n") + sanitizer::take_report();
-    if (error_.empty()) error_ = end_checks();
-    return error_;
+    cluster_.exited(t);
+    if (!is_done()) return;
+    sanitizer::ignore_begin();
+    std::string error = end_checks();
+    sanitizer::ignore_end();
+    if (!error.empty()) cluster_.stop(*this, std::move(error));
 }
 
 std::string Block::end_checks() const {
-    const auto* canary = reinterpret_cast<const unsigned char*>(shared_ + options_.shared_bytes);
+    const auto* canary = reinterpret_cast<const unsigned char*>(shared_ + options().shared_bytes);
     const bool intact = std::all_of(canary, canary + kCanaryBytes, [](unsigned char c) { return c == kCanary; });
-    if (!intact) return "a write past the end of shared memory (" + std::to_string(options_.shared_bytes) + " bytes)";
+    if (!intact) return "a write past the end of shared memory (" + std::to_string(options().shared_bytes) + " bytes)";
     return engine_ ? engine_->finish() : std::string();
-}
-
-// Ends the block; error_ says why, if it is not done.
-void Block::stop(Thread& t) { switch_fiber(t.context, scheduler_); }
-
-// Gives the OS thread to the next thread that can run; without one the block is done, or stuck.
-void Block::switch_from(Thread& t) {
-    if (sanitizer::reported()) {
-        error_ = sanitizer::take_report();
-        stop(t);
-    }
-    Thread* next = ready_.pop();
-    while (!next && engine_ && num_done_ < num_threads_ && engine_->deliver()) next = ready_.pop();
-    if (next == &t) return;
-    if (!next) {
-        if (num_done_ < num_threads_) error_ = deadlock() + (engine_ ? engine_->state() : std::string());
-        stop(t);
-    } else {
-        set_running(next);
-        switch_fiber(t.context, next->context);
-    }
-}
-
-void Block::leave() {
-    switch_from(thread());
-    __builtin_unreachable();
 }
 
 void Block::wait(const char* reason, Site site) {
@@ -155,12 +109,12 @@ void Block::wait(const char* reason, Site site) {
     t.status = Status::waiting;
     t.waiting_for = reason;
     t.waiting_at = site;
-    switch_from(t);
+    cluster_.switch_from(t);
 }
 
 void Block::wake(Thread& t) {
     t.status = Status::runnable;
-    ready_.push(&t);
+    cluster_.push(&t);
 }
 
 void Block::arrive(unsigned id, unsigned count, Site site) {
@@ -237,11 +191,11 @@ void Block::collective(unsigned mask, const char* operation, Site site, void* ar
 
 bool Block::in_shared(const void* pointer, std::size_t bytes) const {
     const auto* p = static_cast<const char*>(pointer);
-    return p >= shared_ && p + bytes <= shared_ + options_.shared_bytes;
+    return p >= shared_ && p + bytes <= shared_ + options().shared_bytes;
 }
 
-std::string Block::deadlock() const {
-    std::string text = "deadlock:";
+std::string Block::state() const {
+    std::string text;
     for (unsigned first = 0; first < num_threads_; first += kWarpSize) {
         std::string last;
         unsigned count = 0;
@@ -262,7 +216,7 @@ std::string Block::deadlock() const {
         }
         flush();
     }
-    return text;
+    return engine_ ? text + engine_->state() : text;
 }
 
 void Block::fail(Site site, const char* format, ...) {
@@ -273,10 +227,9 @@ void Block::fail(Site site, const char* format, ...) {
     va_start(arguments, format);
     std::vsnprintf(text, sizeof text, format, arguments);
     va_end(arguments);
-    error_ = at(site) + ": " + text;
+    std::string error = at(site) + ": " + text;
     sanitizer::ignore_end();
-    stop(thread());
-    __builtin_unreachable();
+    cluster_.stop(*this, std::move(error));
 }
 
 void Block::fail_access(const void* address) {
@@ -286,10 +239,9 @@ void Block::fail_access(const void* address) {
     const bool overflow = offset < 0 && offset > -65536;
     std::snprintf(text, sizeof text, "thread %u %s %p", thread().linear,
                   overflow ? "overflowed its stack at" : "accessed memory that is not allocated, at", address);
-    error_ = text;
+    std::string error = text;
     sanitizer::ignore_end();
-    stop(thread());
-    __builtin_unreachable();
+    cluster_.stop(*this, std::move(error));
 }
 
 }  // namespace pid::emu

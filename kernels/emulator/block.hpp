@@ -1,6 +1,6 @@
-// block: one CUDA thread block on one OS thread, each CUDA thread a fiber, and the schedule between them.
-//   A thread runs until it waits for others (barrier, warp collective, asynchronous work); then the schedule picks the
-//   next one that can run. A fault ends the block with a message; nothing unwinds, the stacks are reused.
+// block: one CUDA thread block, each CUDA thread a fiber. The blocks of a cluster (cluster.hpp) share one OS thread and
+//   the schedule of their threads. A thread runs until it waits for others (barrier, warp collective, asynchronous work).
+//   A fault ends the cluster with a message; nothing unwinds, the stacks are reused.
 #pragma once
 #include <cstdarg>
 #include <cstddef>
@@ -34,6 +34,7 @@ struct LaunchEvents {
 
 struct Options {
     Dim3 grid, block;
+    unsigned cluster = 1;  // blocks along x
     std::size_t shared_bytes = 0;
     Schedule schedule = Schedule::fifo;
     std::uint64_t seed = 0;
@@ -49,9 +50,17 @@ struct AsyncCopy {
     Site site;
 };
 
+class Block;
+class Cluster;
+
 enum class Status : std::uint8_t { runnable, waiting, done };
 
 struct Thread : ThreadPlace {
+    Block* block = nullptr;
+    unsigned queue = 0;  // its warp among those of the cluster
+    // barrier.cluster: has arrived, in that phase, and not waited since.
+    bool cluster_arrived = false;
+    std::uint64_t cluster_phase = 0;
     Status status = Status::runnable;
     const char* waiting_for = "";
     Site waiting_at{"", 0};
@@ -79,42 +88,28 @@ struct Rendezvous {
     void* arguments[kWarpSize] = {};
 };
 
-// Threads that can run, handed out in the order of the schedule.
-class ReadyQueue {
-public:
-    void reset(const Options& options, unsigned num_warps, std::uint64_t seed);
-    void push(Thread* thread);
-    Thread* pop();  // null when empty
-
-private:
-    Thread* pop_pct();
-    std::uint64_t random();
-
-    Schedule schedule_ = Schedule::fifo;
-    std::vector<Thread*> order_;  // fifo: from head_ on; lifo: from the back
-    std::size_t head_ = 0;
-    std::vector<std::vector<Thread*>> by_warp_;  // pct
-    std::vector<std::uint64_t> priority_;
-    unsigned nonempty_ = 0;  // bit per warp
-    std::uint64_t random_state_ = 0;
-};
-
 class Block {
 public:
-    using Body = KernelBody;
     using Compute = void (*)(void* const* arguments, unsigned mask);
 
-    Block();
+    explicit Block(Cluster& cluster);
     ~Block();
-    // Runs block `index` of a launch; empty on success, else what went wrong and where every warp stands.
-    std::string run(const Options& options, Dim3 index, Body body, const void* params);
+    // Readies the block at `place`; its threads can run.
+    void start(const BlockPlace& place);
+    // A line for the deadlock report: where every warp stands, and what is awaited.
+    std::string state() const;
 
     // The block and thread that run on this OS thread; null outside of a launch.
     static Block* current();
     static Thread& thread();
 
-    const Options& options() const { return options_; }
+    const Options& options() const;
+    Cluster& cluster() const { return cluster_; }
+    const BlockPlace& place() const { return place_; }
     char* shared() const { return shared_; }
+    unsigned num_threads() const { return num_threads_; }
+    // All its threads have ended: nothing may touch its shared memory any more.
+    bool is_done() const { return num_done_ == num_threads_; }
 
     // bar.sync id, count: all of `count` threads have arrived.
     void barrier(unsigned id, unsigned count, Site site);
@@ -125,35 +120,26 @@ public:
     // Suspends the running thread until wake().
     void wait(const char* reason, Site site);
     void wake(Thread& thread);
-    // Ends the block with a message.
+    // Ends the cluster with a message.
     [[noreturn]] void fail(Site site, const char* format, ...) __attribute__((format(printf, 3, 4)));
-    // Ends the block from a signal handler: the running thread touched memory that it may not.
+    // Ends the cluster from a signal handler: the running thread touched memory that it may not.
     [[noreturn]] void fail_access(const void* address);
     // True when `bytes` at `pointer` lie in this block's shared memory.
     bool in_shared(const void* pointer, std::size_t bytes) const;
     // The work beside the threads; null until something attaches it, kept from block to block.
     AsyncEngine* engine() const { return engine_.get(); }
     void attach(std::unique_ptr<AsyncEngine> engine) { engine_ = std::move(engine); }
-    // For ThreadSanitizer: knows of no CUDA thread.
-    void* scheduler_clock() const { return scheduler_.tsan_fiber; }
     Thread& thread_at(unsigned linear) { return *threads_[linear]; }
 
 private:
     static void enter(void* block);
-    void start(const Options& options, Dim3 index, Body body, const void* params);
     void arrive(unsigned id, unsigned count, Site site);
     void release(Barrier& barrier);
     void finish_thread(Thread& thread);
-    void switch_from(Thread& thread);
-    void stop(Thread& thread);
-    [[noreturn]] void leave();
-    std::string deadlock() const;
     std::string end_checks() const;
 
-    Options options_;
+    Cluster& cluster_;
     BlockPlace place_;
-    Body body_ = nullptr;
-    const void* params_ = nullptr;
     char* shared_ = nullptr;
     std::unique_ptr<char[]> shared_memory_;
     std::vector<std::unique_ptr<Thread>> threads_;
@@ -161,14 +147,7 @@ private:
     unsigned num_done_ = 0;
     Barrier barriers_[kNumNamedBarriers];
     std::vector<std::vector<Rendezvous>> rendezvous_;  // by warp; several masks may meet at a time
-    ReadyQueue ready_;
     std::unique_ptr<AsyncEngine> engine_;
-    Context scheduler_;
-    // The end of this block, and of the one before on these stacks, in turn; two, or a thread that ends would be before
-    // one of its own block that has not begun.
-    std::uint64_t end_events_[2] = {};
-    unsigned turn_ = 0;
-    std::string error_;
 };
 
 }  // namespace pid::emu

@@ -4,10 +4,9 @@
 
 namespace pid::emu {
 
-Hopper& Hopper::current() {
-    Block& block = *Block::current();
+Hopper& Hopper::of(Block& block) {
     // The only engine there is.
-    if (!block.engine()) block.attach(std::make_unique<Hopper>());
+    if (!block.engine()) block.attach(std::make_unique<Hopper>(block));
     return *static_cast<Hopper*>(block.engine());
 }
 
@@ -18,7 +17,9 @@ void Hopper::reset() {
     wgmma.reset();
 }
 
-bool Hopper::deliver() { return tma.deliver() || mbarriers.time_out(); }
+bool Hopper::deliver() { return tma.deliver(); }
+
+bool Hopper::time_out() { return mbarriers.time_out(); }
 
 std::string Hopper::finish() {
     std::string text = tma.finish();
@@ -38,11 +39,28 @@ bool mbarrier_try_wait(std::uint64_t* bar, unsigned parity, Site site) {
 void mbarrier_wait(std::uint64_t* bar, unsigned parity, Site site) {
     Hopper::current().mbarriers.wait(bar, parity, site);
 }
+
+void mbarrier_arrive_cluster(std::uint64_t* bar, unsigned cta, Site site) {
+    Block& own = *Block::current();
+    if (!own.in_shared(bar, 8))
+        own.fail(site, "mbarrier_arrive_cluster: %p is not in shared memory", static_cast<const void*>(bar));
+    Block& other = own.cluster().peer(cta, "mbarrier_arrive_cluster", site);
+    auto* there = reinterpret_cast<std::uint64_t*>(other.shared() + (reinterpret_cast<char*>(bar) - own.shared()));
+    Hopper::of(other).mbarriers.arrive(there, 0, site);
+}
+
+void cluster_arrive(Site site) { Block::current()->cluster().arrive(site); }
+void cluster_wait(Site site) { Block::current()->cluster().wait(site); }
+
 void fence_mbarrier_init() { Hopper::current().mbarriers.fence_init(); }
 
 void tma_load_tensor(void* smem, const PidTensorMap* map, std::uint64_t* bar, const int* coordinates, unsigned rank,
                      Site site) {
     Hopper::current().tma.load_tensor(smem, map, bar, coordinates, rank, site);
+}
+void tma_load_multicast(void* smem, const PidTensorMap* map, std::uint64_t* bar, unsigned mask, const int* coordinates,
+                        unsigned rank, Site site) {
+    Hopper::current().tma.load_multicast(smem, map, bar, mask, coordinates, rank, site);
 }
 void tma_load_bytes(void* smem, const void* global, unsigned bytes, std::uint64_t* bar, Site site) {
     Hopper::current().tma.load_bytes(smem, global, bytes, bar, site);

@@ -8,9 +8,8 @@ namespace pid::emu {
 void mbarrier_init(std::uint64_t* bar, unsigned count, Site site);
 void mbarrier_inval(std::uint64_t* bar, Site site);
 void mbarrier_arrive(std::uint64_t* bar, unsigned bytes, Site site);
-// `of_cluster`: acquires from other CTAs too.
-bool mbarrier_try_wait(std::uint64_t* bar, unsigned parity, bool of_cluster, Site site);
-void mbarrier_wait(std::uint64_t* bar, unsigned parity, bool of_cluster, Site site);
+bool mbarrier_try_wait(std::uint64_t* bar, unsigned parity, Site site);
+void mbarrier_wait(std::uint64_t* bar, unsigned parity, Site site);
 // At the barrier at the same offset in CTA `cta` of the cluster.
 void mbarrier_arrive_cluster(std::uint64_t* bar, unsigned cta, Site site);
 // barrier.cluster.arrive and .wait, by whole warps.

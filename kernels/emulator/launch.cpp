@@ -15,7 +15,7 @@
 #include <thread>
 #include <vector>
 
-#include "block.hpp"
+#include "cluster.hpp"
 #include "registry.hpp"
 #include "sanitizer.hpp"
 
@@ -24,46 +24,53 @@ namespace {
 
 // Each fiber's stack costs two memory mappings, of which a process has about 65000.
 constexpr unsigned kMaxWorkers = 16;
+// At the same time in launches of clusters; ThreadSanitizer knows 8128 and keeps a second set (run_clusters).
+constexpr unsigned kMaxFibers = sanitizer::kEnabled ? 1536 : kMaxWorkers * kMaxThreads;
 
 // What all workers share of one launch.
 struct Job {
     const Registration* kernel;
     Options options;
     const void* params;
-    std::uint64_t num_blocks;
+    std::uint64_t num_clusters;
     std::atomic<std::uint64_t> next{0};
     std::atomic<bool> failed{false};
     std::mutex mutex;
-    std::uint64_t failed_block = ~0ull;
+    std::uint64_t failed_cluster = ~0ull;
     std::string error;
     LaunchEvents events;
 };
 
-void run_blocks(Job& job) {
-    // Blocks that share stacks and shared memory are in order: ThreadSanitizer cannot see their races with each other.
-    constexpr std::uint64_t kNumBlocks = sanitizer::kEnabled ? 2 : 1;
-    thread_local std::unique_ptr<Block> blocks[kNumBlocks];
+void run_clusters(Job& job) {
+    // Clusters that share stacks and shared memory are in order: ThreadSanitizer cannot see their races with each other.
+    constexpr std::uint64_t kNumTurns = sanitizer::kEnabled ? 2 : 1;
+    thread_local std::unique_ptr<Cluster> clusters[kNumTurns];
     std::uint64_t turn = 0;
     const Dim3 grid = job.options.grid;
+    const unsigned clusters_x = grid.x / job.options.cluster;
     while (!job.failed.load(std::memory_order_relaxed)) {
         const std::uint64_t i = job.next.fetch_add(1);
-        if (i >= job.num_blocks) return;
-        const Dim3 index{static_cast<unsigned>(i % grid.x), static_cast<unsigned>(i / grid.x % grid.y),
-                         static_cast<unsigned>(i / (static_cast<std::uint64_t>(grid.x) * grid.y))};
-        std::unique_ptr<Block>& block = blocks[turn++ % kNumBlocks];
-        if (!block) block = std::make_unique<Block>();
-        std::string error = block->run(job.options, index, job.kernel->body, job.params);
+        if (i >= job.num_clusters) break;
+        const Dim3 first{static_cast<unsigned>(i % clusters_x) * job.options.cluster,
+                         static_cast<unsigned>(i / clusters_x % grid.y),
+                         static_cast<unsigned>(i / (static_cast<std::uint64_t>(clusters_x) * grid.y))};
+        std::unique_ptr<Cluster>& cluster = clusters[turn++ % kNumTurns];
+        if (!cluster) cluster = std::make_unique<Cluster>();
+        const std::string error = cluster->run(job.options, first, job.kernel->body, job.params);
         if (error.empty()) continue;
+        const Dim3 index = cluster->failed_index();
         // What the sanitizers know of the abandoned stacks is of no use to the next block.
-        if (sanitizer::kEnabled) block.reset();
+        if (sanitizer::kEnabled) cluster.reset();
         const std::lock_guard lock(job.mutex);
-        if (i < job.failed_block) {
-            job.failed_block = i;
+        if (i < job.failed_cluster) {
+            job.failed_cluster = i;
             job.error = "block (" + std::to_string(index.x) + ", " + std::to_string(index.y) + ", " +
                         std::to_string(index.z) + "): " + error;
         }
         job.failed = true;
     }
+    for (std::unique_ptr<Cluster>& cluster : clusters)
+        if (cluster) cluster->keep_one_block();
 }
 
 struct sigaction g_previous[2];
@@ -127,7 +134,9 @@ public:
         const std::lock_guard one(launch_);
         std::unique_lock lock(mutex_);
         job_ = &job;
-        wanted_ = static_cast<unsigned>(std::min<std::uint64_t>(workers_, job.num_blocks));
+        wanted_ = static_cast<unsigned>(std::min<std::uint64_t>(workers_, job.num_clusters));
+        if (job.options.cluster > 1)
+            wanted_ = std::min(wanted_, std::max(1u, kMaxFibers / (job.options.cluster * job.options.block.count())));
         started_ = 0;
         finished_ = 0;
         begin_.notify_all();
@@ -144,7 +153,7 @@ private:
             ++started_;
             Job& job = *job_;
             lock.unlock();
-            run_blocks(job);
+            run_clusters(job);
             lock.lock();
             if (++finished_ == wanted_) end_.notify_one();
         }
@@ -175,6 +184,9 @@ std::string check(const PidEmuLaunch& launch, const Registration* kernel) {
         return std::to_string(launch.shared_bytes) + " bytes of shared memory, at most " + std::to_string(kMaxSharedBytes);
     if (launch.grid[0] == 0 || launch.grid[1] == 0 || launch.grid[2] == 0) return "an empty grid";
     if (launch.grid[1] > 65535 || launch.grid[2] > 65535) return "a grid of more than 65535 blocks in y or z";
+    if (launch.grid[0] % kernel->cluster != 0)
+        return "a grid of " + std::to_string(launch.grid[0]) + " blocks in x, no multiple of the cluster of " +
+               std::to_string(kernel->cluster);
     if (launch.schedule > 2) return "unknown schedule " + std::to_string(launch.schedule);
     return {};
 }
@@ -186,11 +198,12 @@ std::string run_launch(const PidEmuLaunch& launch) {
     job.kernel = kernel;
     job.options.grid = Dim3{launch.grid[0], launch.grid[1], launch.grid[2]};
     job.options.block = Dim3{launch.block[0], launch.block[1], launch.block[2]};
+    job.options.cluster = kernel->cluster;
     job.options.shared_bytes = launch.shared_bytes;
     job.options.schedule = static_cast<Schedule>(launch.schedule);
     job.options.seed = launch.seed;
     job.params = launch.params;
-    job.num_blocks = std::uint64_t{launch.grid[0]} * launch.grid[1] * launch.grid[2];
+    job.num_clusters = std::uint64_t{launch.grid[0] / kernel->cluster} * launch.grid[1] * launch.grid[2];
     job.options.events = &job.events;
     sanitizer::release(&job.events.begin);
     pool().run(job);

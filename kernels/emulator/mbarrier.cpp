@@ -10,15 +10,14 @@ namespace {
 // A spin loop over try_wait has this many turns in which nothing in the block moves before it counts as stuck.
 constexpr unsigned kIdleTimeOuts = 4;
 
-Block& block() { return *Block::current(); }
-
-void check_place(const std::uint64_t* bar, const char* operation, Site site) {
-    if (reinterpret_cast<std::uintptr_t>(bar) % 8 != 0)
-        block().fail(site, "%s: address %p is not a multiple of 8", operation, static_cast<const void*>(bar));
-    if (!block().in_shared(bar, 8))
-        block().fail(site, "%s: %p is not in shared memory", operation, static_cast<const void*>(bar));
-}
 }  // namespace
+
+void Mbarriers::check_place(const std::uint64_t* bar, const char* operation, Site site) {
+    if (reinterpret_cast<std::uintptr_t>(bar) % 8 != 0)
+        block_.fail(site, "%s: address %p is not a multiple of 8", operation, static_cast<const void*>(bar));
+    if (!block_.in_shared(bar, 8))
+        block_.fail(site, "%s: %p is not in shared memory", operation, static_cast<const void*>(bar));
+}
 
 MbarrierWord MbarrierWord::unpack(std::uint64_t bits) {
     MbarrierWord word;
@@ -37,7 +36,7 @@ std::uint64_t MbarrierWord::pack() const {
 
 void Mbarriers::reset() {
     records_.clear();
-    progress_ = progress_at_time_out_ = 0;
+    progress_at_time_out_ = 0;
     idle_time_outs_ = 0;
 }
 
@@ -45,17 +44,23 @@ Mbarriers::Record& Mbarriers::find(std::uint64_t* bar, const char* operation, Si
     check_place(bar, operation, site);
     const auto found = records_.find(bar);
     if (found == records_.end())
-        block().fail(site, "%s: the mbarrier at shared memory + %td is not initialised", operation,
-                     reinterpret_cast<char*>(bar) - block().shared());
+        block_.fail(site, "%s: the mbarrier at shared memory + %td is not initialised", operation,
+                     reinterpret_cast<char*>(bar) - block_.shared());
     if (*bar != found->second.word)
-        block().fail(site, "%s: the mbarrier initialised at %s:%d was overwritten", operation, found->second.site.file,
+        block_.fail(site, "%s: the mbarrier initialised at %s:%d was overwritten", operation, found->second.site.file,
                      found->second.site.line);
     return found->second;
 }
 
+void Mbarriers::check_known(const Record& record, const char* operation, Site site) {
+    if (Block::current() == &block_ || block_.cluster().phase() >= record.known_from) return;
+    block_.fail(site, "%s from another CTA: no cluster barrier since the mbarrier was initialised at %s:%d", operation,
+                record.site.file, record.site.line);
+}
+
 // Writes the word back; a phase with nothing left to wait for is complete.
 void Mbarriers::store(std::uint64_t* bar, Record& record, MbarrierWord word) {
-    ++progress_;
+    block_.cluster().note_progress();
     const bool complete = word.pending == 0 && word.bytes == 0;
     if (complete) {
         word.phase ^= 1;
@@ -63,17 +68,17 @@ void Mbarriers::store(std::uint64_t* bar, Record& record, MbarrierWord word) {
     }
     *bar = record.word = word.pack();
     if (!complete) return;
-    for (const Waiter& waiter : record.waiting) block().wake(*waiter.thread);
+    for (const Waiter& waiter : record.waiting) block_.wake(*waiter.thread);
     record.waiting.clear();
 }
 
 void Mbarriers::init(std::uint64_t* bar, unsigned count, Site site) {
     check_place(bar, "mbarrier.init", site);
     if (count == 0 || count > MbarrierWord::kMaxCount)
-        block().fail(site, "mbarrier.init: count %u, at least 1 and at most %u", count, MbarrierWord::kMaxCount);
+        block_.fail(site, "mbarrier.init: count %u, at least 1 and at most %u", count, MbarrierWord::kMaxCount);
     const auto found = records_.find(bar);
     if (found != records_.end())
-        block().fail(site, "mbarrier.init: initialised before at %s:%d, and not invalidated", found->second.site.file,
+        block_.fail(site, "mbarrier.init: initialised before at %s:%d, and not invalidated", found->second.site.file,
                      found->second.site.line);
     sanitizer::written(bar, 8);
     MbarrierWord word;
@@ -82,13 +87,15 @@ void Mbarriers::init(std::uint64_t* bar, unsigned count, Site site) {
     record.count = count;
     record.site = site;
     record.thread = Block::thread().linear;
+    // What the thread does between its arrival and its wait is part of the next phase.
+    record.known_from = block_.cluster().phase() + (Block::thread().cluster_arrived ? 2 : 1);
     *bar = record.word = word.pack();
     records_[bar] = record;
 }
 
 void Mbarriers::inval(std::uint64_t* bar, Site site) {
     if (!find(bar, "mbarrier.inval", site).waiting.empty())
-        block().fail(site, "mbarrier.inval: threads still wait for it");
+        block_.fail(site, "mbarrier.inval: threads still wait for it");
     sanitizer::written(bar, 8);
     records_.erase(bar);
 }
@@ -96,14 +103,15 @@ void Mbarriers::inval(std::uint64_t* bar, Site site) {
 void Mbarriers::arrive(std::uint64_t* bar, unsigned bytes, Site site) {
     const char* operation = bytes ? "mbarrier.arrive.expect_tx" : "mbarrier.arrive";
     Record& record = find(bar, operation, site);
+    check_known(record, operation, site);
     sanitizer::read(bar, 8);
     MbarrierWord word = MbarrierWord::unpack(record.word);
     if (word.pending == 0)
-        block().fail(site, "%s: all %u arrivals of this phase have come, and %d bytes are awaited: one arrival too many",
+        block_.fail(site, "%s: all %u arrivals of this phase have come, and %d bytes are awaited: one arrival too many",
                      operation, record.count, word.bytes);
     const std::int64_t expected = static_cast<std::int64_t>(word.bytes) + bytes;
     if (expected > MbarrierWord::kMaxBytes)
-        block().fail(site, "%s: %lld bytes awaited, at most %d", operation, static_cast<long long>(expected),
+        block_.fail(site, "%s: %lld bytes awaited, at most %d", operation, static_cast<long long>(expected),
                      MbarrierWord::kMaxBytes);
     word.bytes = static_cast<int>(expected);
     --word.pending;
@@ -116,14 +124,14 @@ void Mbarriers::complete_bytes(std::uint64_t* bar, unsigned bytes, Site site) {
     MbarrierWord word = MbarrierWord::unpack(record.word);
     word.bytes -= static_cast<int>(bytes);
     if (word.bytes < -MbarrierWord::kMaxBytes)
-        block().fail(site, "mbarrier.complete_tx: %d bytes more than awaited", -word.bytes);
+        block_.fail(site, "mbarrier.complete_tx: %d bytes more than awaited", -word.bytes);
     sanitizer::release(&record);
     store(bar, record, word);
 }
 
 // True when the phase of `parity` is complete on return.
 bool Mbarriers::suspend(std::uint64_t* bar, unsigned parity, bool gives_up, const char* operation, Site site) {
-    if (parity > 1) block().fail(site, "%s: parity %u", operation, parity);
+    if (parity > 1) block_.fail(site, "%s: parity %u", operation, parity);
     bool timed_out = false;
     for (;;) {
         Record& record = find(bar, operation, site);
@@ -134,7 +142,7 @@ bool Mbarriers::suspend(std::uint64_t* bar, unsigned parity, bool gives_up, cons
         }
         if (timed_out) return false;
         record.waiting.push_back({&Block::thread(), gives_up ? &timed_out : nullptr});
-        block().wait(operation, site);
+        block_.wait(operation, site);
     }
 }
 
@@ -153,15 +161,17 @@ void Mbarriers::fence_init() {
 
 void Mbarriers::check_async(std::uint64_t* bar, const char* operation, Site site) {
     const Record& record = find(bar, operation, site);
+    check_known(record, operation, site);
     sanitizer::read(bar, 8);
     if (!record.fenced)
-        block().fail(site, "%s: the mbarrier initialised at %s:%d has not been fenced for the async proxy", operation,
+        block_.fail(site, "%s: the mbarrier initialised at %s:%d has not been fenced for the async proxy", operation,
                      record.site.file, record.site.line);
 }
 
 bool Mbarriers::time_out() {
-    if (progress_ != progress_at_time_out_) idle_time_outs_ = 0;
-    progress_at_time_out_ = progress_;
+    const std::uint64_t progress = block_.cluster().progress();
+    if (progress != progress_at_time_out_) idle_time_outs_ = 0;
+    progress_at_time_out_ = progress;
     if (++idle_time_outs_ > kIdleTimeOuts) return false;
     bool any = false;
     for (auto& [bar, record] : records_) {
@@ -172,7 +182,7 @@ bool Mbarriers::time_out() {
                 continue;
             }
             *waiter.timed_out = true;
-            block().wake(*waiter.thread);
+            block_.wake(*waiter.thread);
             any = true;
         }
         record.waiting.swap(staying);
@@ -188,7 +198,7 @@ std::string Mbarriers::state() const {
         char line[240];
         std::snprintf(line, sizeof line,
                       " mbarrier at shared memory + %td (%s:%d): phase %u lacks %u of %u arrivals and %d bytes;",
-                      reinterpret_cast<const char*>(bar) - block().shared(), record.site.file, record.site.line,
+                      reinterpret_cast<const char*>(bar) - block_.shared(), record.site.file, record.site.line,
                       word.phase, word.pending, word.expected, word.bytes);
         text += line;
     }

@@ -4,7 +4,7 @@
 #pragma once
 #include <map>
 
-#include "block.hpp"
+#include "cluster.hpp"
 
 namespace pid::emu {
 
@@ -23,6 +23,8 @@ struct MbarrierWord {
 
 class Mbarriers {
 public:
+    // Those in the shared memory of `block`; threads of other blocks of the cluster may call arrive() alone.
+    explicit Mbarriers(Block& block) : block_(block) {}
     void reset();
     void init(std::uint64_t* bar, unsigned count, Site site);
     void inval(std::uint64_t* bar, Site site);
@@ -53,14 +55,20 @@ private:
         Site site{"", 0};
         unsigned thread = 0;  // that initialised it
         bool fenced = false;
+        std::uint64_t known_from = 0;  // phase of barrier.cluster
         std::vector<Waiter> waiting;
     };
     Record& find(std::uint64_t* bar, const char* operation, Site site);
+    // Fails when the running thread is another block's and cannot know that the barrier is initialised.
+    void check_known(const Record& record, const char* operation, Site site);
     void store(std::uint64_t* bar, Record& record, MbarrierWord word);
     bool suspend(std::uint64_t* bar, unsigned parity, bool gives_up, const char* operation, Site site);
 
+    void check_place(const std::uint64_t* bar, const char* operation, Site site);
+
+    Block& block_;
     std::map<std::uint64_t*, Record> records_;
-    std::uint64_t progress_ = 0, progress_at_time_out_ = 0;
+    std::uint64_t progress_at_time_out_ = 0;
     unsigned idle_time_outs_ = 0;
 };
 

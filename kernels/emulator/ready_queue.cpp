@@ -1,4 +1,4 @@
-#include "block.hpp"
+#include "cluster.hpp"
 
 namespace pid::emu {
 
@@ -18,7 +18,7 @@ void ReadyQueue::reset(const Options& options, unsigned num_warps, std::uint64_t
     random_state_ = seed;
     order_.clear();
     head_ = 0;
-    nonempty_ = 0;
+    nonempty_.assign((num_warps + 63) / 64, 0);
     by_warp_.resize(num_warps);
     priority_.resize(num_warps);
     for (auto& warp : by_warp_) warp.clear();
@@ -27,8 +27,8 @@ void ReadyQueue::reset(const Options& options, unsigned num_warps, std::uint64_t
 
 void ReadyQueue::push(Thread* thread) {
     if (schedule_ == Schedule::pct) {
-        by_warp_[thread->warp()].push_back(thread);
-        nonempty_ |= 1u << thread->warp();
+        by_warp_[thread->queue].push_back(thread);
+        nonempty_[thread->queue / 64] |= 1ull << thread->queue % 64;
     } else {
         order_.push_back(thread);
     }
@@ -51,17 +51,19 @@ Thread* ReadyQueue::pop() {
 }
 
 Thread* ReadyQueue::pop_pct() {
-    if (nonempty_ == 0) return nullptr;
-    unsigned best = static_cast<unsigned>(__builtin_ctz(nonempty_));
-    for (unsigned left = nonempty_; left != 0; left &= left - 1) {
-        const auto warp = static_cast<unsigned>(__builtin_ctz(left));
-        if (priority_[warp] > priority_[best]) best = warp;
-    }
+    const std::size_t none = priority_.size();
+    std::size_t best = none;
+    for (std::size_t word = 0; word < nonempty_.size(); ++word)
+        for (std::uint64_t left = nonempty_[word]; left != 0; left &= left - 1) {
+            const std::size_t warp = word * 64 + static_cast<unsigned>(__builtin_ctzll(left));
+            if (best == none || priority_[warp] > priority_[best]) best = warp;
+        }
+    if (best == none) return nullptr;
     if (random() % kDemotionPeriod == 0) priority_[best] = random() & ~kHighPriority;
     auto& threads = by_warp_[best];
     Thread* thread = threads.back();
     threads.pop_back();
-    if (threads.empty()) nonempty_ &= ~(1u << best);
+    if (threads.empty()) nonempty_[best / 64] &= ~(1ull << best % 64);
     return thread;
 }
 

@@ -2,13 +2,12 @@
 
 #include <cstring>
 
+#include "hopper.hpp"
 #include "sanitizer.hpp"
 
 namespace pid::emu {
 
 namespace {
-Block& block() { return *Block::current(); }
-
 std::string at(Site site) { return std::string(site.file) + ":" + std::to_string(site.line); }
 
 // Touched when a copy is issued, so that memory which is not there faults in the kernel's own call.
@@ -30,23 +29,24 @@ void Tma::reset() {
 
 TensorMap Tma::check_map(const PidTensorMap* map, unsigned rank, const char* operation, Site site) {
     const TensorMap decoded = TensorMap::decode(*map);
-    if (!decoded.valid()) block().fail(site, "%s: %p is no tensor map", operation, static_cast<const void*>(map));
+    if (!decoded.valid()) block_.fail(site, "%s: %p is no tensor map", operation, static_cast<const void*>(map));
     if (decoded.rank != rank)
-        block().fail(site, "%s: %u coordinates for a tensor map of rank %u", operation, rank, decoded.rank);
+        block_.fail(site, "%s: %u coordinates for a tensor map of rank %u", operation, rank, decoded.rank);
     return decoded;
 }
 
 void Tma::check_smem(const void* smem, unsigned bytes, unsigned alignment, const char* operation, Site site) {
-    const auto offset = static_cast<const char*>(smem) - block().shared();
-    if (!block().in_shared(smem, bytes))
-        block().fail(site, "%s: %u bytes at %p are not in shared memory", operation, bytes, smem);
+    const auto offset = static_cast<const char*>(smem) - block_.shared();
+    if (!block_.in_shared(smem, bytes))
+        block_.fail(site, "%s: %u bytes at %p are not in shared memory", operation, bytes, smem);
     if (offset % alignment != 0)
-        block().fail(site, "%s: shared memory + %td is not a multiple of %u", operation, offset, alignment);
+        block_.fail(site, "%s: shared memory + %td is not a multiple of %u", operation, offset, alignment);
     if (in_flight(smem, bytes))
-        block().fail(site, "%s: another load to shared memory + %td is in flight", operation, offset);
+        block_.fail(site, "%s: another load to shared memory + %td is in flight", operation, offset);
 }
 
 void Tma::issue(Load load) {
+    load.issuer = Block::current();
     std::memset(load.smem, kPoison, load.bytes);
     proxy_.writes(load.smem, load.bytes);
     proxy_.wrote(load.smem, load.bytes);
@@ -54,30 +54,58 @@ void Tma::issue(Load load) {
     loads_.push_back(load);
 }
 
-void Tma::load_tensor(void* smem, const PidTensorMap* map, std::uint64_t* bar, const int* coordinates, unsigned rank,
-                      Site site) {
-    constexpr const char* kName = "cp.async.bulk.tensor";
+// All but where it goes.
+Tma::Load Tma::tensor_load(const PidTensorMap* map, const int* coordinates, unsigned rank, const char* operation,
+                           Site site) {
     Load load;
-    load.map = check_map(map, rank, kName, site);
-    load.smem = static_cast<char*>(smem);
+    load.map = check_map(map, rank, operation, site);
     load.bytes = load.map.box_bytes();
-    load.bar = bar;
     load.site = site;
-    check_smem(smem, load.bytes, load.map.swizzled ? 1024 : 128, kName, site);
-    mbarriers_.check_async(bar, kName, site);
     for (unsigned i = 0; i < rank; ++i) load.coordinates[i] = coordinates[i];
     for (unsigned row = 0; row < load.map.rows(); ++row) {
         const BoxRow source = box_row(load.map, coordinates, row);
         if (source.global) probe(source.global, source.end - source.begin);
     }
+    return load;
+}
+
+void Tma::load_tensor(void* smem, const PidTensorMap* map, std::uint64_t* bar, const int* coordinates, unsigned rank,
+                      Site site) {
+    constexpr const char* kName = "cp.async.bulk.tensor";
+    Load load = tensor_load(map, coordinates, rank, kName, site);
+    load.smem = static_cast<char*>(smem);
+    load.bar = bar;
+    check_smem(smem, load.bytes, load.map.swizzled ? 1024 : 128, kName, site);
+    mbarriers_.check_async(bar, kName, site);
     issue(load);
+}
+
+void Tma::load_multicast(void* smem, const PidTensorMap* map, std::uint64_t* bar, unsigned mask, const int* coordinates,
+                         unsigned rank, Site site) {
+    constexpr const char* kName = "cp.async.bulk.tensor.multicast";
+    const Load load = tensor_load(map, coordinates, rank, kName, site);
+    const auto smem_offset = static_cast<char*>(smem) - block_.shared();
+    const auto bar_offset = reinterpret_cast<char*>(bar) - block_.shared();
+    if (mask == 0) block_.fail(site, "%s: a mask without CTAs", kName);
+    if (!block_.in_shared(bar, 8))
+        block_.fail(site, "%s: %p is not in shared memory", kName, static_cast<const void*>(bar));
+    for (unsigned left = mask; left != 0; left &= left - 1) {
+        Block& target = block_.cluster().peer(static_cast<unsigned>(__builtin_ctz(left)), kName, site);
+        Tma& tma = Hopper::of(target).tma;
+        Load part = load;
+        part.smem = target.shared() + smem_offset;
+        part.bar = reinterpret_cast<std::uint64_t*>(target.shared() + bar_offset);
+        tma.check_smem(part.smem, part.bytes, part.map.swizzled ? 1024 : 128, kName, site);
+        tma.mbarriers_.check_async(part.bar, kName, site);
+        tma.issue(part);
+    }
 }
 
 void Tma::load_bytes(void* smem, const void* global, unsigned bytes, std::uint64_t* bar, Site site) {
     constexpr const char* kName = "cp.async.bulk";
-    if (bytes == 0 || bytes % 16 != 0) block().fail(site, "%s: %u bytes, not a multiple of 16", kName, bytes);
+    if (bytes == 0 || bytes % 16 != 0) block_.fail(site, "%s: %u bytes, not a multiple of 16", kName, bytes);
     if (reinterpret_cast<std::uintptr_t>(global) % 16 != 0)
-        block().fail(site, "%s: global address %p is not a multiple of 16", kName, global);
+        block_.fail(site, "%s: global address %p is not a multiple of 16", kName, global);
     check_smem(smem, bytes, 16, kName, site);
     mbarriers_.check_async(bar, kName, site);
     Load load;
@@ -94,9 +122,9 @@ bool Tma::deliver() {
     if (loads_.empty()) return false;
     // Loads may land in any order: the oldest first, the newest first, or by chance, as the schedule of the threads.
     std::size_t chosen = 0;
-    if (block().options().schedule == Schedule::lifo) chosen = loads_.size() - 1;
-    if (block().options().schedule == Schedule::pct) {
-        random_ = random_ * 6364136223846793005ull + block().options().seed * 2 + 1;
+    if (block_.options().schedule == Schedule::lifo) chosen = loads_.size() - 1;
+    if (block_.options().schedule == Schedule::pct) {
+        random_ = random_ * 6364136223846793005ull + block_.options().seed * 2 + 1;
         chosen = (random_ >> 33) % loads_.size();
     }
     const Load load = loads_[chosen];
@@ -143,8 +171,8 @@ void Tma::store_tensor(const PidTensorMap* map, const void* smem, const int* coo
             const unsigned begin = target.begin > chunk * 16 ? target.begin - chunk * 16 : 0;
             const unsigned end = target.end < chunk * 16 + 16 ? target.end - chunk * 16 : 16;
             if (proxy_.stale(from + begin, end - begin))
-                block().fail(site, "%s: shared memory + %td was written without a fence.proxy.async since", kName,
-                             from - block().shared());
+                block_.fail(site, "%s: shared memory + %td was written without a fence.proxy.async since", kName,
+                             from - block_.shared());
             proxy_.reads(from + begin, end - begin);
         }
     }
@@ -193,6 +221,13 @@ void Tma::wait_stores(unsigned pending, bool reads_only) {
 
 std::string Tma::finish() {
     if (!loads_.empty()) return at(loads_.front().site) + ": the block ended before this load had landed";
+    for (unsigned rank = 0; rank < block_.cluster().size(); ++rank) {
+        Block& peer = block_.cluster().block(rank);
+        if (&peer == &block_ || !peer.engine()) continue;
+        for (const Load& load : Hopper::of(peer).tma.loads_)
+            if (load.issuer == &block_)
+                return at(load.site) + ": the block ended before this load had landed in CTA " + std::to_string(rank);
+    }
     for (ThreadStores& stores : stores_) {
         if (!stores.uncommitted.empty())
             return at(stores.uncommitted.front().site) + ": the block ended before this store was committed";

@@ -5,7 +5,7 @@
 #include <vector>
 
 #include "async_proxy.hpp"
-#include "block.hpp"
+#include "cluster.hpp"
 #include "mbarrier.hpp"
 #include "tensor_map.hpp"
 
@@ -13,11 +13,15 @@ namespace pid::emu {
 
 class Tma {
 public:
-    Tma(Mbarriers& mbarriers, AsyncProxy& proxy) : mbarriers_(mbarriers), proxy_(proxy) {}
+    // Of the shared memory of `block`; threads of other blocks of the cluster come in by load_multicast().
+    Tma(Block& block, Mbarriers& mbarriers, AsyncProxy& proxy) : block_(block), mbarriers_(mbarriers), proxy_(proxy) {}
     void reset();
 
     void load_tensor(void* smem, const PidTensorMap* map, std::uint64_t* bar, const int* coordinates, unsigned rank,
                      Site site);
+    // Each block of `mask` (by rank) has a load of its own, in its own Tma: they land one by one.
+    void load_multicast(void* smem, const PidTensorMap* map, std::uint64_t* bar, unsigned mask, const int* coordinates,
+                        unsigned rank, Site site);
     void load_bytes(void* smem, const void* global, unsigned bytes, std::uint64_t* bar, Site site);
     void store_tensor(const PidTensorMap* map, const void* smem, const int* coordinates, unsigned rank, Site site);
     void commit_stores();
@@ -39,6 +43,7 @@ private:
         TensorMap map{};
         int coordinates[kMaxTensorRank] = {};
         Site site{"", 0};
+        const Block* issuer = nullptr;
     };
     struct Store {
         const char* smem = nullptr;
@@ -54,10 +59,12 @@ private:
 
     TensorMap check_map(const PidTensorMap* map, unsigned rank, const char* operation, Site site);
     void check_smem(const void* smem, unsigned bytes, unsigned alignment, const char* operation, Site site);
+    Load tensor_load(const PidTensorMap* map, const int* coordinates, unsigned rank, const char* operation, Site site);
     void issue(Load load);
     void read_source(Store& store);
     void write_target(const Store& store);
 
+    Block& block_;
     Mbarriers& mbarriers_;
     AsyncProxy& proxy_;
     std::vector<Load> loads_;

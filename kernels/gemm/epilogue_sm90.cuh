@@ -94,11 +94,13 @@ PID_DEVICE void finish_rows(const Epilogue& epilogue, const PidGemm& gemm, const
         const auto fetch = [&](int unit) {
             return epilogue.fetch(tile.group, pair.row[unit % 2], valid(unit), column(unit), q);
         };
+        constexpr bool kAhead = Epilogue::kFetchesAhead;
         auto next = fetch(0);
         PID_UNROLL
         for (int unit = 0; unit < kUnits; ++unit) {
+            if (!kAhead && unit > 0) next = fetch(unit);
             const auto fetched = next;
-            if (unit + 1 < kUnits) next = fetch(unit + 1);
+            if (kAhead && unit + 1 < kUnits) next = fetch(unit + 1);
             float v[kBlock / 4];
             take_block(acc[m], unit / 2 * (kBlock / 8), unit % 2, v);
             epilogue.row(tile.group, pair.row[unit % 2], valid(unit), factor[unit % 2], column(unit), q, fetched, v);
@@ -107,24 +109,30 @@ PID_DEVICE void finish_rows(const Epilogue& epilogue, const PidGemm& gemm, const
 }
 
 // The kernel: load(smem, at, tile, rank) issues the copies of a tile, consume(smem, at, tile, first_row, stagger) multiplies
-// and ends it, skip(at) passes over the slices of a tile that is the other consumer's. num_slices: of a tile.
-template <class Shape, int kFault, class Load, class Consume>
-PID_DEVICE void run_product(const PidTmaGemm& tma, const PidGemm& gemm, std::uint32_t num_slices, const Load& load,
-                            const Consume& consume) {
+// and ends it, mend(smem, at, tile) is called by the producer's second warp for each tile. first_slices: of the first product of a tile; num_slices: of all its products.
+template <class Shape, int kFault, class Load, class Consume, class Mend>
+PID_DEVICE void run_product(const PidTmaGemm& tma, const PidGemm& gemm, std::uint32_t first_slices, std::uint32_t num_slices,
+                            const Load& load, const Consume& consume, const Mend& mend) {
     PID_SHARED(ProductShared<Shape>, smem);
     set_up(smem);
-    const ProductWalk<Shape> walk(tma, gemm);
-    const std::uint32_t rank = rank_in_cluster<Shape>(), step = gridDim.x / Shape::kCluster;
-    RingAt<Shape> at;
     if (warpgroup_of_thread() == 0) {
-        setmaxnreg_dec<40>();
+        setmaxnreg_dec<Shape::kProducerRegisters>();
+        const ProductWalk<Shape> walk(tma, gemm);
+        const std::uint32_t rank = rank_in_cluster<Shape>(), step = gridDim.x / Shape::kCluster;
+        RingAt<Shape> at;
         if (threadIdx.x < 32 && elect_one_sync())
             for (std::uint32_t unit = blockIdx.x / Shape::kCluster; unit < walk.num_units(); unit += step)
                 load(smem, at, walk.at(tma, unit, rank), rank);
+        if (threadIdx.x / 32 == 1)
+            for (std::uint32_t unit = blockIdx.x / Shape::kCluster; unit < walk.num_units(); unit += step)
+                mend(smem, at, walk.at(tma, unit, rank));
     } else {
-        setmaxnreg_inc<232>();
+        setmaxnreg_inc<Shape::kConsumerRegisters>();
+        const ProductWalk<Shape> walk(tma, gemm);
+        const std::uint32_t rank = rank_in_cluster<Shape>(), step = gridDim.x / Shape::kCluster;
         const std::uint32_t consumer = warpgroup_of_thread() - 1;
-        Stagger<Shape> stagger(num_slices);
+        RingAt<Shape> at;
+        Stagger<Shape> stagger(first_slices);
         std::uint32_t turn = 0;
         for (std::uint32_t unit = blockIdx.x / Shape::kCluster; unit < walk.num_units(); unit += step, turn ^= 1) {
             if (Shape::kPingPong && turn != consumer) {
@@ -138,21 +146,24 @@ PID_DEVICE void run_product(const PidTmaGemm& tma, const PidGemm& gemm, std::uin
     tear_down<Shape, kFault>();
 }
 
+template <class Shape>
+PID_DEVICE void nothing_to_mend(ProductShared<Shape>&, RingAt<Shape>&, const ProductTile&) {}
+
 // A grouped product whose A lies by rows, with an epilogue; the body of most entries.
 template <class Shape, int kBlock, int kFault, class Epilogue>
 PID_DEVICE void gemm_rows(const PidTmaGemm& tma, const PidGemm& gemm, const Epilogue& epilogue) {
     using Shared = ProductShared<Shape>;
     const std::uint32_t num_slices = (gemm.k + 63) / 64;
     const auto load = [&](Shared& smem, RingAt<Shape>& at, const ProductTile& tile, std::uint32_t rank) {
-        load_slices<Shape, Shape::BLOCK_N, kFault>(smem, at, RowSource{&tma.a[tile.group], gemm.k, tile}, tma.b[tile.group],
-                                                   tile.column, rank);
+        load_slices<Shape, kFault>(smem, at, RowSource{&tma.a[tile.group], gemm.k, tile}, &tma.b[tile.group], tile.column,
+                                   Shape::BLOCK_N, rank);
     };
     const auto consume = [&](Shared& smem, RingAt<Shape>& at, const ProductTile& tile, std::uint32_t first_row,
                              Stagger<Shape>& stagger) {
         float acc[Shape::kRowTiles][Shape::BLOCK_N / 2];
-        multiply_slices<Shape, Shape::BLOCK_N, kFault>(smem, at, num_slices, first_row, acc,
+        multiply_slices<Shape, Shape::BLOCK_N, kFault>(smem, smem.full, at, num_slices, first_row, acc,
                                                        [&](std::uint32_t slice) { stagger.passed(slice); });
         finish_rows<Shape, kBlock, kFault>(epilogue, gemm, RowsOfTile(tma, gemm, tile), tile, acc);
     };
-    run_product<Shape, kFault>(tma, gemm, num_slices, load, consume);
+    run_product<Shape, kFault>(tma, gemm, num_slices, num_slices, load, consume, nothing_to_mend<Shape>);
 }

@@ -4,8 +4,10 @@
 
 struct LatentGateEpilogue : PlainEpilogue {
     struct Fetched {
-        float x[16], half[16], features[16];
+        float x[16];
+        uint4 half[2], features[2];  // bf16, 8 each
     };
+    static constexpr bool kFetchesAhead = false;
     const PidLatentGateParams& params;
 
     PID_DEVICE explicit LatentGateEpilogue(const PidLatentGateParams& p) : params(p) {}
@@ -19,8 +21,11 @@ struct LatentGateEpilogue : PlainEpilogue {
         if (valid) {
             const std::size_t at = offset(row, column + 16 * static_cast<std::uint32_t>(q));
             load_floats(fetched.x, params.stream + at);
-            load_bf16(fetched.half, params.feature_half + at);
-            load_bf16(fetched.features, params.features + at);
+            PID_UNROLL
+            for (int i = 0; i < 2; ++i) {
+                fetched.half[i] = reinterpret_cast<const uint4*>(params.feature_half + at)[i];
+                fetched.features[i] = reinterpret_cast<const uint4*>(params.features + at)[i];
+            }
         }
         return fetched;
     }
@@ -31,8 +36,14 @@ struct LatentGateEpilogue : PlainEpilogue {
         if (valid) {
             const float noise = params.alpha * params.sigma[row.sample];
             PID_UNROLL
-            for (int i = 0; i < 16; ++i)
-                v[i] = fetched.x[i] + sigmoid(v[i] + fetched.half[i] - noise) * fetched.features[i];
+            for (int i = 0; i < 2; ++i) {
+                float half[8], features[8];
+                unpack_bf16(half, fetched.half[i]);
+                unpack_bf16(features, fetched.features[i]);
+                PID_UNROLL
+                for (int j = 0; j < 8; ++j)
+                    v[8 * i + j] = fetched.x[8 * i + j] + sigmoid(v[8 * i + j] + half[j] - noise) * features[j];
+            }
             store_floats(params.stream + offset(row, first), v);
         }
         emit16(params.emit, row.stream, valid, first, n, q, v);

@@ -1,5 +1,6 @@
 // gemm_linear_*_sm90: gemm_linear (linear.cu) by TMA and wgmma; n a multiple of 8.
-//   sm_90a; tiles 128 x 256 or 128 x 128, grid at most one block an SM (whole clusters), block 384.
+//   sm_90a; tiles and the way to share the work as named (product_sm90.cuh); grid at most one block an SM, in whole clusters;
+//   block 384, smem up to 227 KB.
 #include "epilogue_sm90.cuh"
 #include "linear.cuh"
 
@@ -11,6 +12,39 @@ PID_DEVICE void linear_sm90(const WithMaps<PidLinearParams>& params) {
 PID_KERNEL(gemm_linear_128x256_sm90, WithMaps<PidLinearParams>, kProductThreads, 1) {
     linear_sm90<ProductShape<256, false, 1>, kSoundProduct>(params);
 }
+PID_CLUSTER_KERNEL(gemm_linear_128x256_pair_sm90, WithMaps<PidLinearParams>, kProductThreads, 1, 2) {
+    linear_sm90<ProductShape<256, false, 2>, kSoundProduct>(params);
+}
 PID_KERNEL(gemm_linear_128x128_pingpong_sm90, WithMaps<PidLinearParams>, kProductThreads, 1) {
     linear_sm90<ProductShape<128, true, 1>, kSoundProduct>(params);
 }
+PID_CLUSTER_KERNEL(gemm_linear_128x128_pingpong_pair_sm90, WithMaps<PidLinearParams>, kProductThreads, 1, 2) {
+    linear_sm90<ProductShape<128, true, 2>, kSoundProduct>(params);
+}
+
+PID_FAULT_KERNEL(gemm_linear_128x256_sm90_no_slot_wait, WithMaps<PidLinearParams>, kProductThreads,
+                 linear_sm90<ProductShape<256, false, 1>, kNoSlotWait>)
+PID_FAULT_KERNEL(gemm_linear_128x256_sm90_no_data_wait, WithMaps<PidLinearParams>, kProductThreads,
+                 linear_sm90<ProductShape<256, false, 1>, kNoDataWait>)
+PID_FAULT_KERNEL(gemm_linear_128x256_sm90_early_release, WithMaps<PidLinearParams>, kProductThreads,
+                 linear_sm90<ProductShape<256, false, 1>, kEarlyRelease>)
+PID_FAULT_KERNEL(gemm_linear_128x256_sm90_part_release, WithMaps<PidLinearParams>, kProductThreads,
+                 linear_sm90<ProductShape<256, false, 1>, kPartRelease>)
+PID_FAULT_KERNEL(gemm_linear_128x256_sm90_no_last_wait, WithMaps<PidLinearParams>, kProductThreads,
+                 linear_sm90<ProductShape<256, false, 1>, kNoLastWait>)
+PID_FAULT_KERNEL(gemm_linear_128x256_sm90_no_row_bound, WithMaps<PidLinearParams>, kProductThreads,
+                 linear_sm90<ProductShape<256, false, 1>, kNoRowBound>)
+PID_FAULT_KERNEL(gemm_linear_128x128_pingpong_sm90_no_slot_wait, WithMaps<PidLinearParams>, kProductThreads,
+                 linear_sm90<ProductShape<128, true, 1>, kNoSlotWait>)
+PID_FAULT_KERNEL(gemm_linear_128x128_pingpong_sm90_early_release, WithMaps<PidLinearParams>, kProductThreads,
+                 linear_sm90<ProductShape<128, true, 1>, kEarlyRelease>)
+PID_FAULT_KERNEL(gemm_linear_128x128_pingpong_sm90_no_last_wait, WithMaps<PidLinearParams>, kProductThreads,
+                 linear_sm90<ProductShape<128, true, 1>, kNoLastWait>)
+PID_FAULT_CLUSTER_KERNEL(gemm_linear_128x256_pair_sm90_no_peer_release, WithMaps<PidLinearParams>, kProductThreads, 2,
+                         linear_sm90<ProductShape<256, false, 2>, kNoPeerRelease>)
+PID_FAULT_CLUSTER_KERNEL(gemm_linear_128x256_pair_sm90_no_peer_exit, WithMaps<PidLinearParams>, kProductThreads, 2,
+                         linear_sm90<ProductShape<256, false, 2>, kNoPeerExit>)
+PID_FAULT_CLUSTER_KERNEL(gemm_linear_128x256_pair_sm90_no_slot_wait, WithMaps<PidLinearParams>, kProductThreads, 2,
+                         linear_sm90<ProductShape<256, false, 2>, kNoSlotWait>)
+PID_FAULT_CLUSTER_KERNEL(gemm_linear_128x128_pingpong_pair_sm90_no_peer_release, WithMaps<PidLinearParams>, kProductThreads, 2,
+                         linear_sm90<ProductShape<128, true, 2>, kNoPeerRelease>)

@@ -28,13 +28,20 @@ enum ProductFault {
     kNoRowBound,      // rows beyond the segment are stored
     kNoPeerRelease,   // slots are given back to this block alone, though the peer copies into them
     kNoPeerExit,      // a block ends while its peer still copies into it
+    kNoMending,       // border tokens are left as zeros (convolutions)
+    kNoMendedFence,   // what was mended is not ordered before wgmma's reads
+    kNoMendedWait,    // slices are mended before they are there
 };
 
-template <int kColumns, bool kIsPingPong, int kBlocks>
+template <int kColumns, bool kIsPingPong, int kBlocks, int kRegistersToLoad = 24>
 struct ProductShape {
     static constexpr int BLOCK_M = 128, BLOCK_N = kColumns, BLOCK_K = 64;
     static constexpr bool kPingPong = kIsPingPong;
     static constexpr int kCluster = kBlocks;
+    // Of a thread after setmaxnreg: together the 384 * 168 that the launch has.
+    static constexpr int kProducerRegisters = kRegistersToLoad;
+    static constexpr int kConsumerRegisters = (504 - kProducerRegisters) / 2;
+    static_assert(kConsumerRegisters % 8 == 0, "setmaxnreg takes multiples of 8");
     // Row tiles of 64 that a consumer holds.
     static constexpr int kRowTiles = kPingPong ? 2 : 1;
     static constexpr std::uint32_t kStageBytes = (BLOCK_M + BLOCK_N) * BLOCK_K * 2;
@@ -43,7 +50,7 @@ struct ProductShape {
     // How many slices consumer 2 stays behind, where both share a tile.
     static constexpr std::uint32_t kLag = kStages - 1;
     static_assert(BLOCK_N % 8 == 0 && BLOCK_N <= 256, "wgmma: N is a multiple of 8 up to 256");
-    static_assert(kRowTiles * BLOCK_N <= 256, "accumulators are at most 128 registers");
+    static_assert(kRowTiles * BLOCK_N <= 288, "accumulators are at most 144 registers");
     static_assert(BLOCK_N / kCluster % 8 == 0, "each block loads whole swizzle patterns of 8 rows");
     static_assert(kStages >= 3, "two slices in flight and one being read");
 };
@@ -56,6 +63,8 @@ struct alignas(1024) ProductShared {
     };
     Stage stage[Shape::kStages];
     std::uint64_t full[Shape::kStages], empty[Shape::kStages];
+    // Full, and mended by the producer's second warp, where a product needs that.
+    std::uint64_t mended[Shape::kStages];
 };
 
 // A tile of one block.
@@ -122,6 +131,7 @@ PID_DEVICE void set_up(ProductShared<Shape>& smem) {
     if (threadIdx.x == 0) {
         for (std::uint32_t i = 0; i < Shape::kStages; ++i) {
             mbarrier_init(&smem.full[i], 1);
+            mbarrier_init(&smem.mended[i], 1);
             mbarrier_init(&smem.empty[i], Shape::kReleases);
         }
         fence_mbarrier_init_release_cluster();
@@ -149,27 +159,25 @@ PID_DEVICE void tear_down() {
 // ---- producer: one thread
 
 // Loads the slices of one product; a source says where they lie: num_slices(), load_a(to, bar, slice), b_column(slice).
-// kN: columns of B in the tile, `column` the first.
-template <class Shape, int kN, int kFault, class Source>
-PID_DEVICE void load_slices(ProductShared<Shape>& smem, RingAt<Shape>& at, const Source& source, const PidTensorMap& b,
-                            std::uint32_t column, std::uint32_t rank) {
-    constexpr int kPart = kN / Shape::kCluster;
-    static_assert(kPart % 8 == 0, "each block loads whole swizzle patterns of 8 rows");
+// The tile has `columns` columns of B from `column` on.
+template <class Shape, int kFault, class Source>
+PID_DEVICE void load_slices(ProductShared<Shape>& smem, RingAt<Shape>& at, const Source& source, const PidTensorMap* b,
+                            std::uint32_t column, std::uint32_t columns, std::uint32_t rank) {
     for (std::uint32_t slice = 0; slice < source.num_slices(); ++slice, at.advance()) {
         auto& stage = smem.stage[at.slot];
         std::uint64_t* full = &smem.full[at.slot];
         // Free: the consumers of all blocks of the cluster have read what the slot held.
         if (kFault != kNoSlotWait) mbarrier_wait_parity(&smem.empty[at.slot], at.parity ^ 1);
-        mbarrier_arrive_expect_tx(full, (Shape::BLOCK_M + kN) * Shape::BLOCK_K * 2);
+        mbarrier_arrive_expect_tx(full, (Shape::BLOCK_M + columns) * Shape::BLOCK_K * 2);
         source.load_a(stage.a, full, slice);
         const int k = static_cast<int>(source.b_column(slice));
         if constexpr (Shape::kCluster == 1) {
-            cp_async_bulk_tensor_2d_shared_global(stage.b, &b, full, k, static_cast<int>(column));
+            cp_async_bulk_tensor_2d_shared_global(stage.b, b, full, k, static_cast<int>(column));
         } else {
-            const int first = static_cast<int>(rank) * kPart;
-            cp_async_bulk_tensor_2d_shared_global_multicast(stage.b + first * Shape::BLOCK_K, &b, full,
+            const std::uint32_t first = rank * (columns / Shape::kCluster);
+            cp_async_bulk_tensor_2d_shared_global_multicast(stage.b + first * Shape::BLOCK_K, b, full,
                                                             static_cast<std::uint16_t>((1u << Shape::kCluster) - 1), k,
-                                                            static_cast<int>(column) + first);
+                                                            static_cast<int>(column + first));
         }
     }
 }
@@ -205,14 +213,16 @@ PID_DEVICE void wait_accumulators(float (&acc)[kRowTiles][kCount]) {
         wgmma_wait_group<kPending>(acc[0], acc[1]);
 }
 
-// acc = A B^T over `num_slices` slices of the ring. first_row: of the consumer in the stage's A. passed(slice): after each.
+// acc = A B^T over `num_slices` slices of the ring. ready: smem.full or smem.mended; first_row: of the consumer in the stage's
+// A; passed(slice): called after each.
 template <class Shape, int kN, int kFault, class Passed>
-PID_DEVICE void multiply_slices(ProductShared<Shape>& smem, RingAt<Shape>& at, std::uint32_t num_slices,
-                                std::uint32_t first_row, float (&acc)[Shape::kRowTiles][kN / 2], const Passed& passed) {
+PID_DEVICE void multiply_slices(ProductShared<Shape>& smem, std::uint64_t* ready, RingAt<Shape>& at,
+                                std::uint32_t num_slices, std::uint32_t first_row,
+                                float (&acc)[Shape::kRowTiles][kN / 2], const Passed& passed) {
     std::uint32_t before = 0;
     for (std::uint32_t slice = 0; slice < num_slices; ++slice, at.advance()) {
         const auto& stage = smem.stage[at.slot];
-        if (kFault != kNoDataWait) mbarrier_wait_parity(&smem.full[at.slot], at.parity);
+        if (kFault != kNoDataWait) mbarrier_wait_parity(&ready[at.slot], at.parity);
         fence_accumulators(acc);
         PID_UNROLL
         for (int step = 0; step < Shape::BLOCK_K / 16; ++step) {
@@ -240,16 +250,16 @@ PID_DEVICE void multiply_slices(ProductShared<Shape>& smem, RingAt<Shape>& at, s
 template <class Shape>
 struct Stagger {
     static constexpr int kBarrier = 1;
-    bool waiting;
+    static constexpr std::uint32_t kDone = 0xffffffffu;
     std::uint32_t last;  // slice at which consumer 1 lets the other go
 
-    PID_DEVICE Stagger(std::uint32_t num_slices) : waiting(!Shape::kPingPong) {
-        last = num_slices < Shape::kLag ? num_slices - 1 : Shape::kLag - 1;
+    PID_DEVICE Stagger(std::uint32_t num_slices) {
+        last = Shape::kPingPong ? kDone : num_slices < Shape::kLag ? num_slices - 1 : Shape::kLag - 1;
     }
     PID_DEVICE void before_tile() {
-        if (waiting && warpgroup_of_thread() == 2) bar_sync<kBarrier, 256>(), waiting = false;
+        if (last != kDone && warpgroup_of_thread() == 2) bar_sync<kBarrier, 256>(), last = kDone;
     }
     PID_DEVICE void passed(std::uint32_t slice) {
-        if (waiting && warpgroup_of_thread() == 1 && slice == last) bar_arrive<kBarrier, 256>(), waiting = false;
+        if (slice == last) bar_arrive<kBarrier, 256>(), last = kDone;
     }
 };

@@ -3,6 +3,7 @@
 
 #define PID_DEVICE __device__ __forceinline__
 #define PID_UNROLL _Pragma("unroll")
+#define PID_NO_UNROLL _Pragma("unroll 1")
 #define PID_KERNEL(name, Params, max_threads, min_blocks) \
     extern "C" __global__ void __launch_bounds__(max_threads, min_blocks) name(const __grid_constant__ Params params)
 // The same in clusters of `cluster` CTAs along x (at most 8), of which the grid is a multiple; sm_90, one CTA below.

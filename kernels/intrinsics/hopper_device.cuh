@@ -51,21 +51,6 @@ PID_DEVICE void mbarrier_wait_parity(std::uint64_t* bar, std::uint32_t parity) {
     while (!mbarrier_try_wait_parity(bar, parity)) {
     }
 }
-// The same where threads of other CTAs of the cluster arrive (mbarrier_arrive_cluster): true acquires from those too. The
-// two above do for bulk copies, also another CTA's multicast ones. Drops the SM's L1 lines, so not for hot loops. sm_90.
-PID_DEVICE bool mbarrier_try_wait_parity_cluster(std::uint64_t* bar, std::uint32_t parity) {
-    std::uint32_t done = 0;
-    PID_SM90(asm volatile("{ .reg .pred p; mbarrier.try_wait.parity.acquire.cluster.shared::cta.b64 p, [%1], %2; "
-                          "selp.u32 %0, 1, 0, p; }"
-                          : "=r"(done)
-                          : "r"(smem_address(bar)), "r"(parity)
-                          : "memory"));
-    return done != 0;
-}
-PID_DEVICE void mbarrier_wait_parity_cluster(std::uint64_t* bar, std::uint32_t parity) {
-    while (!mbarrier_try_wait_parity_cluster(bar, parity)) {
-    }
-}
 // The thread that initialised: its barriers are visible to bulk copies and the cluster. Before syncthreads. sm_90.
 PID_DEVICE void fence_mbarrier_init_release_cluster() {
     PID_SM90(asm volatile("fence.mbarrier_init.release.cluster;" ::: "memory"));
@@ -96,11 +81,12 @@ PID_DEVICE void barrier_cluster_arrive_release() {
 PID_DEVICE void barrier_cluster_wait_acquire() {
     PID_SM90(asm volatile("barrier.cluster.wait.acquire.aligned;" ::: "memory"));
 }
-// Thread: one arrival at the barrier at the offset of `bar` in CTA `cta`, which has not exited. Releases the thread's
-// memory to the cluster; waited for by mbarrier_wait_parity_cluster. sm_90.
+// Thread: one arrival at the barrier at the offset of `bar` in CTA `cta`, which has not exited. For telling it that the
+// thread has read what lies there: what the thread wrote is released to its own CTA alone. (.release.cluster would cost a
+// MEMBAR.ALL.GPU each time, the acquire that belongs to it all of L1.) sm_90.
 PID_DEVICE void mbarrier_arrive_cluster(std::uint64_t* bar, std::uint32_t cta) {
     PID_SM90(asm volatile("{ .reg .b32 remote; mapa.shared::cluster.u32 remote, %0, %1; "
-                          "mbarrier.arrive.release.cluster.shared::cluster.b64 _, [remote]; }" ::"r"(smem_address(bar)),
+                          "mbarrier.arrive.shared::cluster.b64 _, [remote]; }" ::"r"(smem_address(bar)),
                           "r"(cta)
                           : "memory"));
 }

@@ -16,16 +16,10 @@ inline void mbarrier_arrive_expect_tx(std::uint64_t* bar, std::uint32_t bytes, P
     pid::emu::mbarrier_arrive(bar, bytes, site);
 }
 inline bool mbarrier_try_wait_parity(std::uint64_t* bar, std::uint32_t parity, PID_HERE) {
-    return pid::emu::mbarrier_try_wait(bar, parity, false, site);
+    return pid::emu::mbarrier_try_wait(bar, parity, site);
 }
 inline void mbarrier_wait_parity(std::uint64_t* bar, std::uint32_t parity, PID_HERE) {
-    pid::emu::mbarrier_wait(bar, parity, false, site);
-}
-inline bool mbarrier_try_wait_parity_cluster(std::uint64_t* bar, std::uint32_t parity, PID_HERE) {
-    return pid::emu::mbarrier_try_wait(bar, parity, true, site);
-}
-inline void mbarrier_wait_parity_cluster(std::uint64_t* bar, std::uint32_t parity, PID_HERE) {
-    pid::emu::mbarrier_wait(bar, parity, true, site);
+    pid::emu::mbarrier_wait(bar, parity, site);
 }
 inline void fence_mbarrier_init_release_cluster() { pid::emu::fence_mbarrier_init(); }
 inline void fence_proxy_async() { pid::emu::fence_proxy_async(); }

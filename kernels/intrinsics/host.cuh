@@ -7,6 +7,7 @@
 
 #define PID_DEVICE inline
 #define PID_UNROLL
+#define PID_NO_UNROLL
 #define PID_CLUSTER_KERNEL(name, Params, max_threads, min_blocks, cluster)                            \
     static void name##_body(const Params& params);                                                    \
     PID_FAULT_CLUSTER_KERNEL(name, Params, max_threads, cluster, name##_body)                         \

@@ -38,7 +38,8 @@ struct PixelMlp {
             acc[t][0] = acc[t][2] = fc2_bias[4 * q + 2 * t];
             acc[t][1] = acc[t][3] = fc2_bias[4 * q + 2 * t + 1];
         }
-        PID_UNROLL
+        // Not unrolled: all steps' weights at once would need more registers than there are.
+        PID_NO_UNROLL
         for (int kk = 0; kk < kMlpHidden / 16; ++kk) {
             float h[2][4];
             hidden(z, 2 * kk, lane, h[0]);

@@ -119,6 +119,7 @@ MICRO_WGMMA_SIZE(96)
 MICRO_WGMMA_SIZE(128)
 MICRO_WGMMA_SIZE(144)
 MICRO_WGMMA_SIZE(192)
+MICRO_WGMMA_SIZE(216)
 MICRO_WGMMA_SIZE(256)
 
 // One thread: output = low and high word of descriptor(smem + 64; leading 128, stride 1024, swizzle 128) less that of

@@ -66,6 +66,38 @@ PID_DEVICE void product(const PidMicroWgmmaParams& params) {
     for (std::uint32_t r = 0; r < 32; ++r) params.d[t * 32 + r] = d[r];
 }
 
+struct Bar {
+    std::uint64_t bar;
+};
+
+// output[128 b + t] = input[t] + b: each of the two CTAs of a cluster reads what the other has written, tells it so, and
+// then writes its own over; grid 2, block 128.
+//   1: no cluster barrier before the read   2: the one who writes over does not wait for the one who has read
+template <int kFault>
+PID_DEVICE void cluster(const PidMicroParams& params) {
+    PID_SHARED(Bar, smem);
+    const std::uint32_t t = threadIdx.x, rank = cluster_ctarank();
+    if (t == 0) {
+        mbarrier_init(&smem.bar, 128);
+        fence_mbarrier_init_release_cluster();
+    }
+    params.output[128 * rank + t] = params.input[t];
+    if (kFault != 1) {
+        barrier_cluster_arrive_release();
+        barrier_cluster_wait_acquire();
+    }
+    const std::uint32_t read = params.output[128 * (rank ^ 1) + t];
+    if (kFault == 1) {
+        barrier_cluster_arrive_release();
+        barrier_cluster_wait_acquire();
+    }
+    mbarrier_arrive_cluster(&smem.bar, rank ^ 1);
+    if (kFault != 2) mbarrier_wait_parity(&smem.bar, 0);
+    params.output[128 * rank + t] = read + rank;
+    barrier_cluster_arrive_release();
+    barrier_cluster_wait_acquire();
+}
+
 }  // namespace
 
 PID_KERNEL(sanitize_copy, PidMicroParams, 128, 1) { copy<0>(params); }
@@ -76,6 +108,10 @@ PID_FAULT_KERNEL(sanitize_copy_4, PidMicroParams, 128, copy<4>)
 
 PID_KERNEL(sanitize_blocks, PidMicroParams, 128, 1) { blocks<0>(params); }
 PID_FAULT_KERNEL(sanitize_blocks_1, PidMicroParams, 128, blocks<1>)
+
+PID_CLUSTER_KERNEL(sanitize_cluster, PidMicroParams, 128, 1, 2) { cluster<0>(params); }
+PID_FAULT_CLUSTER_KERNEL(sanitize_cluster_1, PidMicroParams, 128, 2, cluster<1>)
+PID_FAULT_CLUSTER_KERNEL(sanitize_cluster_2, PidMicroParams, 128, 2, cluster<2>)
 
 PID_KERNEL(sanitize_product, PidMicroWgmmaParams, 128, 1) { product<0>(params); }
 PID_FAULT_KERNEL(sanitize_product_1, PidMicroWgmmaParams, 128, product<1>)

@@ -23,6 +23,8 @@ pub struct Shape {
     pub block_n: u32,
     /// Blocks of a cluster.
     pub cluster: u32,
+    /// Columns that threads share out among them: a head.
+    pub head: u32,
 }
 
 impl Shape {
@@ -32,14 +34,20 @@ impl Shape {
         let (columns, rest) = rest.split_once('_')?;
         let is_pair = rest.split('_').any(|word| word == "pair");
         rest.split('_').any(|word| word == "sm90").then_some(())?;
-        Some(Self { block_n: columns.parse().ok()?, cluster: if is_pair { 2 } else { 1 } })
+        let head = if kernel.contains("_d72_") { 72 } else { 64 };
+        Some(Self { block_n: columns.parse().ok()?, cluster: if is_pair { 2 } else { 1 }, head })
+    }
+
+    /// Rows of B that are stored for `n` columns ([`super::order::RowOrder::stored_rows`]).
+    fn stored(self, n: u32) -> u32 {
+        n.next_multiple_of(self.head)
     }
 
     /// Bytes of dynamic shared memory: all stages, and their barriers.
     fn shared_bytes(self) -> u32 {
         let stage = (BLOCK_M + self.block_n) * BLOCK_K * 2;
         let stages = (SHARED_BYTES - 1024) / stage;
-        (stages * stage + 16 * stages).next_multiple_of(1024)
+        (stages * stage + 24 * stages).next_multiple_of(1024)
     }
 }
 
@@ -108,7 +116,7 @@ pub fn conv3x3(driver: &dyn Driver, kernel: &'static str, params: &PidConvParams
         box_dims: &[BLOCK_K, CONV_TILE[0], CONV_TILE[1], 1],
         swizzle: Swizzle::Bytes128,
     })?;
-    let b = Maps { driver, shape, gemm }.b(gemm.group[0].b, [gemm.k, gemm.n], gemm.ldb, shape.block_n)?;
+    let b = Maps { driver, shape, gemm }.b(gemm.group[0].b, [gemm.k, shape.stored(gemm.n)], gemm.ldb, shape.block_n)?;
     let tiles = cols.div_ceil(CONV_TILE[0]) * rows.div_ceil(CONV_TILE[1]);
     let tma = PidTmaGemm {
         a: [a; 2],
@@ -146,7 +154,7 @@ impl Maps<'_> {
         for (i, group) in self.gemm.group[..self.gemm.num_groups as usize].iter().enumerate() {
             let (segment_rows, segments, first, apart) = segments(group, rows);
             tma.a[i] = self.a(group.a, self.gemm.k, first, [segment_rows, segments], apart)?;
-            tma.b[i] = self.b(group.b, [self.gemm.k, self.gemm.n], self.gemm.ldb, self.shape.block_n)?;
+            tma.b[i] = self.b(group.b, [self.gemm.k, self.shape.stored(self.gemm.n)], self.gemm.ldb, self.shape.block_n)?;
             tma.segments[i] = segments;
             tma.segment_rows[i] = segment_rows;
             tma.segment_tiles[i] = segment_rows.div_ceil(BLOCK_M).next_multiple_of(self.shape.cluster);
@@ -175,6 +183,7 @@ impl Maps<'_> {
         })
     }
 
+    /// `n` rows as stored, of `k`.
     fn b(&self, base: *const u16, [k, n]: [u32; 2], ldb: u32, block_n: u32) -> Result<PidTensorMap, DeviceError> {
         self.driver.tensor_map(&Tiled {
             element: Element::Bf16,

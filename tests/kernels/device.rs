@@ -6,9 +6,10 @@ use std::sync::{Arc, OnceLock};
 use bytemuck::{AnyBitPattern, NoUninit};
 use pid_engine::backend::device::{Driver, Labelled};
 use pid_engine::backend::emulator::{Emulator, Schedule};
-use pid_engine::kernels::KernelCall;
-use pid_engine::kernels::params::PidTensorMap;
+use pid_engine::kernels::hopper::{self, RowsOfA};
+use pid_engine::kernels::params::{PidGemm, PidTensorMap};
 use pid_engine::kernels::tensor_map::Tiled;
+use pid_engine::kernels::{KernelCall, launch};
 
 /// Bytes of a guard band; a multiple of 16, so that arrays stay aligned.
 const GUARD: usize = 256;
@@ -85,6 +86,19 @@ impl Device {
     /// The map that a kernel on this device takes.
     pub fn tensor_map(&self, tiled: &Tiled<'_>) -> PidTensorMap {
         self.driver.tensor_map(tiled).expect("tests give maps that a GPU takes")
+    }
+
+    /// Whether `kernel` is for this device.
+    pub fn runs(&self, kernel: &str) -> bool {
+        self.is_hopper || !kernel.contains("_sm90")
+    }
+
+    /// The launch of a product: `kernel` is the portable one or one of sm_90a's, or a fault of either.
+    pub fn product<P: Copy>(&self, kernel: &'static str, gemm: &PidGemm, rows: RowsOfA, params: &P) -> KernelCall {
+        match hopper::Shape::of(kernel) {
+            Some(_) => hopper::gemm(&*self.driver, kernel, gemm, rows, params).expect("operands are aligned"),
+            None => launch::gemm(kernel, gemm, params),
+        }
     }
 
     /// Runs the calls in order.

@@ -6,7 +6,7 @@ mod emit;
 mod fold;
 mod latent_gate;
 mod linear;
-mod operands;
+pub mod operands;
 mod qkv;
 mod residual;
 mod swiglu;

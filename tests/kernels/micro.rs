@@ -5,6 +5,7 @@
 
 mod barriers;
 mod basic;
+mod cluster;
 mod coverage;
 mod faults;
 mod fragments;

@@ -76,6 +76,7 @@ fn right_kernels_are_clean() {
     for schedule in SCHEDULES {
         assert_eq!(words("sanitize_copy", 1, schedule), Ok(()));
         assert_eq!(words("sanitize_blocks", 2, schedule), Ok(()));
+        assert_eq!(words("sanitize_cluster", 2, schedule), Ok(()));
         assert_eq!(product("sanitize_product", schedule), Ok(()));
     }
 }
@@ -103,6 +104,8 @@ fn thread_reports_races_under_every_schedule() {
     for schedule in SCHEDULES {
         assert_reported("no barrier", words("sanitize_copy_3", 1, schedule), "data race");
         assert_reported("two blocks, one address", words("sanitize_blocks_1", 2, schedule), "data race");
+        assert_reported("no cluster barrier", words("sanitize_cluster_1", 2, schedule), "data race");
+        assert_reported("no wait for the other CTA", words("sanitize_cluster_2", 2, schedule), "data race");
         // Where warp 0 fences before the others have stored, the emulator itself sees it, in any build.
         let word = if schedule == Schedule::Lifo { "data race" } else { "" };
         assert_reported("one warp fences", product("sanitize_product_1", schedule), word);

@@ -1,13 +1,22 @@
 //! `conv3x3_tokens` and `conv3x3_latent`.
 
 use half::bf16;
-use pid_engine::kernels::launch;
+use pid_engine::kernels::{hopper, launch};
 use pid_engine::kernels::params::{PidConvParams, PidGemm, PidGroup, PidRows};
 
 use super::faults_of;
 use crate::device::{Device, devices, one_device};
 use crate::faults::assert_caught;
+use crate::gemm::operands::{Size, order_of, stored};
 use crate::values::{Random, Rounding, SUM_ERROR, bits, check, from_bits};
+
+/// Those of sm_90a.
+const SM_90: [&str; 4] = [
+    "conv3x3_tokens_128x256_sm90",
+    "conv3x3_tokens_128x256_pair_sm90",
+    "conv3x3_tokens_128x128_pingpong_sm90",
+    "conv3x3_tokens_128x128_pingpong_pair_sm90",
+];
 
 /// What is convolved.
 #[derive(Clone, Copy, Debug)]
@@ -52,6 +61,12 @@ impl Case {
 
     fn kernel(&self) -> &'static str {
         if matches!(self.source, Source::Tokens) { "conv3x3_tokens" } else { "conv3x3_latent" }
+    }
+
+    /// That, and those of sm_90a where there are some.
+    fn kernels(&self, device: &Device) -> Vec<&'static str> {
+        let has_more = matches!(self.source, Source::Tokens) && device.is_hopper;
+        [self.kernel()].into_iter().chain(SM_90.into_iter().filter(|_| has_more)).collect()
     }
 
     /// Offset of channel `channel` of grid position `(y, x)` of a sample in the source.
@@ -134,7 +149,8 @@ impl Operands {
 
 fn run(device: &Device, kernel: &'static str, o: &Operands) -> Result<Vec<u16>, String> {
     let case = o.case;
-    let (weight, bias) = (device.input(&bits(&o.weight)), device.input(&o.bias));
+    let size = Size { n: case.n, k: case.k(), ldb: case.k() + case.more_columns };
+    let (weight, bias) = (device.input(&bits(&stored(&o.weight, size, order_of(kernel)))), device.input(&o.bias));
     let is_tokens = matches!(case.source, Source::Tokens);
     let as_bf16: Vec<bf16> = o.input.iter().map(|x| bf16::from_f32(*x)).collect();
     // The other pointer is null, as in a plan.
@@ -173,7 +189,11 @@ fn run(device: &Device, kernel: &'static str, o: &Operands) -> Result<Vec<u16>, 
         accumulate: u32::from(case.accumulate),
         reserved: 0,
     };
-    device.run(&[launch::gemm(kernel, &gemm, &params)])?;
+    let call = match hopper::Shape::of(kernel) {
+        Some(_) => hopper::conv3x3(&*device.driver, kernel, &params).expect("operands are aligned"),
+        None => launch::gemm(kernel, &gemm, &params),
+    };
+    device.run(&[call])?;
     output.read()
 }
 
@@ -187,7 +207,9 @@ fn test(device: &Device, kernel: &'static str, case: Case) -> Result<(), String>
 fn test_all(devices: Vec<Device>, cases: &[Case]) {
     for case in cases {
         for device in &devices {
-            test(device, case.kernel(), *case).unwrap_or_else(|e| panic!("{}: {e}", device.name));
+            for kernel in case.kernels(device) {
+                test(device, kernel, *case).unwrap_or_else(|e| panic!("{}: {e}", device.name));
+            }
         }
     }
 }
@@ -274,9 +296,11 @@ fn model_sizes() {
 fn two_runs_are_equal() {
     for case in [tokens(2, [9, 8], 64, 144), Case { batch: 2, ..latent([4, 5], 2, [9, 11], 5) }] {
         let operands = Operands::random(case);
-        let runs = |device: &Device| [(); 2].map(|()| run(device, case.kernel(), &operands).unwrap());
-        let all: Vec<_> = devices().iter().flat_map(runs).collect();
-        assert!(all.iter().all(|bits| *bits == all[0]), "{case:?}");
+        for kernel in case.kernels(&devices()[0]) {
+            let runs = |device: &Device| [(); 2].map(|()| run(device, kernel, &operands).unwrap());
+            let all: Vec<_> = devices().iter().flat_map(runs).collect();
+            assert!(all.iter().all(|bits| *bits == all[0]), "{kernel} {case:?}");
+        }
     }
 }
 

@@ -1,7 +1,7 @@
 //! `gemm_latent_gate`: `stream += sigmoid(A W^T + half - alpha sigma) features`, and what the next product reads.
 
 use half::bf16;
-use pid_engine::kernels::launch;
+use pid_engine::kernels::hopper::RowsOfA;
 use pid_engine::kernels::params::PidLatentGateParams;
 
 use super::case::{Case, Expected, Held, Test, assert_repeats, assert_right};
@@ -60,7 +60,7 @@ impl Case for LatentGate {
     }
 
     fn run(&self, device: &Device, kernel: &'static str) -> Result<Vec<Held>, String> {
-        let on = self.operands.upload(device);
+        let on = self.operands.upload(device, kernel);
         let (stream, sigma) = (device.input(&self.stream), device.input(&self.sigma));
         let (features, half) = (device.input(&bits(&self.features)), device.input(&bits(&self.half)));
         let emit = self.emit.upload(device);
@@ -79,7 +79,7 @@ impl Case for LatentGate {
             alpha: self.alpha,
             reserved: 0,
         };
-        device.run(&[launch::gemm(kernel, &gemm, &params)])?;
+        device.run(&[device.product(kernel, &gemm, RowsOfA::Stream, &params)])?;
         let [operand, sums] = emit.read()?;
         Ok(vec![stream.read()?.into(), operand, sums])
     }
@@ -98,7 +98,7 @@ impl Case for LatentGate {
 fn any_size() {
     let sizes = [[1, 64, 64], [127, 128, 128], [128, 192, 192], [129, 64, 8], [131, 320, 320]];
     let cases = sizes.map(|[rows, n, k]| LatentGate::new(one_stream(1, rows), size(n, k), true));
-    assert_right("gemm_latent_gate", &devices(), cases);
+    assert_right(&["gemm_latent_gate"], &devices(), cases);
 }
 
 #[test]
@@ -109,17 +109,17 @@ fn batches_ranges_and_no_emit() {
         LatentGate::new(one_stream(3, 50).only(45..148), Size { n: 64, k: 40, ldb: 64 }, true),
         LatentGate::new(one_stream(2, 70).only(139..140), size(64, 64), false),
     ];
-    assert_right("gemm_latent_gate", &devices(), cases);
+    assert_right(&["gemm_latent_gate"], &devices(), cases);
 }
 
 #[test]
 fn model_size() {
-    assert_right("gemm_latent_gate", &one_device(), [LatentGate::new(one_stream(2, 67), size(1536, 1536), true)]);
+    assert_right(&["gemm_latent_gate"], &one_device(), [LatentGate::new(one_stream(2, 67), size(1536, 1536), true)]);
 }
 
 #[test]
 fn the_same_bits_in_every_run() {
-    assert_repeats("gemm_latent_gate", &devices(), LatentGate::new(one_stream(2, 67), size(192, 192), true));
+    assert_repeats(&["gemm_latent_gate"], &devices(), LatentGate::new(one_stream(2, 67), size(192, 192), true));
 }
 
 #[test]

@@ -3,6 +3,8 @@
 use std::ops::Range;
 
 use half::bf16;
+use pid_engine::kernels::hopper;
+use pid_engine::kernels::order::RowOrder;
 use pid_engine::kernels::params::{PidGemm, PidGroup, PidRows};
 use rayon::prelude::*;
 
@@ -138,9 +140,26 @@ impl Operands {
         out
     }
 
-    pub fn upload(&self, device: &Device) -> OnDevice {
-        OnDevice { a: device.input(&bits(&self.a)), w: device.input(&bits(&self.w)), bias: device.input(&self.bias) }
+    /// As `kernel` takes them.
+    pub fn upload(&self, device: &Device, kernel: &str) -> OnDevice {
+        let w = stored(&self.w, self.size, order_of(kernel));
+        OnDevice { a: device.input(&bits(&self.a)), w: device.input(&bits(&w)), bias: device.input(&self.bias) }
     }
+}
+
+/// The order in which `kernel` wants W's rows.
+pub fn order_of(kernel: &str) -> RowOrder {
+    match hopper::Shape::of(kernel) {
+        None => RowOrder::Plain,
+        Some(_) if kernel.starts_with("gemm_pixel") => RowOrder::Groups16,
+        Some(shape) => RowOrder::Consecutive16 { head: shape.head as usize },
+    }
+}
+
+/// W in that order, zeros where it has no row.
+pub fn stored(w: &[bf16], size: Size, order: RowOrder) -> Vec<bf16> {
+    let row = |i: usize| w.chunks_exact(size.ldb).nth(order.column(i)).map_or(vec![bf16::ZERO; size.ldb], <[bf16]>::to_vec);
+    (0..order.stored_rows(size.n)).flat_map(row).collect()
 }
 
 /// Eight sums side by side, which the compiler makes vectors of; inner sizes are multiples of 8.

@@ -8,7 +8,7 @@ use pid_engine::kernels::tensor_map::{Element, Swizzle};
 
 use super::params::PidMicroParams;
 use super::tma::{self, Case};
-use super::{Words, distinct, hopper_drivers, pipeline, wgmma};
+use super::{Words, cluster, distinct, hopper_drivers, pipeline, wgmma};
 use crate::device::{Device, emulator};
 use crate::faults::assert_caught;
 
@@ -75,12 +75,13 @@ fn product(device: &Device, kernel: &'static str) -> Result<(), String> {
 type Test = fn(&Device, &'static str) -> Result<(), String>;
 
 /// The kernel without a fault, its faulty copies, and what it must pass.
-const FAMILIES: [(&str, &[&str], Test); 5] = [
+const FAMILIES: [(&str, &[&str], Test); 6] = [
     ("micro_load", LOAD, load),
     ("micro_store", STORE, store),
     ("micro_wgmma_pair", WGMMA, wgmma::pair),
     ("micro_ring", RING, ring),
     ("micro_pipeline", PIPELINE, product),
+    ("micro_cluster_ring", cluster::RING, cluster::ring),
 ];
 
 #[test]

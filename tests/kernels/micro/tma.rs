@@ -65,7 +65,7 @@ impl Case {
     }
 
     /// Bytes of the tensor, what lies behind its rows included.
-    fn tensor(&self) -> Vec<u8> {
+    pub fn tensor(&self) -> Vec<u8> {
         let rank = self.dims.len();
         let bytes = self.strides()[rank - 2] * self.dims[rank - 1];
         (0..bytes).map(|i| ((i * 167 + i / 251) % 255) as u8).collect()
@@ -102,7 +102,13 @@ impl Case {
         places
     }
 
-    fn params(&self, device: &Device, tensor: &Array<u8>, input: *const u32, output: *mut u32) -> PidMicroTmaParams {
+    pub fn params(
+        &self,
+        device: &Device,
+        tensor: &Array<u8>,
+        input: *const u32,
+        output: *mut u32,
+    ) -> PidMicroTmaParams {
         let map = device.tensor_map(&Tiled {
             element: self.element,
             address: tensor.ptr() as u64,
@@ -144,7 +150,7 @@ pub fn store(device: &Device, kernel: &'static str, shared_bytes: u32, case: &Ca
     compare(kernel, &tensor.read()?, &expected)
 }
 
-fn compare(kernel: &str, got: &[u8], expected: &[u8]) -> Result<(), String> {
+pub fn compare(kernel: &str, got: &[u8], expected: &[u8]) -> Result<(), String> {
     match (0..expected.len()).find(|&i| got[i] != expected[i]) {
         Some(i) => Err(format!("{kernel}: byte {i} is {:#x}, expected {:#x}", got[i], expected[i])),
         None => Ok(()),

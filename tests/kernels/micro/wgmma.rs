@@ -8,7 +8,7 @@ use super::{Words, bf16_bits, hopper_drivers, small};
 use crate::device::Device;
 
 /// All that `tools/generate-wgmma` makes.
-const SIZES: [usize; 11] = [8, 16, 32, 64, 72, 80, 96, 128, 144, 192, 256];
+const SIZES: [usize; 12] = [8, 16, 32, 64, 72, 80, 96, 128, 144, 192, 216, 256];
 const KINDS: [&str; 6] = ["shared_k", "shared_mn", "registers_k", "registers_mn", "plain_k", "plain_mn"];
 /// Inner size.
 const K: usize = 64;

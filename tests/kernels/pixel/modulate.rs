@@ -1,7 +1,7 @@
 //! `gemm_pixel_modulate`: `output = rms(pixels; norm) (1 + scale) + shift`, `[shift, scale] = A W^T + bias` per pixel.
 
 use half::bf16;
-use pid_engine::kernels::launch;
+use pid_engine::kernels::hopper::RowsOfA;
 use pid_engine::kernels::params::PidPixelModulateParams;
 
 use super::operands::{CHANNELS, Factor, Rows, pixel, rms};
@@ -50,12 +50,12 @@ impl Case {
 
     /// The whole output's bits after a launch.
     fn run(&self, device: &Device, kernel: &'static str) -> Result<Vec<u16>, String> {
-        let on = self.modulation.upload(device);
+        let on = self.modulation.upload(device, kernel);
         let (pixels, norm) = (device.input(&bits(&self.pixels)), device.input(&self.norm));
         let output = device.output::<u16>(self.pixels.len());
         let gemm = self.modulation.gemm(&on, self.rows);
         let params = PidPixelModulateParams { gemm, pixels: pixels.ptr(), output: output.mut_ptr(), norm: norm.ptr() };
-        device.run(&[launch::gemm(kernel, &gemm, &params)])?;
+        device.run(&[device.product(kernel, &gemm, RowsOfA::Stream, &params)])?;
         output.read()
     }
 

@@ -4,6 +4,7 @@ use half::bf16;
 use pid_engine::kernels::params::{PidGemm, PidGroup, PidRows};
 
 use crate::device::{Array, Device};
+use crate::gemm::operands::{Size, order_of, stored};
 use crate::values::{Random, bits};
 
 /// Channels of a pixel.
@@ -65,8 +66,11 @@ impl Factor {
         std::array::from_fn(|i| self.value(row, first + i))
     }
 
-    pub fn upload(&self, device: &Device) -> OnDevice {
-        OnDevice { a: device.input(&bits(&self.a)), w: device.input(&bits(&self.w)), bias: device.input(&self.bias) }
+    /// As `kernel` takes them.
+    pub fn upload(&self, device: &Device, kernel: &str) -> OnDevice {
+        let size = Size { n: self.n, k: self.k, ldb: self.ldb };
+        let w = stored(&self.w, size, order_of(kernel));
+        OnDevice { a: device.input(&bits(&self.a)), w: device.input(&bits(&w)), bias: device.input(&self.bias) }
     }
 
     /// The product of one group.

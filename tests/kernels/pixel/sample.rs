@@ -1,10 +1,9 @@
 //! `gemm_pixel_update_sample`: the update, then the final layer and the sampler's step instead of storing the pixels.
 
-use pid_engine::kernels::launch;
 use pid_engine::kernels::params::PidSample;
 
 use super::operands::{CHANNELS, Rows, rms};
-use super::update::Update;
+use super::update::{Update, product};
 use crate::device::{Device, devices, one_device};
 use crate::faults::assert_caught;
 use crate::values::{Random, Rounding, SUM_ERROR, bits, check, widen};
@@ -80,7 +79,7 @@ impl Case {
     }
 
     fn run(&self, device: &Device, kernel: &'static str, step: Step, store: bool) -> Result<Output, String> {
-        let on = self.update.upload(device);
+        let on = self.update.upload(device, kernel);
         let [norm, weight, bias, image] = [&self.norm, &self.weight, &self.bias, &self.image].map(|x| device.input(x));
         let noise = (step == Step::Sde).then(|| device.input(&self.noise));
         let velocity = store.then(|| device.output::<f32>(self.image.len()));
@@ -104,7 +103,7 @@ impl Case {
             reserved: 0,
         };
         let params = self.update.params(&on, sample);
-        device.run(&[launch::gemm(kernel, &params.gemm, &params)])?;
+        device.run(&[product(device, kernel, &params)])?;
         let velocity = velocity.map(|x| x.read()).transpose()?;
         Ok(Output { image: image.read()?, velocity, pixels: on.pixels.read()? })
     }

@@ -1,7 +1,7 @@
 //! `gemm_pixel_update`: the residuals of attention and MLP on each pixel, both gated.
 
 use half::bf16;
-use pid_engine::kernels::launch;
+use pid_engine::kernels::{KernelCall, hopper, launch};
 use pid_engine::kernels::params::{PidPixelUpdateParams, PidSample};
 
 use super::operands::{CHANNELS, Factor, OnDevice, Pixel, Rows, pixel, rms};
@@ -66,10 +66,10 @@ impl Update {
         std::array::from_fn(|i| dot(&self.fc2[i * HIDDEN..][..HIDDEN], &hidden) + f64::from(self.fc2_bias[i]))
     }
 
-    pub fn upload(&self, device: &Device) -> UpdateOnDevice {
+    pub fn upload(&self, device: &Device, kernel: &str) -> UpdateOnDevice {
         UpdateOnDevice {
-            modulation: self.modulation.upload(device),
-            expand: self.expand.upload(device),
+            modulation: self.modulation.upload(device, kernel),
+            expand: self.expand.upload(device, kernel),
             pixels: device.input(&bits(&self.pixels)),
             vectors: [&self.norm, &self.fc1_bias, &self.fc2_bias].map(|x| device.input(x)),
             matrices: [&self.fc1, &self.fc2].map(|x| device.input(&bits(x))),
@@ -123,6 +123,14 @@ fn gelu(x: f64) -> f64 {
     0.5 * x * (1.0 + std::f64::consts::FRAC_2_SQRT_PI * (-y * y).exp() * sum)
 }
 
+/// The launch, by whichever path `kernel` is of.
+pub fn product(device: &Device, kernel: &'static str, params: &PidPixelUpdateParams) -> KernelCall {
+    match hopper::Shape::of(kernel) {
+        Some(_) => hopper::pixel_update(&*device.driver, kernel, params).expect("operands are aligned"),
+        None => launch::gemm(kernel, &params.gemm, params),
+    }
+}
+
 /// For launches that do not sample.
 fn no_sample() -> PidSample {
     PidSample {
@@ -167,9 +175,9 @@ impl Case {
 
     /// All pixels' bits after a launch.
     fn run(&self, device: &Device, kernel: &'static str) -> Result<Vec<u16>, String> {
-        let on = self.update.upload(device);
+        let on = self.update.upload(device, kernel);
         let params = self.update.params(&on, no_sample());
-        device.run(&[launch::gemm(kernel, &params.gemm, &params)])?;
+        device.run(&[product(device, kernel, &params)])?;
         on.pixels.read()
     }
 
