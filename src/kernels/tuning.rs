@@ -1,7 +1,6 @@
 //! What was measured on one device: which variant of a kernel is the fastest for each shape, as a small JSON file.
 //!
-//! `pid bench --tune` writes it (`crate::bench`), decodes read it. It says nothing of results: every variant computes the
-//! same.
+//! `pid bench --tune` writes it (`crate::bench`), decodes read it.
 
 use std::collections::BTreeMap;
 use std::io::Write;
