@@ -154,7 +154,8 @@ impl Maps<'_> {
         for (i, group) in self.gemm.group[..self.gemm.num_groups as usize].iter().enumerate() {
             let (segment_rows, segments, first, apart) = segments(group, rows);
             tma.a[i] = self.a(group.a, self.gemm.k, first, [segment_rows, segments], apart)?;
-            tma.b[i] = self.b(group.b, [self.gemm.k, self.shape.stored(self.gemm.n)], self.gemm.ldb, self.shape.block_n)?;
+            tma.b[i] =
+                self.b(group.b, [self.gemm.k, self.shape.stored(self.gemm.n)], self.gemm.ldb, self.shape.block_n)?;
             tma.segments[i] = segments;
             tma.segment_rows[i] = segment_rows;
             tma.segment_tiles[i] = segment_rows.div_ceil(BLOCK_M).next_multiple_of(self.shape.cluster);

@@ -1,8 +1,8 @@
 //! `conv3x3_tokens` and `conv3x3_latent`.
 
 use half::bf16;
-use pid_engine::kernels::{hopper, launch};
 use pid_engine::kernels::params::{PidConvParams, PidGemm, PidGroup, PidRows};
+use pid_engine::kernels::{hopper, launch};
 
 use super::faults_of;
 use crate::device::{Device, devices, one_device};

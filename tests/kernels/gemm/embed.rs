@@ -110,7 +110,11 @@ impl Case for Embed {
 #[test]
 fn rows_of_any_size() {
     let sizes = [[1, 64, 8], [127, 128, 32], [128, 192, 40], [129, 64, 96], [131, 320, 136]];
-    assert_right(&["gemm_embed_rows"], &devices(), sizes.map(|[rows, n, k]| Embed::rows(one_stream(1, rows), size(n, k))));
+    assert_right(
+        &["gemm_embed_rows"],
+        &devices(),
+        sizes.map(|[rows, n, k]| Embed::rows(one_stream(1, rows), size(n, k))),
+    );
 }
 
 #[test]

@@ -158,7 +158,8 @@ pub fn order_of(kernel: &str) -> RowOrder {
 
 /// W in that order, zeros where it has no row.
 pub fn stored(w: &[bf16], size: Size, order: RowOrder) -> Vec<bf16> {
-    let row = |i: usize| w.chunks_exact(size.ldb).nth(order.column(i)).map_or(vec![bf16::ZERO; size.ldb], <[bf16]>::to_vec);
+    let row =
+        |i: usize| w.chunks_exact(size.ldb).nth(order.column(i)).map_or(vec![bf16::ZERO; size.ldb], <[bf16]>::to_vec);
     (0..order.stored_rows(size.n)).flat_map(row).collect()
 }
 

@@ -146,7 +146,11 @@ fn model_sizes() {
 
 #[test]
 fn the_same_bits_in_every_run() {
-    assert_repeats(&["gemm_residual"], &devices(), Residual::new(two_streams(2, [3, 65]), size(192, 136), &[true, true]));
+    assert_repeats(
+        &["gemm_residual"],
+        &devices(),
+        Residual::new(two_streams(2, [3, 65]), size(192, 136), &[true, true]),
+    );
 }
 
 #[test]

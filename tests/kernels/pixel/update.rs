@@ -1,8 +1,8 @@
 //! `gemm_pixel_update`: the residuals of attention and MLP on each pixel, both gated.
 
 use half::bf16;
-use pid_engine::kernels::{KernelCall, hopper, launch};
 use pid_engine::kernels::params::{PidPixelUpdateParams, PidSample};
+use pid_engine::kernels::{KernelCall, hopper, launch};
 
 use super::operands::{CHANNELS, Factor, OnDevice, Pixel, Rows, pixel, rms};
 use crate::device::{Array, Device, devices, one_device};
