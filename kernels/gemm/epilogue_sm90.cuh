@@ -108,7 +108,7 @@ PID_DEVICE void finish_rows(const Epilogue& epilogue, const PidGemm& gemm, const
     }
 }
 
-// The kernel: load(smem, at, tile, rank) issues the copies of a tile, consume(smem, at, tile, first_row, stagger) multiplies
+// The kernel: load(smem, at, tile, rank) issues the copies of a tile, consume(smem, at, tile, first_row, passed) multiplies
 // and ends it, mend(smem, at, tile) is called by the producer's second warp for each tile. first_slices: of the first product of a tile; num_slices: of all its products.
 template <class Shape, int kFault, class Load, class Consume, class Mend>
 PID_DEVICE void run_product(const PidTmaGemm& tma, const PidGemm& gemm, std::uint32_t first_slices, std::uint32_t num_slices,
@@ -132,15 +132,18 @@ PID_DEVICE void run_product(const PidTmaGemm& tma, const PidGemm& gemm, std::uin
         const std::uint32_t rank = rank_in_cluster<Shape>(), step = gridDim.x / Shape::kCluster;
         const std::uint32_t consumer = warpgroup_of_thread() - 1;
         RingAt<Shape> at;
-        Stagger<Shape> stagger(first_slices);
+        Turns<Shape, kFault> turns(first_slices);
         std::uint32_t turn = 0;
-        for (std::uint32_t unit = blockIdx.x / Shape::kCluster; unit < walk.num_units(); unit += step, turn ^= 1) {
+        const std::uint32_t first = blockIdx.x / Shape::kCluster;
+        for (std::uint32_t unit = first; unit < walk.num_units(); unit += step, turn ^= 1) {
             if (Shape::kPingPong && turn != consumer) {
                 at.skip(num_slices);
                 continue;
             }
-            stagger.before_tile();
-            consume(smem, at, walk.at(tma, unit, rank), Shape::kPingPong ? 0 : consumer * 64, stagger);
+            turns.before_tile(unit == first);
+            const bool is_last = unit + step >= walk.num_units();
+            const auto passed = [&](std::uint32_t slice) { turns.passed(slice, is_last); };
+            consume(smem, at, walk.at(tma, unit, rank), Shape::kPingPong ? 0 : consumer * 64, passed);
         }
     }
     tear_down<Shape, kFault>();
@@ -159,10 +162,9 @@ PID_DEVICE void gemm_rows(const PidTmaGemm& tma, const PidGemm& gemm, const Epil
                                    Shape::BLOCK_N, rank);
     };
     const auto consume = [&](Shared& smem, RingAt<Shape>& at, const ProductTile& tile, std::uint32_t first_row,
-                             Stagger<Shape>& stagger) {
+                             const auto& passed) {
         float acc[Shape::kRowTiles][Shape::BLOCK_N / 2];
-        multiply_slices<Shape, Shape::BLOCK_N, kFault>(smem, smem.full, at, num_slices, first_row, acc,
-                                                       [&](std::uint32_t slice) { stagger.passed(slice); });
+        multiply_slices<Shape, Shape::BLOCK_N, kFault>(smem, smem.full, at, num_slices, first_row, acc, passed);
         finish_rows<Shape, kBlock, kFault>(epilogue, gemm, RowsOfTile(tma, gemm, tile), tile, acc);
     };
     run_product<Shape, kFault>(tma, gemm, num_slices, num_slices, load, consume, nothing_to_mend<Shape>);

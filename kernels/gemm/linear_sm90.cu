@@ -40,6 +40,8 @@ PID_FAULT_KERNEL(gemm_linear_128x128_pingpong_sm90_early_release, WithMaps<PidLi
                  linear_sm90<ProductShape<128, true, 1>, kEarlyRelease>)
 PID_FAULT_KERNEL(gemm_linear_128x128_pingpong_sm90_no_last_wait, WithMaps<PidLinearParams>, kProductThreads,
                  linear_sm90<ProductShape<128, true, 1>, kNoLastWait>)
+PID_FAULT_KERNEL(gemm_linear_128x128_pingpong_sm90_no_turns, WithMaps<PidLinearParams>, kProductThreads,
+                 linear_sm90<ProductShape<128, true, 1>, kNoTurns>)
 PID_FAULT_CLUSTER_KERNEL(gemm_linear_128x256_pair_sm90_no_peer_release, WithMaps<PidLinearParams>, kProductThreads, 2,
                          linear_sm90<ProductShape<256, false, 2>, kNoPeerRelease>)
 PID_FAULT_CLUSTER_KERNEL(gemm_linear_128x256_pair_sm90_no_peer_exit, WithMaps<PidLinearParams>, kProductThreads, 2,

@@ -28,6 +28,7 @@ enum ProductFault {
     kNoRowBound,      // rows beyond the segment are stored
     kNoPeerRelease,   // slots are given back to this block alone, though the peer copies into them
     kNoPeerExit,      // a block ends while its peer still copies into it
+    kNoTurns,         // ping-pong consumers begin when they like
     kNoMending,       // border tokens are left as zeros (convolutions)
     kNoMendedFence,   // what was mended is not ordered before wgmma's reads
     kNoMendedWait,    // slices are mended before they are there
@@ -246,20 +247,42 @@ PID_DEVICE void multiply_slices(ProductShared<Shape>& smem, std::uint64_t* ready
     if (kFault != kEarlyRelease) release_slot<Shape, kFault>(smem, before);
 }
 
-// Holds consumer 2 back until consumer 1 is kLag slices into its first tile. All later tiles keep the distance.
-template <class Shape>
-struct Stagger {
-    static constexpr int kBarrier = 1;
-    static constexpr std::uint32_t kDone = 0xffffffffu;
-    std::uint32_t last;  // slice at which consumer 1 lets the other go
+// When a consumer may begin a tile.
+//   Shared tiles: consumer 2 is held back until consumer 1 is kLag slices into its first tile; later ones keep the distance.
+//   Ping-pong: not before the other has seen all slices of the tile before. A parity tells two uses of a slot apart, not
+//   three: who has not seen one would take the data of the use before it for the next one's.
+template <class Shape, int kFault>
+struct Turns {
+    // The two consumers meet at these.
+    enum Barrier { kStart = 1, kFirstsTurn, kSecondsTurn };
+    static constexpr std::uint32_t kNever = 0xffffffffu;
+    std::uint32_t last;  // slice at which the other consumer is let go
 
-    PID_DEVICE Stagger(std::uint32_t num_slices) {
-        last = Shape::kPingPong ? kDone : num_slices < Shape::kLag ? num_slices - 1 : Shape::kLag - 1;
+    PID_DEVICE explicit Turns(std::uint32_t num_slices) {
+        last = Shape::kPingPong || num_slices < Shape::kLag ? num_slices - 1 : Shape::kLag - 1;
     }
-    PID_DEVICE void before_tile() {
-        if (last != kDone && warpgroup_of_thread() == 2) bar_sync<kBarrier, 256>(), last = kDone;
+    PID_DEVICE void before_tile(bool is_first) {
+        if (Shape::kPingPong) {
+            if (is_first || kFault == kNoTurns) return;
+            if (warpgroup_of_thread() == 1)
+                bar_sync<kFirstsTurn, 256>();
+            else
+                bar_sync<kSecondsTurn, 256>();
+        } else if (last != kNever && warpgroup_of_thread() == 2) {
+            bar_sync<kStart, 256>();
+            last = kNever;
+        }
     }
-    PID_DEVICE void passed(std::uint32_t slice) {
-        if (slice == last) bar_arrive<kBarrier, 256>(), last = kDone;
+    PID_DEVICE void passed(std::uint32_t slice, bool is_last_tile) {
+        if (slice != last) return;
+        if (!Shape::kPingPong) {
+            bar_arrive<kStart, 256>();
+            last = kNever;
+        } else if (!is_last_tile && kFault != kNoTurns) {
+            if (warpgroup_of_thread() == 1)
+                bar_arrive<kSecondsTurn, 256>();
+            else
+                bar_arrive<kFirstsTurn, 256>();
+        }
     }
 };

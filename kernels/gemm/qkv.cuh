@@ -6,6 +6,10 @@ template <int kHeadDim, bool kFolded>
 struct QkvEpilogue : PlainEpilogue {
     static_assert(kHeadDim == 64 || kHeadDim == 72, "a block of columns is one head of 64 or 72");
     static constexpr int kValues = kHeadDim / 4;  // per thread: 16, and 2 more of a ninth n-tile
+    // Only of a folded one.
+    struct Fetched {
+        float shift[kFolded ? kValues : 1];
+    };
     const PidQkvParams& params;
 
     PID_DEVICE explicit QkvEpilogue(const PidQkvParams& p) : params(p) {}
@@ -26,15 +30,20 @@ struct QkvEpilogue : PlainEpilogue {
         }
     }
 
-    PID_DEVICE void row(int group, const Row& row, bool valid, float r, std::uint32_t column, int q, Fetched,
-                        float (&v)[kValues]) const {
+    PID_DEVICE Fetched fetch(int group, const Row&, bool valid, std::uint32_t column, int q) const {
+        Fetched fetched = {};
+        // Beyond the last column there is nothing to read, and nobody reads what becomes of it.
+        if constexpr (kFolded)
+            if (valid) load_head(fetched.shift, params.stream[group].fold.shift_product + column, q);
+        return fetched;
+    }
+
+    PID_DEVICE void row(int group, const Row& row, bool valid, float r, std::uint32_t column, int q,
+                        const Fetched& fetched, float (&v)[kValues]) const {
         const PidQkvStream& stream = params.stream[group];
-        if (kFolded) {
-            float shift[kValues] = {};
-            // Beyond the last column there is nothing to read, and nobody reads what becomes of it.
-            if (valid) load_head(shift, stream.fold.shift_product + column, q);
+        if constexpr (kFolded) {
             PID_UNROLL
-            for (int i = 0; i < kValues; ++i) v[i] = v[i] * r + shift[i];
+            for (int i = 0; i < kValues; ++i) v[i] = v[i] * r + fetched.shift[i];
         }
         const std::uint32_t head = column / kHeadDim;
         const std::uint32_t part = head / params.heads;  // 0 q, 1 k, 2 v; the same for the whole warp

@@ -3,6 +3,9 @@
 #include "epilogue.cuh"
 
 struct SwiGluEpilogue : PlainEpilogue {
+    struct Fetched {
+        float shift[16];
+    };
     const PidSwiGluParams& params;
 
     PID_DEVICE explicit SwiGluEpilogue(const PidSwiGluParams& p) : params(p) {}
@@ -11,13 +14,18 @@ struct SwiGluEpilogue : PlainEpilogue {
         return folded_inverse_rms(params.fold[group].sums, row.stream, params.gemm.k, q);
     }
 
-    PID_DEVICE void row(int group, const Row& row, bool valid, float r, std::uint32_t column, int q, Fetched,
-                        float (&v)[16]) const {
+    PID_DEVICE Fetched fetch(int group, const Row&, bool valid, std::uint32_t column, int q) const {
+        Fetched fetched;
+        if (valid) load_floats(fetched.shift, params.fold[group].shift_product + column + 16 * static_cast<std::uint32_t>(q));
+        return fetched;
+    }
+
+    PID_DEVICE void row(int group, const Row& row, bool valid, float r, std::uint32_t column, int q,
+                        const Fetched& fetched, float (&v)[16]) const {
         if (!valid) return;
-        const PidFold& fold = params.fold[group];
         const std::uint32_t first = column + 16 * static_cast<std::uint32_t>(q);
-        float shift[16], out[8];
-        load_floats(shift, fold.shift_product + first);
+        const float(&shift)[16] = fetched.shift;
+        float out[8];
         PID_UNROLL
         for (int i = 0; i < 8; ++i)
             out[i] = silu(v[2 * i] * r + shift[2 * i]) * (v[2 * i + 1] * r + shift[2 * i + 1]);

@@ -19,6 +19,14 @@ pub const FAULTS: &[&str] = &[
     "gemm_linear_no_store_guard",
 ];
 
+/// Those of sm_90a; n is a multiple of 8.
+const SM_90: &[&str] = &[
+    "gemm_linear_128x256_sm90",
+    "gemm_linear_128x256_pair_sm90",
+    "gemm_linear_128x128_pingpong_sm90",
+    "gemm_linear_128x128_pingpong_pair_sm90",
+];
+
 /// One or two groups, each with its own range of the output's rows.
 struct Linear {
     streams: Vec<Stream>,
@@ -71,6 +79,14 @@ fn any_size() {
     assert_right(&["gemm_linear"], &devices(), sizes.map(|[rows, n, k]| Linear::plain(rows, n, k)));
 }
 
+/// Rows, columns and inner sizes around those of a tile and a slice; several tiles a block; an odd number of row tiles.
+#[test]
+fn any_size_by_tma() {
+    let sizes =
+        [[1, 8, 8], [127, 128, 64], [128, 136, 72], [129, 256, 96], [131, 264, 136], [300, 248, 200], [640, 320, 328]];
+    assert_right(SM_90, &devices(), sizes.map(|[rows, n, k]| Linear::plain(rows, n, k)));
+}
+
 /// The features' projections, and one that is cut to a sixteenth of its 24576 columns.
 #[test]
 fn model_sizes() {
@@ -104,6 +120,20 @@ fn two_groups_with_their_own_weights() {
         Linear::new(ranges(399..400, 0..257), Size { n: 65, k: 40, ldb: 48 }),
     ];
     assert_right(&["gemm_linear"], &devices(), cases);
+}
+
+#[test]
+fn groups_ranges_and_wider_weights_by_tma() {
+    let ranges =
+        |first: std::ops::Range<usize>, second| vec![one_stream(1, 400).only(first), one_stream(1, 400).only(second)];
+    let cases = [
+        Linear::new(vec![one_stream(2, 100).only(37..168)], size(72, 40)),
+        Linear::new(vec![one_stream(3, 50).only(149..150)], size(128, 96)),
+        Linear::new(vec![one_stream(1, 130)], Size { n: 136, k: 72, ldb: 128 }),
+        Linear::new(ranges(3..134, 140..141), size(136, 40)),
+        Linear::new(ranges(399..400, 0..257), Size { n: 264, k: 40, ldb: 48 }),
+    ];
+    assert_right(SM_90, &devices(), cases);
 }
 
 /// Buffers that hold the range alone are named by where row 0 would lie.

@@ -1,0 +1,140 @@
+// conv3x3_tokens_*_sm90: conv3x3_tokens (conv3x3.cu) by TMA and wgmma
+//   A tile of 128 rows is a rectangle of 16 x 8 tokens of the grid. A slice of 64 inner columns belongs to one tap: the
+//   rectangle, shifted by the tap, is one box of the input; outside of the grid the copy gives zeros, which is the zero
+//   padding. Where border tokens repeat (replicate), they are in the same box, one token further in: a warp of the producer
+//   copies them over the zeros before the consumers see the slice. Channels beyond the last are zeros in A.
+//   sm_90a; tiles and the way to share the work as named (gemm/product_sm90.cuh); grid at most one block an SM; block 384.
+#include "../gemm/epilogue_sm90.cuh"
+#include "conv3x3.cuh"
+
+constexpr std::uint32_t kTileCols = 16, kTileRows = 8;
+
+// Rectangle of tokens of a tile.
+struct GridTile {
+    std::uint32_t sample;
+    int x, y;
+
+    PID_DEVICE GridTile(const PidConvParams& params, const ProductTile& tile) : sample(tile.segment) {
+        const std::uint32_t across = (params.grid_cols + kTileCols - 1) / kTileCols;
+        x = static_cast<int>(tile.row_tile % across * kTileCols);
+        y = static_cast<int>(tile.row_tile / across * kTileRows);
+    }
+};
+
+struct TapSource {
+    const PidConvParams& params;
+    const PidTensorMap* map;
+    GridTile at;
+
+    PID_DEVICE std::uint32_t per_tap() const { return (params.channels + 63) / 64; }
+    PID_DEVICE std::uint32_t num_slices() const { return 9 * per_tap(); }
+    PID_DEVICE void load_a(std::uint16_t* to, std::uint64_t* full, std::uint32_t slice) const {
+        const std::uint32_t tap = slice / per_tap(), channel = (slice - tap * per_tap()) * 64;
+        cp_async_bulk_tensor_4d_shared_global(to, map, full, static_cast<int>(channel), at.x + static_cast<int>(tap % 3) - 1,
+                                              at.y + static_cast<int>(tap / 3) - 1, static_cast<int>(at.sample));
+    }
+    PID_DEVICE std::uint32_t b_column(std::uint32_t slice) const {
+        const std::uint32_t tap = slice / per_tap();
+        return tap * params.channels + (slice - tap * per_tap()) * 64;
+    }
+};
+
+// Rows of a tile by their index in it.
+struct RowsOfGrid {
+    const PidConvParams& params;
+    GridTile at;
+
+    PID_DEVICE std::uint32_t x(std::uint32_t index) const { return static_cast<std::uint32_t>(at.x) + index % kTileCols; }
+    PID_DEVICE std::uint32_t y(std::uint32_t index) const { return static_cast<std::uint32_t>(at.y) + index / kTileCols; }
+    PID_DEVICE bool inside(std::uint32_t index) const { return x(index) < params.grid_cols && y(index) < params.grid_rows; }
+    PID_DEVICE Row row(std::uint32_t index) const {
+        const std::uint32_t token = y(index) * params.grid_cols + x(index);
+        return {at.sample * params.grid_rows * params.grid_cols + token, at.sample, token};
+    }
+};
+
+// Repeats the border: rows of the slice whose token, shifted by the tap, lies outside of the grid get the nearest token's
+// channels. A warp; 8 lanes a row.
+template <class Shape, int kFault>
+PID_DEVICE void mend_slice(const PidConvParams& params, const GridTile& at, const TapSource& source, std::uint32_t slice,
+                           std::uint16_t* a) {
+    const std::uint32_t tap = slice / source.per_tap(), lane = threadIdx.x % 32;
+    const std::uint32_t channel = (slice - tap * source.per_tap()) * 64 + lane % 8 * 8;
+    const int rows = static_cast<int>(params.grid_rows), cols = static_cast<int>(params.grid_cols);
+    const int dx = static_cast<int>(tap % 3) - 1, dy = static_cast<int>(tap / 3) - 1;
+    const bool at_border = at.x + dx < 0 || at.x + dx + static_cast<int>(kTileCols) > cols || at.y + dy < 0 ||
+                           at.y + dy + static_cast<int>(kTileRows) > rows;
+    if (kFault == kNoMending || !at_border) return;
+    PID_NO_UNROLL
+    for (std::uint32_t index = lane / 8; index < 128; index += 4) {
+        const int x = at.x + static_cast<int>(index % kTileCols) + dx, y = at.y + static_cast<int>(index / kTileCols) + dy;
+        // Tokens that are not of the grid themselves are nobody's result.
+        const bool is_token = x - dx < cols && y - dy < rows;
+        if (!is_token || (x >= 0 && x < cols && y >= 0 && y < rows)) continue;
+        const int from_x = x < 0 ? 0 : x >= cols ? cols - 1 : x, from_y = y < 0 ? 0 : y >= rows ? rows - 1 : y;
+        // 64-bit: tokens times channels can pass 2^31.
+        const std::size_t token = (static_cast<std::size_t>(at.sample) * params.grid_rows + static_cast<std::size_t>(from_y)) *
+                                      params.grid_cols + static_cast<std::size_t>(from_x);
+        uint4 value = make_uint4(0, 0, 0, 0);
+        if (channel < params.channels)
+            value = *reinterpret_cast<const uint4*>(params.gemm.group[0].a + token * params.channels + channel);
+        // The 128-byte swizzle, as the copy would have it.
+        *reinterpret_cast<uint4*>(a + index * Shape::BLOCK_K + (lane % 8 ^ index % 8) * 8) = value;
+    }
+    if (kFault != kNoMendedFence) fence_proxy_async();
+}
+
+template <class Shape, int kFault>
+PID_DEVICE void conv3x3_sm90(const WithMaps<PidConvParams>& params) {
+    using Shared = ProductShared<Shape>;
+    const PidTmaGemm& tma = params.tma;
+    const PidConvParams& op = params.op;
+    const std::uint32_t num_slices = 9 * ((op.channels + 63) / 64);
+    const auto load = [&](Shared& smem, RingAt<Shape>& at, const ProductTile& tile, std::uint32_t rank) {
+        load_slices<Shape, kFault>(smem, at, TapSource{op, &tma.a[0], GridTile(op, tile)}, &tma.b[0], tile.column,
+                                   Shape::BLOCK_N, rank);
+    };
+    const auto mend = [&](Shared& smem, RingAt<Shape>& at, const ProductTile& tile) {
+        if (!op.replicate) return;
+        const TapSource source{op, &tma.a[0], GridTile(op, tile)};
+        for (std::uint32_t slice = 0; slice < num_slices; ++slice, at.advance()) {
+            // The copy is there; the slot stays until the consumers, who wait for this warp, have read it.
+            if (kFault != kNoMendedWait) mbarrier_wait_parity(&smem.full[at.slot], at.parity);
+            mend_slice<Shape, kFault>(op, source.at, source, slice, smem.stage[at.slot].a);
+            syncwarp();
+            if (threadIdx.x % 32 == 0) mbarrier_arrive(&smem.mended[at.slot]);
+        }
+    };
+    const auto consume = [&](Shared& smem, RingAt<Shape>& at, const ProductTile& tile, std::uint32_t first_row,
+                             const auto& passed) {
+        float acc[Shape::kRowTiles][Shape::BLOCK_N / 2];
+        multiply_slices<Shape, Shape::BLOCK_N, kFault>(smem, op.replicate ? smem.mended : smem.full, at, num_slices, first_row,
+                                                       acc, passed);
+        finish_rows<Shape, 64, kFault>(ConvEpilogue(op), op.gemm, RowsOfGrid{op, GridTile(op, tile)}, tile, acc);
+    };
+    run_product<Shape, kFault>(tma, op.gemm, num_slices, num_slices, load, consume, mend);
+}
+
+PID_KERNEL(conv3x3_tokens_128x256_sm90, WithMaps<PidConvParams>, kProductThreads, 1) {
+    conv3x3_sm90<ProductShape<256, false, 1, 40>, kSoundProduct>(params);
+}
+PID_CLUSTER_KERNEL(conv3x3_tokens_128x256_pair_sm90, WithMaps<PidConvParams>, kProductThreads, 1, 2) {
+    conv3x3_sm90<ProductShape<256, false, 2, 40>, kSoundProduct>(params);
+}
+PID_KERNEL(conv3x3_tokens_128x128_pingpong_sm90, WithMaps<PidConvParams>, kProductThreads, 1) {
+    conv3x3_sm90<ProductShape<128, true, 1, 40>, kSoundProduct>(params);
+}
+PID_CLUSTER_KERNEL(conv3x3_tokens_128x128_pingpong_pair_sm90, WithMaps<PidConvParams>, kProductThreads, 1, 2) {
+    conv3x3_sm90<ProductShape<128, true, 2, 40>, kSoundProduct>(params);
+}
+
+PID_FAULT_KERNEL(conv3x3_tokens_128x256_sm90_no_slot_wait, WithMaps<PidConvParams>, kProductThreads,
+                 conv3x3_sm90<ProductShape<256, false, 1, 40>, kNoSlotWait>)
+PID_FAULT_KERNEL(conv3x3_tokens_128x256_sm90_no_row_bound, WithMaps<PidConvParams>, kProductThreads,
+                 conv3x3_sm90<ProductShape<256, false, 1, 40>, kNoRowBound>)
+PID_FAULT_KERNEL(conv3x3_tokens_128x256_sm90_no_mending, WithMaps<PidConvParams>, kProductThreads,
+                 conv3x3_sm90<ProductShape<256, false, 1, 40>, kNoMending>)
+PID_FAULT_KERNEL(conv3x3_tokens_128x256_sm90_no_mended_fence, WithMaps<PidConvParams>, kProductThreads,
+                 conv3x3_sm90<ProductShape<256, false, 1, 40>, kNoMendedFence>)
+PID_FAULT_KERNEL(conv3x3_tokens_128x256_sm90_no_mended_wait, WithMaps<PidConvParams>, kProductThreads,
+                 conv3x3_sm90<ProductShape<256, false, 1, 40>, kNoMendedWait>)

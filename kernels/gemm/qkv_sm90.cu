@@ -1,0 +1,41 @@
+// gemm_qkv_*_sm90: gemm_qkv (qkv.cu) by TMA and wgmma; a block of 64 or 72 columns is one head.
+//   sm_90a; tiles and the way to share the work as named (product_sm90.cuh); grid at most one block an SM, in whole clusters;
+//   block 384, smem up to 227 KB.
+#include "epilogue_sm90.cuh"
+#include "qkv.cuh"
+
+template <class Shape, int kHeadDim, bool kFolded, int kFault>
+PID_DEVICE void qkv_sm90(const WithMaps<PidQkvParams>& params) {
+    gemm_rows<Shape, kHeadDim, kFault>(params.tma, params.op.gemm, QkvEpilogue<kHeadDim, kFolded>(params.op));
+}
+
+PID_KERNEL(gemm_qkv_folded_d64_128x256_sm90, WithMaps<PidQkvParams>, kProductThreads, 1) {
+    qkv_sm90<ProductShape<256, false, 1>, 64, true, kSoundProduct>(params);
+}
+PID_CLUSTER_KERNEL(gemm_qkv_folded_d64_128x256_pair_sm90, WithMaps<PidQkvParams>, kProductThreads, 1, 2) {
+    qkv_sm90<ProductShape<256, false, 2>, 64, true, kSoundProduct>(params);
+}
+PID_KERNEL(gemm_qkv_folded_d64_128x128_pingpong_sm90, WithMaps<PidQkvParams>, kProductThreads, 1) {
+    qkv_sm90<ProductShape<128, true, 1>, 64, true, kSoundProduct>(params);
+}
+PID_CLUSTER_KERNEL(gemm_qkv_folded_d64_128x128_pingpong_pair_sm90, WithMaps<PidQkvParams>, kProductThreads, 1, 2) {
+    qkv_sm90<ProductShape<128, true, 2>, 64, true, kSoundProduct>(params);
+}
+PID_KERNEL(gemm_qkv_d72_128x216_sm90, WithMaps<PidQkvParams>, kProductThreads, 1) {
+    qkv_sm90<ProductShape<216, false, 1>, 72, false, kSoundProduct>(params);
+}
+PID_KERNEL(gemm_qkv_d72_128x144_pingpong_sm90, WithMaps<PidQkvParams>, kProductThreads, 1) {
+    qkv_sm90<ProductShape<144, true, 1>, 72, false, kSoundProduct>(params);
+}
+PID_CLUSTER_KERNEL(gemm_qkv_d72_128x144_pingpong_pair_sm90, WithMaps<PidQkvParams>, kProductThreads, 1, 2) {
+    qkv_sm90<ProductShape<144, true, 2>, 72, false, kSoundProduct>(params);
+}
+
+PID_FAULT_KERNEL(gemm_qkv_d72_128x216_sm90_no_slot_wait, WithMaps<PidQkvParams>, kProductThreads,
+                 qkv_sm90<ProductShape<216, false, 1>, 72, false, kNoSlotWait>)
+PID_FAULT_KERNEL(gemm_qkv_d72_128x216_sm90_no_row_bound, WithMaps<PidQkvParams>, kProductThreads,
+                 qkv_sm90<ProductShape<216, false, 1>, 72, false, kNoRowBound>)
+PID_FAULT_KERNEL(gemm_qkv_folded_d64_128x256_sm90_no_slot_wait, WithMaps<PidQkvParams>, kProductThreads,
+                 qkv_sm90<ProductShape<256, false, 1>, 64, true, kNoSlotWait>)
+PID_FAULT_KERNEL(gemm_qkv_folded_d64_128x256_sm90_no_row_bound, WithMaps<PidQkvParams>, kProductThreads,
+                 qkv_sm90<ProductShape<256, false, 1>, 64, true, kNoRowBound>)

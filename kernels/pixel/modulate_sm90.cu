@@ -1,0 +1,28 @@
+// gemm_pixel_modulate_*_sm90: gemm_pixel_modulate (modulate.cu) by TMA and wgmma; 64 columns are two pixels.
+//   sm_90a; tiles and the way to share the work as named (product_sm90.cuh); grid at most one block an SM, in whole clusters;
+//   block 384, smem up to 227 KB.
+#include "../gemm/epilogue_sm90.cuh"
+#include "modulate.cuh"
+
+template <class Shape, int kFault>
+PID_DEVICE void modulate_sm90(const WithMaps<PidPixelModulateParams>& params) {
+    gemm_rows<Shape, 64, kFault>(params.tma, params.op.gemm, PixelModulateEpilogue(params.op));
+}
+
+PID_KERNEL(gemm_pixel_modulate_128x256_sm90, WithMaps<PidPixelModulateParams>, kProductThreads, 1) {
+    modulate_sm90<ProductShape<256, false, 1>, kSoundProduct>(params);
+}
+PID_CLUSTER_KERNEL(gemm_pixel_modulate_128x256_pair_sm90, WithMaps<PidPixelModulateParams>, kProductThreads, 1, 2) {
+    modulate_sm90<ProductShape<256, false, 2>, kSoundProduct>(params);
+}
+PID_KERNEL(gemm_pixel_modulate_128x128_pingpong_sm90, WithMaps<PidPixelModulateParams>, kProductThreads, 1) {
+    modulate_sm90<ProductShape<128, true, 1>, kSoundProduct>(params);
+}
+PID_CLUSTER_KERNEL(gemm_pixel_modulate_128x128_pingpong_pair_sm90, WithMaps<PidPixelModulateParams>, kProductThreads, 1, 2) {
+    modulate_sm90<ProductShape<128, true, 2>, kSoundProduct>(params);
+}
+
+PID_FAULT_KERNEL(gemm_pixel_modulate_128x256_sm90_no_slot_wait, WithMaps<PidPixelModulateParams>, kProductThreads,
+                 modulate_sm90<ProductShape<256, false, 1>, kNoSlotWait>)
+PID_FAULT_KERNEL(gemm_pixel_modulate_128x256_sm90_no_row_bound, WithMaps<PidPixelModulateParams>, kProductThreads,
+                 modulate_sm90<ProductShape<256, false, 1>, kNoRowBound>)
