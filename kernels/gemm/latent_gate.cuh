@@ -8,7 +8,7 @@ struct LatentGateEpilogue : PlainEpilogue {
         float x[16];
         uint2 half[4], features[4];  // bf16, 4 each
     };
-    static constexpr bool kFetchesAhead = false;
+    static constexpr int kFetchesAhead = 1;
     const PidLatentGateParams& params;
 
     PID_DEVICE explicit LatentGateEpilogue(const PidLatentGateParams& p) : params(p) {}

@@ -7,6 +7,7 @@ struct ResidualEpilogue : PlainEpilogue {
     struct Fetched {
         float x[16];
     };
+    static constexpr int kFetchesAhead = 2;
     const PidResidualParams& params;
 
     PID_DEVICE explicit ResidualEpilogue(const PidResidualParams& p) : params(p) {}
