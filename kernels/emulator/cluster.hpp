@@ -5,9 +5,6 @@
 
 namespace pid::emu {
 
-// The most that every card gives a kernel without asking for more.
-constexpr unsigned kMaxCluster = 8;
-
 // Threads that can run, handed out in the order of the schedule.
 class ReadyQueue {
 public:
