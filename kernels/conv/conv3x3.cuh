@@ -4,7 +4,7 @@
 
 struct ConvEpilogue : PlainEpilogue {
     struct Fetched {
-        float before[16];
+        uint4 before[2];  // bf16, 8 each
     };
     const PidConvParams& params;
 
@@ -17,7 +17,10 @@ struct ConvEpilogue : PlainEpilogue {
     PID_DEVICE Fetched fetch(int, const Row& row, bool valid, std::uint32_t column, int q) const {
         const std::uint32_t first = column + 16 * static_cast<std::uint32_t>(q);
         Fetched fetched;
-        if (params.accumulate && valid && first < params.gemm.n) load_bf16(fetched.before, output(row, first));
+        if (params.accumulate && valid && first < params.gemm.n) {
+            PID_UNROLL
+            for (int i = 0; i < 2; ++i) fetched.before[i] = reinterpret_cast<const uint4*>(output(row, first))[i];
+        }
         return fetched;
     }
 
@@ -31,7 +34,12 @@ struct ConvEpilogue : PlainEpilogue {
         for (int i = 0; i < 16; ++i) v[i] = params.silu ? silu(v[i] + bias[i]) : v[i] + bias[i];
         if (params.accumulate) {
             PID_UNROLL
-            for (int i = 0; i < 16; ++i) v[i] += fetched.before[i];
+            for (int i = 0; i < 2; ++i) {
+                float before[8];
+                unpack_bf16(before, fetched.before[i]);
+                PID_UNROLL
+                for (int j = 0; j < 8; ++j) v[8 * i + j] += before[j];
+            }
         }
         store_bf16(output(row, first), v);
     }

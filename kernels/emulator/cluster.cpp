@@ -44,11 +44,23 @@ std::string Cluster::run(const Options& options, Dim3 first, KernelBody body, co
     // A block that failed for another reason did not come to the switch that takes it.
     if (sanitizer::reported()) error_ += std::string("\n") + sanitizer::take_report();
     set_running(nullptr);
+    if (!error_.empty()) abandon();
     return error_;
 }
 
-void Cluster::keep_one_block() {
-    if (blocks_.size() > 1) blocks_.resize(1);
+// For ThreadSanitizer: threads that were left where they stood come before what follows the launch.
+void Cluster::abandon() {
+    void* const own = sanitizer::current_fiber();
+    for (const std::unique_ptr<Block>& block : blocks_)
+        for (unsigned i = 0; i < block->num_threads(); ++i) {
+            sanitizer::switch_clock(block->thread_at(i).context.tsan_fiber);
+            sanitizer::release(&options_.events->end);
+        }
+    sanitizer::switch_clock(own);
+}
+
+void Cluster::keep_blocks(std::size_t count) {
+    if (blocks_.size() > count) blocks_.resize(count);
 }
 
 Block& Cluster::peer(unsigned rank, const char* operation, Site site) {

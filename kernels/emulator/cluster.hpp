@@ -5,9 +5,6 @@
 
 namespace pid::emu {
 
-// The most that every card gives a kernel without asking for more.
-constexpr unsigned kMaxCluster = 8;
-
 // Threads that can run, handed out in the order of the schedule.
 class ReadyQueue {
 public:
@@ -34,8 +31,8 @@ public:
     std::string run(const Options& options, Dim3 first, KernelBody body, const void* params);
     // The block that went wrong.
     Dim3 failed_index() const { return failed_index_; }
-    // Gives back what more than one block needs.
-    void keep_one_block();
+    // Gives back the memory of all blocks but the first `count`.
+    void keep_blocks(std::size_t count);
 
     // The thread that runs on this OS thread; null outside of a launch.
     static Thread* running();
@@ -77,6 +74,7 @@ private:
     void complete_phase();
     bool deliver();
     std::string deadlock();
+    void abandon();
 
     Options options_;
     KernelBody body_ = nullptr;

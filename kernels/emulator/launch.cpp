@@ -69,8 +69,10 @@ void run_clusters(Job& job) {
         }
         job.failed = true;
     }
+    // No more stacks than one block may have.
+    const bool keeps_pairs = !sanitizer::kEnabled && 2 * job.options.block.count() <= kMaxThreads;
     for (std::unique_ptr<Cluster>& cluster : clusters)
-        if (cluster) cluster->keep_one_block();
+        if (cluster) cluster->keep_blocks(keeps_pairs ? 2 : 1);
 }
 
 struct sigaction g_previous[2];

@@ -76,15 +76,15 @@ struct EmbedEpilogue : PlainEpilogue {
 
     PID_DEVICE void row(int group, const Row& row, bool valid, float, std::uint32_t column, int q, Fetched,
                         float (&v)[16]) const {
-        const std::uint32_t n = params.gemm.n, first = column + 16 * static_cast<std::uint32_t>(q);
+        const std::uint32_t n = params.gemm.n;
         if (valid) {
-            float b[16];
-            load_floats(b, params.gemm.group[group].bias + first);
+            float bias[16];
+            load_groups(bias, params.gemm.group[group].bias + column, q);
             PID_UNROLL
-            for (int i = 0; i < 16; ++i) v[i] += b[i];
-            store_floats(params.output + static_cast<std::size_t>(row.stream) * n + first, v);
+            for (int i = 0; i < 16; ++i) v[i] += bias[i];
+            store_groups(params.output + static_cast<std::size_t>(row.stream) * n + column, v, q);
         }
-        if (kEmit) emit16(params.emit, row.stream, valid, first, n, q, v);
+        if (kEmit) emit_groups(params.emit, row.stream, valid, column, n, q, v);
     }
 };
 
@@ -97,7 +97,7 @@ PID_DEVICE void gemm_embed(const PidEmbedParams& params) {
     const auto b = BLoader<128, kFault>::make(group.b, params.gemm.n, params.gemm.k, params.gemm.ldb, tile.column);
     float acc[kMTiles][8][4];
     clear(acc);
-    multiply<8, Consecutive16, kFault>(a, b, params.gemm.k, smem, acc);
+    multiply<8, Groups16, kFault>(a, b, params.gemm.k, smem, acc);
     each_row<8, kFault>(EmbedEpilogue<kEmit>(params), params.gemm, tile, acc);
 }
 

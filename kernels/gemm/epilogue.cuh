@@ -11,8 +11,8 @@
 // Where a row has no factor and nothing is fetched.
 struct PlainEpilogue {
     struct Fetched {};
-    // Whether there are registers to fetch for the next row while this one is worked on (sm_90a).
-    static constexpr bool kFetchesAhead = true;
+    // For how many rows more there are registers to fetch while one is worked on (sm_90a).
+    static constexpr int kFetchesAhead = 1;
     PID_DEVICE float row_factor(int, const Row&, int) const { return 1.0f; }
     PID_DEVICE Fetched fetch(int, const Row&, bool, std::uint32_t, int) const { return {}; }
 };

@@ -96,16 +96,17 @@ PID_DEVICE void finish_rows(const Epilogue& epilogue, const PidGemm& gemm, const
         const auto fetch = [&](int unit) {
             return epilogue.fetch(tile.group, pair.row[unit % 2], valid(unit), column(unit), q);
         };
-        constexpr bool kAhead = Epilogue::kFetchesAhead;
-        auto next = fetch(0);
+        constexpr int kAhead = Epilogue::kFetchesAhead;
+        typename Epilogue::Fetched fetched[kAhead + 1];
+        PID_UNROLL
+        for (int unit = 0; unit < kAhead; ++unit) fetched[unit] = fetch(unit);
         PID_UNROLL
         for (int unit = 0; unit < kUnits; ++unit) {
-            if (!kAhead && unit > 0) next = fetch(unit);
-            const auto fetched = next;
-            if (kAhead && unit + 1 < kUnits) next = fetch(unit + 1);
+            if (unit + kAhead < kUnits) fetched[(unit + kAhead) % (kAhead + 1)] = fetch(unit + kAhead);
             float v[kBlock / 4];
             take_block(acc[m], unit / 2 * (kBlock / 8), unit % 2, v);
-            epilogue.row(tile.group, pair.row[unit % 2], valid(unit), factor[unit % 2], column(unit), q, fetched, v);
+            epilogue.row(tile.group, pair.row[unit % 2], valid(unit), factor[unit % 2], column(unit), q,
+                         fetched[unit % (kAhead + 1)], v);
         }
     }
 }

@@ -15,9 +15,6 @@ PID_KERNEL(gemm_latent_gate_128x256_sm90, WithMaps<PidLatentGateParams>, kProduc
 PID_CLUSTER_KERNEL(gemm_latent_gate_128x256_pair_sm90, WithMaps<PidLatentGateParams>, kProductThreads, 1, 2) {
     latent_gate_sm90<ProductShape<256, false, 2>, kSoundProduct>(params);
 }
-PID_KERNEL(gemm_latent_gate_128x128_pingpong_sm90, WithMaps<PidLatentGateParams>, kProductThreads, 1) {
-    latent_gate_sm90<ProductShape<128, true, 1>, kSoundProduct>(params);
-}
 
 PID_FAULT_KERNEL(gemm_latent_gate_128x256_sm90_no_slot_wait, WithMaps<PidLatentGateParams>, kProductThreads,
                  latent_gate_sm90<ProductShape<256, false, 1>, kNoSlotWait>)

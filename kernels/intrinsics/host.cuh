@@ -15,6 +15,7 @@
 #define PID_KERNEL(name, Params, max_threads, min_blocks) PID_CLUSTER_KERNEL(name, Params, max_threads, min_blocks, 1)
 // `body` is called as body(params), with PID_FAULT the number of the fault.
 #define PID_FAULT_CLUSTER_KERNEL(name, Params, max_threads, cluster, ...) \
+    static_assert(cluster >= 1 && cluster <= 8, #name ": a card gives clusters of 1 to 8 CTAs without asking"); \
     static const ::pid::emu::Registration name##_registration(            \
         #name, sizeof(Params), max_threads, cluster,                      \
         [](const void* p) { __VA_ARGS__(*static_cast<const Params*>(p)); });

@@ -7,6 +7,7 @@ struct PixelModulateEpilogue : PlainEpilogue {
     struct Fetched {
         float x[2][4];
     };
+    static constexpr int kFetchesAhead = 3;
     const PidPixelModulateParams& params;
 
     PID_DEVICE explicit PixelModulateEpilogue(const PidPixelModulateParams& p) : params(p) {}

@@ -308,6 +308,7 @@ int cuModuleGetFunction(Function** function, void* handle, const char* name) {
     (*function)->module = module;
     (*function)->name = name;
     (*function)->params_bytes = params_bytes(module->image, name);
+    (*function)->cluster_x = cluster_x(module->image, name);
     return kSuccess;
 }
 int cuFuncSetAttribute(void* handle, int attribute, int value) {

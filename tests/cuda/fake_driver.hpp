@@ -55,6 +55,7 @@ enum Result : int {
     kInvalidHandle = 400,
     kNotFound = 500,
     kIllegalAddress = 700,
+    kInvalidClusterSize = 912,
     kContextIsDestroyed = 709,
     kLaunchFailed = 719,
 };
@@ -72,6 +73,7 @@ inline const std::map<int, const char*> kErrorTexts = {
     {kInvalidHandle, "invalid resource handle"},
     {kNotFound, "named symbol not found"},
     {kIllegalAddress, "an illegal memory access was encountered"},
+    {kInvalidClusterSize, "invalid cluster size"},
     {kContextIsDestroyed, "context is destroyed"},
     {kLaunchFailed, "unspecified launch failure"},
 };
@@ -100,6 +102,7 @@ struct Function : Object {
     Module* module = nullptr;
     std::string name;
     unsigned params_bytes = 0;
+    unsigned cluster_x = 1;
     unsigned shared_limit = kUnaskedSharedBytes;
 };
 
@@ -293,18 +296,29 @@ inline const Elf64_Shdr* section(const char* image, const std::string& name) {
     return nullptr;
 }
 
-// Bytes of a kernel's parameters: the attribute EIATTR_CBANK_PARAM_SIZE of `.nv.info.<kernel>`, 0 without one.
-inline unsigned params_bytes(const char* image, const std::string& kernel) {
-    constexpr unsigned kSized = 4, kCbankParamSize = 0x19;
+// An attribute in `.nv.info.<kernel>`: its value, or for one with data of its own the first word of that; 0 without it.
+inline unsigned attribute(const char* image, const std::string& kernel, unsigned code) {
+    constexpr unsigned kSized = 4;
     const Elf64_Shdr* info = section(image, ".nv.info." + kernel);
     const auto* at = reinterpret_cast<const unsigned char*>(image) + (info ? info->sh_offset : 0);
     const unsigned char* const end = at + (info ? info->sh_size : 0);
     while (at + 4 <= end) {
+        const bool is_sized = at[0] == kSized;
         const unsigned value = at[2] | at[3] << 8;
-        if (at[1] == kCbankParamSize && at[0] != kSized) return value;
-        at += 4 + (at[0] == kSized ? value : 0);
+        unsigned word = value;
+        if (is_sized && value >= 4) std::memcpy(&word, at + 4, 4);
+        if (at[1] == code) return word;
+        at += 4 + (is_sized ? value : 0);
     }
     return 0;
+}
+
+// EIATTR_CBANK_PARAM_SIZE: bytes of a kernel's parameters.
+inline unsigned params_bytes(const char* image, const std::string& kernel) { return attribute(image, kernel, 0x19); }
+
+// EIATTR_CTA_PER_CLUSTER: blocks along x that a kernel's grid is a multiple of; 1 without clusters.
+inline unsigned cluster_x(const char* image, const std::string& kernel) {
+    return std::max(1u, attribute(image, kernel, 0x3d));
 }
 
 // Most dynamic shared memory of a block (CUDA C++ Programming Guide, "Technical Specifications").
@@ -329,6 +343,11 @@ inline Result prepare(const char* entry, void* function, const unsigned (&shape)
     }
     if (std::uint64_t{shape[3]} * shape[4] * shape[5] > 1024)
         return violation(entry, f->name + ": more than 1024 threads", kInvalidValue);
+    if (shape[0] % f->cluster_x != 0)
+        return violation(entry,
+                         f->name + ": grid x = " + std::to_string(shape[0]) + ", no multiple of the cluster of " +
+                             std::to_string(f->cluster_x),
+                         kInvalidClusterSize);
     out.function = f;
     std::memcpy(out.grid, shape, sizeof out.grid);
     std::memcpy(out.block, shape + 3, sizeof out.block);

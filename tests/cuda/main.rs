@@ -6,6 +6,7 @@
 
 mod bench;
 mod check;
+mod clusters;
 mod decode;
 mod driver;
 mod faults;

@@ -151,7 +151,9 @@ impl Operands {
 pub fn order_of(kernel: &str) -> RowOrder {
     match hopper::Shape::of(kernel) {
         None => RowOrder::Plain,
-        Some(_) if kernel.starts_with("gemm_pixel") => RowOrder::Groups16,
+        Some(_) if ["gemm_pixel", "gemm_residual", "gemm_latent"].iter().any(|begin| kernel.starts_with(begin)) => {
+            RowOrder::Groups16
+        }
         Some(shape) => RowOrder::Consecutive16 { head: shape.head as usize },
     }
 }
