@@ -11,6 +11,7 @@ PID_DEVICE float bf16_low(std::uint32_t pair) { return bits_to_float(pair << 16)
 PID_DEVICE float bf16_high(std::uint32_t pair) { return bits_to_float(pair & 0xffff0000u); }
 PID_DEVICE std::uint16_t float_to_bf16(float x) { return static_cast<std::uint16_t>(cvt_rn_bf16x2(x, 0.0f)); }
 
+PID_DEVICE float minus_infinity() { return bits_to_float(0xff800000u); }
 PID_DEVICE float sigmoid(float x) { return rcp_approx(1.0f + ex2_approx(-x * kLog2E)); }
 PID_DEVICE float silu(float x) { return x * sigmoid(x); }
 // Exact (erf) GELU.
@@ -20,6 +21,12 @@ PID_DEVICE float gelu(float x) { return 0.5f * x * (1.0f + erff(x * 0.7071067811
 PID_DEVICE float quad_sum(float x) {
     x += shfl_xor_sync(kFullMask, x, 1);
     return x + shfl_xor_sync(kFullMask, x, 2);
+}
+
+// Their maximum, likewise.
+PID_DEVICE float quad_max(float x) {
+    x = fmaxf(x, shfl_xor_sync(kFullMask, x, 1));
+    return fmaxf(x, shfl_xor_sync(kFullMask, x, 2));
 }
 
 // kCount (a multiple of 8) consecutive values, 16-byte aligned.

@@ -1,6 +1,7 @@
 //! `attention_*`: softmax over all keys, by heads of 64 and 72, with a running maximum or bounded scores.
 
 mod case;
+mod sm90;
 
 use case::{Case, Logits, Shape};
 
