@@ -103,9 +103,12 @@ struct Consumer {
     }
     PID_DEVICE void pass_turn() {
         if (!T::kPingPong) return;
-        if (group == T::kConsumers - 1) bar_arrive<kFirstTurn, 256>();
-        else if (group == 0) bar_arrive<kFirstTurn + 1, 256>();
-        else bar_arrive<kFirstTurn + 2, 256>();
+        if (group == T::kConsumers - 1)
+            bar_arrive<kFirstTurn, 256>();
+        else if (group == 0)
+            bar_arrive<kFirstTurn + 1, 256>();
+        else
+            bar_arrive<kFirstTurn + 2, 256>();
     }
 
     // One arrival a warp: a warp's products have read the slot when its own wait returns.
@@ -128,9 +131,9 @@ struct Consumer {
         wgmma_commit_group();
     }
     // The group issued above is complete but for the kPending newer ones.
-    template <int kBuffer, int kRow, int kPending>
+    template <int kBuffer, int kRow, int kPending, int kMissing>
     PID_DEVICE void complete_scores() {
-        if (kFault != kNoScoreWait) wgmma_wait_group<kPending>(scores[kBuffer]);
+        if (kFault != kMissing) wgmma_wait_group<kPending>(scores[kBuffer]);
         if (kRow != T::kRowTiles - 1) return;
         // All row tiles have read this K.
         release<kNoKeyRelease>(&smem.key_empty[keys.slot]);
@@ -175,7 +178,7 @@ struct Consumer {
             for (int i = 0; i < T::kHeadDim / 2; ++i) acc[kRow][i] *= factor[i / 2 % 2];
         }
         issue_outputs<kBuffer, kRow>();
-        if (kHasNext) complete_scores<1 - kBuffer, kOther, 1>();
+        if (kHasNext) complete_scores<1 - kBuffer, kOther, 1, kNoScoreWait>();
     }
 
     PID_DEVICE void accumulate(std::uint32_t num_tokens) {
@@ -185,9 +188,7 @@ struct Consumer {
         if (group == T::kConsumers - 1) pass_turn();
         wait_for_turn();
         issue_scores<0, 0>();
-        if (kFault == kNoFirstScoreWait)
-            if (T::kRowTiles == 1) keys.advance();
-        if (kFault != kNoFirstScoreWait) complete_scores<0, 0, 0>();
+        complete_scores<0, 0, 0, kNoFirstScoreWait>();
         if constexpr (T::kRowTiles == 2) {
             for (std::uint32_t tile = 0; tile + 1 < num_tiles; ++tile) {
                 unit<0, true, false>(tile == 0, T::kKeys);
@@ -219,12 +220,13 @@ struct Consumer {
         // The warp's rows are written, visibly to the bulk store, before one lane starts it.
         if (kFault != kNoStagingFence) fence_proxy_async();
         if (kFault != kNoStagingSync) syncwarp();
-        if (!elect_one_sync()) return;
+        if (lane != 0) return;
         const std::uint32_t sample = blockIdx.y / params.op.heads, head = blockIdx.y - sample * params.op.heads;
         PID_UNROLL
         for (int i = 0; i < T::kRowTiles; ++i)
             // Rows from N on are outside of the map; the box is as wide as a head.
-            cp_async_bulk_tensor_3d_global_shared(&params.output, smem.slabs[slab(i)], static_cast<int>(head) * T::kHeadDim,
+            cp_async_bulk_tensor_3d_global_shared(&params.output, smem.slabs[slab(i)],
+                                                  static_cast<int>(head) * T::kHeadDim,
                                                   static_cast<int>(first_query + slab(i) * kSlabRows),
                                                   static_cast<int>(sample));
         cp_async_bulk_commit_group();
@@ -237,7 +239,10 @@ struct Consumer {
     PID_DEVICE void stage(int i) {
         std::uint16_t* rows = smem.slabs[slab(i)];
         const float factor[2] = {softmax[i].normalizer(0), softmax[i].normalizer(1)};
-        const auto pair = [&](int at) { return cvt_rn_bf16x2(acc[i][at] * factor[at / 2 % 2], acc[i][at + 1] * factor[at / 2 % 2]); };
+        const auto pair = [&](int at) {
+            const float f = factor[at / 2 % 2];
+            return cvt_rn_bf16x2(acc[i][at] * f, acc[i][at + 1] * f);
+        };
         PID_UNROLL
         for (int n = 0; n < T::kHeadDim / 16; ++n) {
             const std::uint32_t row = lane % 16, chunk = 2 * static_cast<std::uint32_t>(n) + lane / 16;

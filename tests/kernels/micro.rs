@@ -6,6 +6,7 @@
 mod barriers;
 mod basic;
 mod coverage;
+mod exp2;
 mod faults;
 mod fragments;
 mod params;
