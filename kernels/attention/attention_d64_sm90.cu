@@ -74,7 +74,5 @@ PID_FAULT_KERNEL(attention_online_d64_q192_k64_s4_poly1_sm90_no_tail_mask, PidAt
                  attention_sm90<Faulty, kNoTailMask>)
 PID_FAULT_KERNEL(attention_online_d64_q192_k64_s4_poly1_sm90_no_staging_fence, PidAttentionSm90Params, 512,
                  attention_sm90<Faulty, kNoStagingFence>)
-PID_FAULT_KERNEL(attention_online_d64_q192_k64_s4_poly1_sm90_no_staging_sync, PidAttentionSm90Params, 512,
-                 attention_sm90<Faulty, kNoStagingSync>)
 PID_FAULT_KERNEL(attention_online_d64_q192_k64_s4_poly1_sm90_no_store_wait, PidAttentionSm90Params, 512,
                  attention_sm90<Faulty, kNoStoreWait>)

@@ -29,7 +29,6 @@ pub const FAULTS: &[&str] = &[
     "attention_online_d64_q192_k64_s4_poly1_sm90_no_last_wait",
     "attention_online_d64_q192_k64_s4_poly1_sm90_no_tail_mask",
     "attention_online_d64_q192_k64_s4_poly1_sm90_no_staging_fence",
-    "attention_online_d64_q192_k64_s4_poly1_sm90_no_staging_sync",
     "attention_online_d64_q192_k64_s4_poly1_sm90_no_store_wait",
     "attention_bounded_d72_q256_k64_s4_poly0_sm90_no_init_fence",
     "attention_bounded_d72_q256_k64_s4_poly0_sm90_no_init_sync",
