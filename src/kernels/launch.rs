@@ -3,7 +3,7 @@
 
 mod attention_sm90;
 
-pub use attention_sm90::attention_sm90;
+pub use attention_sm90::{ATTENTION_SM90_DEFAULTS, attention_sm90};
 
 use super::KernelCall;
 use super::params::{

@@ -12,6 +12,15 @@ const SLAB_ROWS: u32 = 16;
 const BOX_COLUMNS: u32 = 64;
 const ELEMENT_BYTES: u64 = 2;
 
+/// A portable kernel and the one to take instead on compute capability 9.0. `kernels/attention/TUNING.md` has the reasons,
+/// and the variants that wait for a measurement.
+pub const ATTENTION_SM90_DEFAULTS: [(&str, &str); 4] = [
+    ("attention_bounded_d64", "attention_bounded_d64_q256_k80_s4_poly2_sm90"),
+    ("attention_bounded_d72", "attention_bounded_d72_q256_k64_s4_poly0_sm90"),
+    ("attention_online_d64", "attention_online_d64_q192_k64_s4_poly1_sm90"),
+    ("attention_online_d72", "attention_online_d72_q128_k96_s3_poly0_sm90"),
+];
+
 /// What `attention_bounded_d64_q192_k128_s3_poly4_sm90` says.
 struct Variant {
     head_dim: u32,

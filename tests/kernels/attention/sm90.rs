@@ -7,7 +7,7 @@ use pid_engine::kernels::launch;
 use pid_engine::kernels::params::PidAttentionParams;
 
 use super::case::{Case, Logits, Shape};
-use super::{assert_passes, shape};
+use super::{KERNELS, assert_passes, shape};
 use crate::device::{devices, emulators};
 use crate::faults::assert_caught;
 
@@ -91,6 +91,15 @@ fn every_variant() {
             let case = if head_dim(kernel) == 64 { &cases[0] } else { &cases[1] };
             assert_passes(case, &[kernel], &devices());
         }
+    }
+}
+
+#[test]
+fn defaults_are_variants_of_the_same_form_and_the_ones_tested() {
+    for (portable, default) in launch::ATTENTION_SM90_DEFAULTS {
+        assert!(VARIANTS.contains(&default) && default.starts_with(portable), "{portable}: {default}");
+        assert!(KERNELS.iter().any(|(_, online, bounded)| [online, bounded].contains(&&default)), "{default}");
+        assert!(KERNELS.iter().any(|(_, online, bounded)| [online, bounded].contains(&&portable)), "{portable}");
     }
 }
 
