@@ -7,6 +7,8 @@
 #include "tensor_map.h"
 #include <stdint.h>
 
+#include "tensor_map.h"
+
 #if defined(__cplusplus)
 #define PID_ASSERT_SIZE(type, bytes) static_assert(sizeof(type) == (bytes), #type " is not " #bytes " bytes")
 #else
@@ -324,6 +326,21 @@ typedef struct PidAttentionParams {
     uint32_t query_start;
 } PidAttentionParams;
 PID_ASSERT_SIZE(PidAttentionParams, 48);
+
+/** The same by bulk copies. Boxes, columns first: q 64 x 16, k and v 64 x the kernel's keys, swizzle 128; output head_dim x
+ * 16, swizzle 128 for heads of 64, none for 72. */
+typedef struct PidAttentionSm90Params {
+    /** bf16 `[B * heads, tokens, head_dim]` each. */
+    PidTensorMap q;
+    PidTensorMap k;
+    PidTensorMap v;
+    /** bf16 `[B, tokens, heads * head_dim]`, written. */
+    PidTensorMap output;
+    /** The same tensors by address. */
+    PidAttentionParams op;
+    uint32_t reserved[4];
+} PidAttentionSm90Params;
+PID_ASSERT_SIZE(PidAttentionSm90Params, 576);
 
 /** conv3x3 on the patch grid, tokens in raster order. Weights `[n, ldb]`, `k = tap * channels + channel`. */
 typedef struct PidConvParams {

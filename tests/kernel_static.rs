@@ -18,6 +18,9 @@ const ALL_ARCHS: &[&str] = &["sm_80", "sm_86", "sm_89", "sm_90a", "sm_100a", "sm
 /// Of every kernel on the tensor cores: LDSM is ldmatrix, LDGSTS cp.async, HMMA mma.sync.
 const PRODUCT: &[&str] = &["LDSM", "LDGSTS", "HMMA"];
 
+/// Of every kernel that specialises its warps on sm_90a: UTMALDG and UTMASTG are bulk copies, HGMMA wgmma, SYNCS mbarriers.
+const SPECIALISED: &[&str] = &["UTMALDG.3D", "UTMASTG.3D", "HGMMA", "SYNCS", "USETMAXREG", "MUFU.EX2"];
+
 /// Kernel file, architectures, and the instructions that each kernel in it must have: those that a rewrite or another
 /// compiler could lose without a wrong result. MUFU.EX2 is ex2.approx.
 const REQUIRED: &[(&str, &[&str], &[&str])] = &[
@@ -31,6 +34,8 @@ const REQUIRED: &[(&str, &[&str], &[&str])] = &[
     ("update", ALL_ARCHS, PRODUCT),
     ("conv3x3", ALL_ARCHS, PRODUCT),
     ("attention", ALL_ARCHS, &["LDSM", "LDGSTS", "HMMA", "MUFU.EX2"]),
+    ("attention_d64_sm90", &["sm_90a"], SPECIALISED),
+    ("attention_d72_sm90", &["sm_90a"], SPECIALISED),
 ];
 
 /// The same of the micro-tests' kernels on sm_90a: what each intrinsic becomes. UTMALDG, UTMASTG and UBLKCP are bulk

@@ -14,14 +14,6 @@ using Scores = float[kRowTiles][kKeyTiles][4];
 // The same as bf16 pairs: two n8 tiles are one A fragment of 16 keys.
 using Weights = std::uint32_t[kRowTiles][kKeyTiles / 2][4];
 
-PID_DEVICE float minus_infinity() { return bits_to_float(0xff800000u); }
-
-// Maximum over the lanes 4i .. 4i + 3; all 32 take part, all four get it.
-PID_DEVICE float quad_max(float x) {
-    x = fmaxf(x, shfl_xor_sync(kFullMask, x, 1));
-    return fmaxf(x, shfl_xor_sync(kFullMask, x, 2));
-}
-
 // Gives the keys from `num_keys` on a weight of exactly zero.
 PID_DEVICE void mask_tail(Scores& scores, std::uint32_t num_keys, std::uint32_t lane) {
     PID_UNROLL

@@ -11,6 +11,7 @@ PID_DEVICE float bf16_low(std::uint32_t pair) { return bits_to_float(pair << 16)
 PID_DEVICE float bf16_high(std::uint32_t pair) { return bits_to_float(pair & 0xffff0000u); }
 PID_DEVICE std::uint16_t float_to_bf16(float x) { return static_cast<std::uint16_t>(cvt_rn_bf16x2(x, 0.0f)); }
 
+PID_DEVICE float minus_infinity() { return bits_to_float(0xff800000u); }
 PID_DEVICE float sigmoid(float x) { return rcp_approx(1.0f + ex2_approx(-x * kLog2E)); }
 PID_DEVICE float silu(float x) { return x * sigmoid(x); }
 // GELU with erf, not tanh: x Phi(x), Phi(-|x|) = erfc(|x| / sqrt 2) / 2 = e^(-x^2 / 2) P(t), t = 1 / (1 + p |x| / sqrt 2).
@@ -59,6 +60,12 @@ PID_DEVICE void store_groups_bf16(std::uint16_t* to, const float (&v)[16], int q
 }
 PID_DEVICE void unpack_bf16(float (&out)[4], const uint2& v) {
     out[0] = bf16_low(v.x), out[1] = bf16_high(v.x), out[2] = bf16_low(v.y), out[3] = bf16_high(v.y);
+}
+
+// Their maximum, likewise.
+PID_DEVICE float quad_max(float x) {
+    x = fmaxf(x, shfl_xor_sync(kFullMask, x, 1));
+    return fmaxf(x, shfl_xor_sync(kFullMask, x, 2));
 }
 
 // kCount (a multiple of 8) consecutive values, 16-byte aligned.

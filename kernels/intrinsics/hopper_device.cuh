@@ -224,12 +224,25 @@ PID_DEVICE void wgmma_pin(float (&d)[kCount]) {
     for (int i = 0; i < kCount; ++i) asm volatile("" : "+f"(d[i])::"memory");
 }
 
+// The same of A fragments.
+template <int kSteps>
+PID_DEVICE void wgmma_pin(std::uint32_t (&a)[kSteps][4]) {
+    PID_UNROLL
+    for (int i = 0; i < 4 * kSteps; ++i) asm volatile("" : "+r"(a[i / 4][i % 4])::"memory");
+}
+
 // Orders earlier accesses to accumulators and A registers before the next wgmma: needed before the first one, and after
 // registers were written. Names the accumulators that were touched. sm_90a.
 template <int... kCounts>
 PID_DEVICE void wgmma_fence(float (&... d)[kCounts]) {
     (wgmma_pin(d), ...);
     PID_SM90A(asm volatile("wgmma.fence.sync.aligned;" ::: "memory"));
+}
+// The same for A registers that were written since the last fence: none of the writes may sink past it.
+template <int kCount, int kSteps>
+PID_DEVICE void wgmma_fence(float (&d)[kCount], std::uint32_t (&a)[kSteps][4]) {
+    wgmma_pin(a);
+    wgmma_fence(d);
 }
 // Ends the warpgroup's current group of wgmma. sm_90a.
 PID_DEVICE void wgmma_commit_group() { PID_SM90A(asm volatile("wgmma.commit_group.sync.aligned;" ::: "memory")); }

@@ -118,6 +118,10 @@ template <int kA, int kB, int kC>
 inline void wgmma_fence(float (&)[kA], float (&)[kB], float (&)[kC], PID_HERE) {
     pid::emu::wgmma_fence(site);
 }
+template <int kA, int kSteps>
+inline void wgmma_fence(float (&)[kA], std::uint32_t (&)[kSteps][4], PID_HERE) {
+    pid::emu::wgmma_fence(site);
+}
 template <int kPending>
 inline void wgmma_wait_group(PID_HERE) {
     pid::emu::wgmma_wait(kPending, nullptr, 0, site);

@@ -1,6 +1,10 @@
 //! Launch shapes: grid, block and shared memory of every kernel, from its parameters. The other half of the contract in
 //! the headers of `kernels/*/*.cu`; lowering and the kernel tests both launch through these.
 
+mod attention_sm90;
+
+pub use attention_sm90::attention_sm90;
+
 use super::KernelCall;
 use super::params::{
     PidAttentionParams, PidGemm, PidGroupNormParams, PidImageParams, PidNoiseParams, PidPixelEmbedParams,

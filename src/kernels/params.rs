@@ -626,6 +626,37 @@ const _: () = {
         [::core::mem::offset_of!(PidAttentionParams, query_start) - 44usize];
 };
 
+/// The same by bulk copies. Boxes, columns first: q 64 x 16, k and v 64 x the kernel's keys, swizzle 128; output head_dim x
+/// 16, swizzle 128 for heads of 64, none for 72.
+#[repr(C)]
+#[repr(align(64))]
+#[derive(Debug, Copy, Clone)]
+pub struct PidAttentionSm90Params {
+    /// bf16 `[B * heads, tokens, head_dim]` each.
+    pub q: PidTensorMap,
+    pub k: PidTensorMap,
+    pub v: PidTensorMap,
+    /// bf16 `[B, tokens, heads * head_dim]`, written.
+    pub output: PidTensorMap,
+    /// The same tensors by address.
+    pub op: PidAttentionParams,
+    pub reserved: [u32; 4usize],
+}
+
+#[allow(clippy::unnecessary_operation, clippy::identity_op)]
+const _: () = {
+    ["Size of PidAttentionSm90Params"][::core::mem::size_of::<PidAttentionSm90Params>() - 576usize];
+    ["Alignment of PidAttentionSm90Params"][::core::mem::align_of::<PidAttentionSm90Params>() - 64usize];
+    ["Offset of field: PidAttentionSm90Params::q"][::core::mem::offset_of!(PidAttentionSm90Params, q) - 0usize];
+    ["Offset of field: PidAttentionSm90Params::k"][::core::mem::offset_of!(PidAttentionSm90Params, k) - 128usize];
+    ["Offset of field: PidAttentionSm90Params::v"][::core::mem::offset_of!(PidAttentionSm90Params, v) - 256usize];
+    ["Offset of field: PidAttentionSm90Params::output"]
+        [::core::mem::offset_of!(PidAttentionSm90Params, output) - 384usize];
+    ["Offset of field: PidAttentionSm90Params::op"][::core::mem::offset_of!(PidAttentionSm90Params, op) - 512usize];
+    ["Offset of field: PidAttentionSm90Params::reserved"]
+        [::core::mem::offset_of!(PidAttentionSm90Params, reserved) - 560usize];
+};
+
 /// conv3x3 on the patch grid, tokens in raster order. Weights `[n, ldb]`, `k = tap * channels + channel`.
 #[repr(C)]
 #[derive(Debug, Copy, Clone)]

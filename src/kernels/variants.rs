@@ -31,20 +31,28 @@ const HEADS_OF_64: RowOrder = RowOrder::Consecutive16 { head: 64 };
 const HEADS_OF_72: RowOrder = RowOrder::Consecutive16 { head: 72 };
 const GROUPS: RowOrder = RowOrder::Groups16;
 
-/// All of them. The first of each is what bytes of shared memory and of L2 a clock predict; a device's own table
-/// (`super::tuning`) is what measurements say.
+/// All of them. The first of each is what bytes of shared memory and of L2 a clock predict (of attention:
+/// `kernels/attention/TUNING.md`); a device's own table (`super::tuning`) is what measurements say.
 #[rustfmt::skip]
 pub const ALL: &[Variants] = &[
     variants!("gemm_linear", HEADS_OF_64, ["128x256_pair", "128x256", "128x128_pingpong", "128x128_pingpong_pair"]),
     variants!("gemm_qkv_folded_d64", HEADS_OF_64, ["128x256_pair", "128x256", "128x128_pingpong", "128x128_pingpong_pair"]),
     variants!("gemm_qkv_d72", HEADS_OF_72, ["128x216", "128x144_pingpong", "128x144_pingpong_pair"]),
     variants!("gemm_swiglu", HEADS_OF_64, ["128x256_pair", "128x256", "128x128_pingpong", "128x128_pingpong_pair"]),
-    variants!("gemm_residual", HEADS_OF_64, ["128x128_pingpong_pair", "128x128_pingpong", "128x256", "128x256_pair"]),
-    variants!("gemm_latent_gate", HEADS_OF_64, ["128x128_pingpong", "128x256", "128x256_pair"]),
+    variants!("gemm_residual", GROUPS, ["128x128_pingpong_pair", "128x128_pingpong", "128x256", "128x256_pair"]),
+    variants!("gemm_latent_gate", GROUPS, ["128x128_pingpong", "128x256", "128x256_pair"]),
     variants!("gemm_pixel_modulate", GROUPS, ["128x256_pair", "128x256", "128x128_pingpong", "128x128_pingpong_pair"]),
     variants!("gemm_pixel_update", GROUPS, ["128x256_pair", "128x256"]),
     variants!("gemm_pixel_update_sample", GROUPS, ["128x256_pair", "128x256"]),
     variants!("conv3x3_tokens", HEADS_OF_64, ["128x128_pingpong", "128x256", "128x256_pair", "128x128_pingpong_pair"]),
+    variants!("attention_bounded_d64", RowOrder::Plain, ["q256_k80_s4_poly2", "q256_k80_s4_poly0", "q256_k80_s4_poly4",
+        "q256_k64_s4_poly2", "q256_k64_s4_poly2_pingpong", "q192_k64_s4_poly2", "q128_k96_s4_poly2"]),
+    variants!("attention_online_d64", RowOrder::Plain, ["q192_k64_s4_poly1", "q192_k64_s4_poly0", "q192_k64_s4_poly2",
+        "q192_k64_s4_poly1_pingpong", "q128_k128_s3_poly1"]),
+    variants!("attention_bounded_d72", RowOrder::Plain, ["q256_k64_s4_poly0", "q256_k64_s4_poly2",
+        "q256_k64_s4_poly0_pingpong", "q128_k96_s3_poly0"]),
+    variants!("attention_online_d72", RowOrder::Plain, ["q128_k96_s3_poly0", "q128_k96_s3_poly2",
+        "q128_k96_s3_poly0_pingpong"]),
 ];
 
 impl Variants {
@@ -57,6 +65,12 @@ impl Variants {
     pub(crate) fn is_product(&self) -> bool {
         self.order != RowOrder::Plain
     }
+}
+
+/// The order in which `kernel`, or a faulty copy of it, wants the rows of its second operand.
+pub fn order_of(kernel: &str) -> RowOrder {
+    let is_one = |v: &&Variants| v.kernels.iter().any(|name| kernel.starts_with(name));
+    ALL.iter().find(is_one).map_or(RowOrder::Plain, |v| v.order)
 }
 
 /// Those of `base`; `None` where the portable kernel is all there is.
@@ -80,6 +94,15 @@ mod tests {
         }
     }
 
+    #[test]
+    fn orders_are_those_of_the_variants() {
+        for variants in ALL {
+            assert_eq!(order_of(variants.base), RowOrder::Plain, "{}", variants.base);
+            assert!(variants.kernels.iter().all(|name| order_of(name) == variants.order), "{}", variants.base);
+        }
+        assert_eq!(order_of("gemm_linear_128x256_sm90_no_row_bound"), HEADS_OF_64);
+    }
+
     /// Every name, and its portable kernel's, is one that the emulator has, and that nvcc has built.
     #[test]
     #[cfg(feature = "emulator")]
@@ -94,6 +117,10 @@ mod tests {
                 let on_sm_90a = PTXAS.iter().any(|row| row.arch == "sm_90a" && row.kernel == *name);
                 assert!(on_sm_90a || !is_built, "no {name} for sm_90a");
             }
+        }
+        let is_variant = |name: &&String| name.ends_with("_sm90");
+        for kernel in emulated.iter().filter(is_variant) {
+            assert!(ALL.iter().any(|v| v.kernels.contains(&&**kernel)), "{kernel} is in no table");
         }
         if !is_built {
             println!("skipped: no kernels of nvcc's for sm_90a");

@@ -22,6 +22,7 @@ pub fn assert_caught(kernels: &[&'static str], test: impl Fn(&Device, &'static s
 fn every_faulty_kernel_has_a_test() {
     let tested: BTreeSet<&str> = [
         crate::attention::FAULTS,
+        crate::attention::sm90::FAULTS,
         crate::conv::FAULTS,
         crate::gemm::FAULTS,
         crate::pixel::FAULTS,

@@ -7,6 +7,7 @@ mod barriers;
 mod basic;
 mod cluster;
 mod coverage;
+mod exp2;
 mod faults;
 mod fragments;
 mod params;

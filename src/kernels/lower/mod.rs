@@ -132,7 +132,7 @@ impl<'a> Lowering<'a> {
             Op::PatchEmbed(op) => Ok(self.patch_embed(op)),
             Op::LatentGate(op) => self.latent_gate(op),
             Op::QkvProject(op) => self.qkv_project(op),
-            Op::Attention(op) => Ok(self.attention(op)),
+            Op::Attention(op) => self.attention(op),
             Op::SwiGlu(op) => self.swiglu(op, rows),
             Op::GatedResidual(op) => self.gated_residual(op, rows),
             Op::TimeSilu(op) => Ok(self.time_silu(op)),

@@ -14,7 +14,7 @@ use crate::kernels::params::{
     PidAttentionParams, PidEmbedParams, PidFold, PidLinearParams, PidQkvParams, PidQkvStream, PidResidualParams,
     PidResidualStream, PidRowsParams, PidSwiGluParams,
 };
-use crate::kernels::{Constant, Form, KernelCall, RotaryKey, launch};
+use crate::kernels::{CallShape, Constant, Form, KernelCall, RotaryKey, launch};
 
 impl Lowering<'_> {
     pub(super) fn linear(&self, op: &Linear, range: Option<&Range<usize>>) -> Calls {
@@ -122,7 +122,7 @@ impl Lowering<'_> {
         }
     }
 
-    pub(super) fn attention(&self, op: &Attention) -> Vec<KernelCall> {
+    pub(super) fn attention(&self, op: &Attention) -> Calls {
         let tokens = op.tokens.joint();
         let params = PidAttentionParams {
             q: self.at(op.q),
@@ -135,13 +135,18 @@ impl Lowering<'_> {
             query_start: op.query_start as u32,
         };
         let bounded = self.tables.bounded.get(&op.q).copied().unwrap_or(false);
-        let kernel = match (op.head_dim, bounded) {
+        let base = match (op.head_dim, bounded) {
             (64, true) => "attention_bounded_d64",
             (64, false) => "attention_online_d64",
             (_, true) => "attention_bounded_d72",
             (_, false) => "attention_online_d72",
         };
-        vec![launch::attention(kernel, &params)]
+        let queries = op.tokens.batch * op.heads * (tokens - op.query_start);
+        let shape = CallShape { base, rows: queries as u32, n: tokens as u32, k: op.head_dim as u32 };
+        Ok(vec![match self.path.kernel(&shape) {
+            Some(kernel) => launch::attention_sm90(kernel, self.driver, &params)?.of_shape(shape),
+            None => launch::attention(base, &params),
+        }])
     }
 
     pub(super) fn swiglu(&self, op: &SwiGlu, range: Option<&Range<usize>>) -> Calls {

@@ -150,7 +150,12 @@ impl Case {
             tokens: tokens as u32,
             query_start: query_start as u32,
         };
-        device.run(&[launch::attention(kernel, &params)])?;
+        let call = if kernel.contains("_sm90") {
+            launch::attention_sm90(kernel, &*device.driver, &params).map_err(|e| e.to_string())?
+        } else {
+            launch::attention(kernel, &params)
+        };
+        device.run(&[call])?;
         output.read()
     }
 

@@ -3,9 +3,10 @@
 use std::ops::Range;
 
 use half::bf16;
-use pid_engine::kernels::hopper;
+
 use pid_engine::kernels::order::RowOrder;
 use pid_engine::kernels::params::{PidGemm, PidGroup, PidRows};
+pub use pid_engine::kernels::variants::order_of;
 use rayon::prelude::*;
 
 use crate::device::{Array, Device};
@@ -144,17 +145,6 @@ impl Operands {
     pub fn upload(&self, device: &Device, kernel: &str) -> OnDevice {
         let w = stored(&self.w, self.size, order_of(kernel));
         OnDevice { a: device.input(&bits(&self.a)), w: device.input(&bits(&w)), bias: device.input(&self.bias) }
-    }
-}
-
-/// The order in which `kernel` wants W's rows.
-pub fn order_of(kernel: &str) -> RowOrder {
-    match hopper::Shape::of(kernel) {
-        None => RowOrder::Plain,
-        Some(_) if ["gemm_pixel", "gemm_residual", "gemm_latent"].iter().any(|begin| kernel.starts_with(begin)) => {
-            RowOrder::Groups16
-        }
-        Some(shape) => RowOrder::Consecutive16 { head: shape.head as usize },
     }
 }
 
