@@ -36,6 +36,8 @@ pub enum Error {
     Exec(#[from] ExecError),
     #[error(transparent)]
     Output(#[from] OutputError),
+    #[error(transparent)]
+    Tuning(#[from] crate::kernels::tuning::TuningError),
     #[error("device: {0}")]
     Device(String),
 }

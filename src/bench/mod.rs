@@ -9,9 +9,11 @@ mod recorder;
 mod rows;
 mod summary;
 mod text;
+mod tune;
 
 pub use rows::{LaunchRow, OpRow, Rates};
 pub use summary::Summary;
+pub use tune::{Trial, Tuned, table, tune};
 
 use std::time::Instant;
 
@@ -177,8 +179,33 @@ pub fn run(decoder: &Decoder, options: &BenchOptions, load: f64, observer: &mut 
     bench.seconds = Some(measured.seconds);
     bench.ceilings = measured.ceilings;
     bench.warnings.extend(rows::doubt(&bench.ops));
+    bench.name_kernels(tune::kernels(&case, observer)?);
     Ok(bench)
 }
+
+/// As [`counts`], with the names of the kernels that the decoder's device would run.
+///
+/// # Errors
+/// As [`counts`], and when the device fails.
+pub fn counts_on(decoder: &Decoder, options: &BenchOptions, observer: &mut dyn Observer) -> Result<Bench, Error> {
+    let case = Case::new(decoder, options)?;
+    let mut bench = assemble(decoder.config(), &case.program, options, None);
+    bench.device = decoder.device_name();
+    bench.notes = vec![COUNTED.into()];
+    bench.name_kernels(tune::kernels(&case, observer)?);
+    Ok(bench)
+}
+
+impl Bench {
+    /// Enters the kernels of each launch; on a device without kernels there are none to name.
+    fn name_kernels(&mut self, names: Vec<Vec<&'static str>>) {
+        for (row, names) in self.launches.iter_mut().zip(names) {
+            row.kernels = (!names.is_empty()).then_some(names);
+        }
+    }
+}
+
+const COUNTED: &str = "counts only: times on the emulator say nothing about a GPU, so nothing was run";
 
 /// What there is to do, without doing it: on the kernels' network, bf16.
 ///
@@ -189,7 +216,7 @@ pub fn counts(config: &Config, options: &BenchOptions, budget: Option<ByteSize>)
     let program = model::program(config, &options.network(Precision::Bf16), budget)?;
     let mut bench = assemble(config, &program, options, None);
     bench.device = "emulator".into();
-    bench.notes = vec!["counts only: times on the emulator say nothing about a GPU, so nothing was run".into()];
+    bench.notes = vec![COUNTED.into()];
     Ok(bench)
 }
 

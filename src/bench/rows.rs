@@ -44,6 +44,8 @@ pub struct LaunchRow {
     pub phase: &'static str,
     /// Rows of the op's row space, where the launch covers a range.
     pub rows: Option<[usize; 2]>,
+    /// The kernels that it runs, in order; `None` where there are none, or they were not looked up.
+    pub kernels: Option<Vec<&'static str>>,
     /// How often it runs in a decode.
     pub launches: usize,
     /// Of each run, in the profiled decode.
@@ -103,6 +105,7 @@ pub(super) fn launches(
             op: node.op.kind(),
             phase: if node.phase == Phase::Once { "once" } else { "step" },
             rows: launch.rows.as_ref().map(|r| [r.start, r.end]),
+            kernels: None,
             launches: runs(node, steps),
             seconds,
             work,

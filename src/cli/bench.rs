@@ -14,6 +14,7 @@ use crate::bench::{self, Bench, BenchOptions};
 use crate::checkpoint::Checkpoint;
 use crate::decoder::Decoder;
 use crate::device::Device;
+use crate::kernels::{KernelChoice, Tuning, TuningFile};
 use crate::model::{Config, Precision};
 use crate::output;
 use crate::plan::ByteSize;
@@ -59,6 +60,16 @@ pub(super) struct BenchArgs {
     /// Where to run; on the emulator, work is counted and nothing is run.
     #[arg(long, default_value = "auto")]
     device: Device,
+    /// Kernels: auto (those made for the device, else the portable ones), portable.
+    #[arg(long, default_value_t)]
+    kernels: KernelChoice,
+    /// Time every variant of the decode's kernels instead, and keep the fastest for later decodes (on sm_90a).
+    #[arg(long)]
+    tune: bool,
+    /// Table of the fastest variants, read or, with --tune, added to; by default one for each kind of device in the user's
+    /// cache folder.
+    #[arg(long, value_name = "FILE")]
+    tuning: Option<PathBuf>,
     /// Most memory for weights and activations, e.g. 8GiB.
     #[arg(long, value_name = "BYTES")]
     budget: Option<ByteSize>,
@@ -76,10 +87,16 @@ pub(super) fn run(args: &BenchArgs) -> Result<Report, CliError> {
         let config = named.clone().map_or_else(|| read_config(DEFAULT_CONFIG), Ok)?;
         args.options(&config, false).network(Precision::Bf16).check(&config).map_err(CliError::usage)?;
     }
+    tuning_fits(args.kernels, args.tuning.as_deref())?;
+    if args.tune {
+        return args.tune(named);
+    }
     if let Some(folder) = &args.report {
         make_folder(folder)?;
     }
-    let (bench, synthetic) = if matches!(args.device, Device::Emulator { .. }) {
+    // A table's kernels are named only by a device that has them, which takes weights.
+    let counted = matches!(args.device, Device::Emulator { .. }) && args.tuning.is_none();
+    let (bench, synthetic) = if counted {
         let config = args.known_config(named)?;
         (bench::counts(&config, &args.options(&config, false), args.budget)?, args.checkpoint.is_none())
     } else {
@@ -123,11 +140,18 @@ impl BenchArgs {
         }
     }
 
-    /// The report, and whether the weights are synthetic.
-    fn measure(&self, named: Option<Config>) -> Result<(Bench, bool), CliError> {
-        let progress = TerminalProgress::new(self.common.json);
-        let begin = Instant::now();
-        let mut builder = Decoder::builder().device(self.device);
+    /// Where the table is.
+    fn tuning_file(&self) -> TuningFile {
+        self.tuning.clone().map_or(TuningFile::Cached, TuningFile::At)
+    }
+
+    fn decoder(
+        &self,
+        named: Option<Config>,
+        tuning: TuningFile,
+        progress: &TerminalProgress,
+    ) -> Result<Decoder, CliError> {
+        let mut builder = Decoder::builder().device(self.device).kernels(self.kernels).tuning(tuning);
         if let Some(budget) = self.budget {
             builder = builder.budget(budget);
         }
@@ -135,16 +159,63 @@ impl BenchArgs {
             Some(path) => (named.into_iter().fold(builder, crate::DecoderBuilder::config), Checkpoint::open(path)?),
             None => {
                 let config = self.known_config(named)?;
-                let checkpoint = Checkpoint::synthetic(&config, self.seed, &progress);
+                let checkpoint = Checkpoint::synthetic(&config, self.seed, progress);
                 (builder.config(config), checkpoint)
             }
         };
-        let decoder = builder.build(checkpoint)?;
+        Ok(builder.build(checkpoint)?)
+    }
+
+    /// The report, and whether the weights are synthetic.
+    fn measure(&self, named: Option<Config>) -> Result<(Bench, bool), CliError> {
+        let progress = TerminalProgress::new(self.common.json);
+        let begin = Instant::now();
+        let decoder = self.decoder(named, self.tuning_file(), &progress)?;
+        if let Some(problem) = decoder.tuning_problem() {
+            return Err(CliError::failed(problem));
+        }
         let load = begin.elapsed().as_secs_f64();
+        let is_emulated = matches!(self.device, Device::Emulator { .. });
         let gpu = decoder.device_name() != Device::Cpu.to_string();
         let options = self.options(decoder.config(), gpu);
-        let bench = bench::run(&decoder, &options, load, &mut progress.observer())?;
+        let mut observer = progress.observer();
+        let bench = if is_emulated {
+            bench::counts_on(&decoder, &options, &mut observer)?
+        } else {
+            bench::run(&decoder, &options, load, &mut observer)?
+        };
         Ok((bench, self.checkpoint.is_none()))
+    }
+
+    /// Measures variants, and adds the fastest to the table.
+    fn tune(&self, named: Option<Config>) -> Result<Report, CliError> {
+        if self.kernels == KernelChoice::Portable {
+            return Err(CliError::usage("--tune with --kernels portable: portable kernels have no variants"));
+        }
+        let progress = TerminalProgress::new(self.common.json);
+        // What is measured does not depend on what was.
+        let decoder = self.decoder(named, TuningFile::None, &progress)?;
+        let device = decoder.device_name();
+        let path = self.tuning_file().path(&device)?.expect("it is one of the two that name a file");
+        let mut tuning = Tuning::read_to_extend(&path, &device)?;
+        let gpu = !matches!(self.device, Device::Emulator { .. });
+        let options = self.options(decoder.config(), gpu);
+        let found = bench::tune(&decoder, &options, &mut tuning, &mut progress.observer())?;
+        tuning.write(&path)?;
+        let text = format!("{device}\n{}\ntable: {}", bench::table(&found), shown(&path));
+        let warning = decoder.device_warning().map(str::to_owned);
+        let json = json!({ "device": device, "table": shown(&path), "tuned": found });
+        Ok(Report::new(text, json).with_warnings(warning.into_iter().collect()))
+    }
+}
+
+/// Refuses a table where nothing would read it.
+pub(super) fn tuning_fits(kernels: KernelChoice, tuning: Option<&Path>) -> Result<(), CliError> {
+    match tuning {
+        Some(path) if kernels == KernelChoice::Portable => {
+            Err(CliError::usage(format!("--tuning {} with --kernels portable: they have no variants", shown(path))))
+        }
+        _ => Ok(()),
     }
 }
 

@@ -6,12 +6,14 @@ use std::time::Instant;
 use clap::Args;
 use serde_json::{Value, json};
 
+use super::bench::tuning_fits;
 use super::progress::TerminalProgress;
 use super::report::{CliError, Report};
 use super::{Common, read_config, shown};
 use crate::checkpoint::Checkpoint;
 use crate::decoder::{Decoded, Decoder, Request};
 use crate::device::Device;
+use crate::kernels::{KernelChoice, TuningFile};
 use crate::latent::{Backbone, Caption, Latent, LatentFrame, LatentOptions, Sigma, read_noise, read_tensor};
 use crate::model::Config;
 use crate::output::{self, PictureInfo};
@@ -96,6 +98,12 @@ pub(super) struct DecodeArgs {
     /// Where to run.
     #[arg(long, default_value = "auto")]
     device: Device,
+    /// Kernels: auto (those made for the device, else the portable ones), portable.
+    #[arg(long, default_value_t)]
+    kernels: KernelChoice,
+    /// Table of the fastest variants that `pid bench --tune` wrote; by default the device's in the user's cache folder.
+    #[arg(long, value_name = "FILE")]
+    tuning: Option<PathBuf>,
     /// Most memory for weights and activations, e.g. 8GiB.
     #[arg(long, value_name = "BYTES")]
     budget: Option<ByteSize>,
@@ -110,13 +118,15 @@ pub(super) fn run(args: &DecodeArgs) -> Result<Report, CliError> {
     let variant = args.variant();
     Schedule::new(args.steps, variant).map_err(CliError::usage)?;
     output::check_target(&args.out)?;
+    tuning_fits(args.kernels, args.tuning.as_deref())?;
     let config = args.config.as_deref().map(read_config).transpose()?;
     let progress = TerminalProgress::new(args.common.json);
     let mut warnings = Vec::new();
 
     let begin = Instant::now();
     let checkpoint = Checkpoint::open(&args.checkpoint)?;
-    let mut builder = Decoder::builder().device(args.device);
+    let tuning = args.tuning.clone().map_or(TuningFile::Cached, TuningFile::At);
+    let mut builder = Decoder::builder().device(args.device).kernels(args.kernels).tuning(tuning);
     if let Some(config) = config {
         builder = builder.config(config);
     }

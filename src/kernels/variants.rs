@@ -40,7 +40,7 @@ pub const ALL: &[Variants] = &[
     variants!("gemm_qkv_d72", HEADS_OF_72, ["128x216", "128x144_pingpong", "128x144_pingpong_pair"]),
     variants!("gemm_swiglu", HEADS_OF_64, ["128x256_pair", "128x256", "128x128_pingpong", "128x128_pingpong_pair"]),
     variants!("gemm_residual", GROUPS, ["128x128_pingpong_pair", "128x128_pingpong", "128x256", "128x256_pair"]),
-    variants!("gemm_latent_gate", GROUPS, ["128x128_pingpong", "128x256", "128x256_pair"]),
+    variants!("gemm_latent_gate", GROUPS, ["128x256_pair", "128x256"]),
     variants!("gemm_pixel_modulate", GROUPS, ["128x256_pair", "128x256", "128x128_pingpong", "128x128_pingpong_pair"]),
     variants!("gemm_pixel_update", GROUPS, ["128x256_pair", "128x256"]),
     variants!("gemm_pixel_update_sample", GROUPS, ["128x256_pair", "128x256"]),

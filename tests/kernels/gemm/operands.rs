@@ -3,7 +3,6 @@
 use std::ops::Range;
 
 use half::bf16;
-
 use pid_engine::kernels::order::RowOrder;
 use pid_engine::kernels::params::{PidGemm, PidGroup, PidRows};
 pub use pid_engine::kernels::variants::order_of;
