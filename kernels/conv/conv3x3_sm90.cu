@@ -51,6 +51,7 @@ struct RowsOfGrid {
         const std::uint32_t token = y(index) * params.grid_cols + x(index);
         return {at.sample * params.grid_rows * params.grid_cols + token, at.sample, token};
     }
+    PID_DEVICE Row any() const { return {at.sample * params.grid_rows * params.grid_cols, at.sample, 0}; }
 };
 
 // Repeats the border: rows of the slice whose token, shifted by the tap, lies outside of the grid get the nearest token's

@@ -39,6 +39,8 @@ struct RowsOfTile {
           first(tile.row_tile * 128) {}
     PID_DEVICE bool inside(std::uint32_t index) const { return first + index < segment_rows; }
     PID_DEVICE Row row(std::uint32_t index) const { return row_at(rows, segment_first + first + index); }
+    // One that there is, though the tile, which fills up its cluster, may have none.
+    PID_DEVICE Row any() const { return row_at(rows, segment_first); }
 };
 
 // The thread's row `half` (0, 1: 8 further down) of the consumer's row tile m, by its index in the tile.
@@ -62,7 +64,7 @@ PID_DEVICE RowPair row_pair(const Rows& rows, int m) {
     for (int h = 0; h < 2; ++h) {
         const std::uint32_t index = row_in_tile<Shape>(m, h);
         pair.inside[h] = kFault == kNoRowBound || rows.inside(index);
-        pair.row[h] = rows.row(pair.inside[h] ? index : 0);
+        pair.row[h] = pair.inside[h] ? rows.row(index) : rows.any();
     }
     return pair;
 }
