@@ -92,6 +92,8 @@ struct Consumer {
                 ldmatrix_x4(q[i][step],
                             smem.slabs[slab(i)] + (step / 4 * kSlabRows + row) * kBoxColumns + (chunk ^ row % 8) * 8);
             }
+        // Every lane has read: in the end others write their outputs over it.
+        syncwarp();
     }
 
     // By turns, the products of one consumer are issued as a whole, and softmax of another runs beside them.
