@@ -92,6 +92,8 @@ struct Consumer {
                 ldmatrix_x4(q[i][step],
                             smem.slabs[slab(i)] + (step / 4 * kSlabRows + row) * kBoxColumns + (chunk ^ row % 8) * 8);
             }
+        // Every lane has read: in the end others write their outputs over it.
+        syncwarp();
     }
 
     // By turns, the products of one consumer are issued as a whole, and softmax of another runs beside them.
@@ -265,6 +267,10 @@ PID_DEVICE void attention_sm90(const PidAttentionSm90Params& params) {
     PID_SHARED(typename T::Shared, smem);
     const std::uint32_t warp = threadIdx.x / 32;
     if (threadIdx.x == 0) {
+        // Nothing overlaps with a block's first loads.
+        prefetch_tensormap(&params.q);
+        prefetch_tensormap(&params.k);
+        prefetch_tensormap(&params.v);
         for (int i = 0; i < 4 * T::kConsumers; ++i) mbarrier_init(&smem.query_full[i], 1);
         for (int i = 0; i < T::kNumStages; ++i) {
             mbarrier_init(&smem.key_full[i], 1);
