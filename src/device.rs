@@ -179,7 +179,9 @@ pub(crate) fn cuda(ordinal: usize) -> Result<KernelDevice, Refusal> {
 /// The kernels for a device of that compute capability, on the host.
 #[cfg(feature = "emulator")]
 pub(crate) fn emulator(capability: (u32, u32)) -> Result<KernelDevice, Error> {
-    Ok(Arc::new(crate::backend::emulator::Emulator::default().with_capability(capability)))
+    let emulator = crate::backend::emulator::Emulator::default().with_capability(capability);
+    // Enough for pairs of blocks to keep the cores of a usual machine busy; the same everywhere, as grids follow from it.
+    Ok(Arc::new(emulator.with_multiprocessors(16)))
 }
 
 #[cfg(not(feature = "emulator"))]

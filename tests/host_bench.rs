@@ -140,6 +140,101 @@ fn the_emulators_work_is_counted() {
     assert_eq!(page.matches("<svg").count(), 1, "the memory alone");
 }
 
+/// Tunes a small decode of the sm_90a kernels on the emulator, whose times are those of its own host.
+#[test]
+#[cfg(feature = "emulator")]
+fn tuned_kernels_are_used_where_they_were_measured() {
+    let sandbox = Sandbox::new();
+    let size = ["--config", "tiny", "--width", "32", "--height", "32", "--text-tokens", "1", "--json"];
+    let bench = |args: &[&str]| {
+        let run = sandbox.pid(&[&["bench", "--device", "emulator:sm_90a"], &size[..], args].concat());
+        assert_eq!(run.code, 0, "{args:?}: {}", run.stderr);
+        json(&run.stdout)
+    };
+    let tuned = bench(&["--tune", "--tuning", "cache/t.json", "--warmup", "0", "--runs", "1"]);
+    let rows = tuned["tuned"].as_array().unwrap();
+    assert!(rows.len() >= 10, "{}", rows.len());
+    let mut table: Value = serde_json::from_str(&fs::read_to_string(sandbox.path("cache/t.json")).unwrap()).unwrap();
+    assert_eq!(table["device"], "emulator:sm_90a");
+    assert_eq!(table["choices"].as_array().unwrap().len(), rows.len(), "each shape once");
+    for row in rows {
+        let trials = row["trials"].as_array().unwrap();
+        let fastest = trials.iter().min_by(|a, b| number(&a["seconds"]).total_cmp(&number(&b["seconds"]))).unwrap();
+        let chosen: Vec<_> = trials.iter().filter(|t| t["chosen"] == true).collect();
+        assert_eq!(chosen, [fastest], "{row}");
+        let same = |c: &&Value| ["kernel", "rows", "n", "k"].iter().all(|key| c[key] == row[key]);
+        let stored = table["choices"].as_array().unwrap().iter().find(same).unwrap();
+        assert_eq!(stored["variant"], fastest["variant"]);
+    }
+
+    // Another choice than the default, for one shape alone.
+    let last = "gemm_linear_128x128_pingpong_sm90";
+    let choices = table["choices"].as_array_mut().unwrap();
+    choices.retain(|c| c["kernel"] == "gemm_linear" && c["n"] == 144);
+    assert_eq!(choices.len(), 1);
+    choices[0]["variant"] = last.into();
+    fs::write(sandbox.path("one.json"), table.to_string()).unwrap();
+    let counted = bench(&["--tuning", "one.json"]);
+    let using = |name: &str| -> Vec<String> {
+        let is_it = |l: &&Value| l["kernels"].as_array().unwrap().iter().any(|k| k == name);
+        counted["launches"].as_array().unwrap().iter().filter(is_it).map(|l| l["node"].to_string()).collect()
+    };
+    let nodes = using(last);
+    assert!(nodes.len() == 2 && nodes.iter().all(|n| n.contains("compress_to_attn")), "{nodes:?}");
+    assert!(!using("gemm_linear_128x256_pair_sm90").is_empty(), "other shapes keep the default");
+    assert_eq!(bench(&[])["launches"][0]["kernels"], Value::Null, "nothing is opened to count");
+    broken_tables(&sandbox, &size, &table);
+}
+
+/// A bench refuses them, a decode warns and takes the defaults.
+#[cfg(feature = "emulator")]
+fn broken_tables(sandbox: &Sandbox, size: &[&str], table: &Value) {
+    let (mut version, mut other, mut kernel) = (table.clone(), table.clone(), table.clone());
+    version["version"] = 99.into();
+    other["device"] = "NVIDIA H100".into();
+    kernel["choices"][0]["variant"] = "gemm_linear_1x1_sm90".into();
+    let cases = [
+        (version.to_string(), "version 99"),
+        (other.to_string(), "NVIDIA H100"),
+        (kernel.to_string(), "gemm_linear_1x1_sm90"),
+        ("{".to_owned(), "not a table"),
+    ];
+    for (text, words) in cases {
+        fs::write(sandbox.path("broken.json"), &text).unwrap();
+        let args = ["bench", "--device", "emulator:sm_90a", "--tuning", "broken.json"];
+        let run = sandbox.pid(&[&args[..], size].concat());
+        assert_eq!(run.code, 1, "{words}: {}", run.stdout);
+        let error = json(&run.stdout)["error"].as_str().unwrap().to_owned();
+        assert!(error.contains(words) && error.contains("broken.json"), "{error}");
+    }
+    let run = sandbox.pid(&["synth", "--config", "tiny", "--seed", "1", "--out", "w.safetensors"]);
+    assert_eq!(run.code, 0, "{}", run.stderr);
+    sandbox.latent("l.safetensors", &[1, 16, 1, 1], |i| i as f32 / 16.0 - 0.5);
+    sandbox.tensor("c.safetensors", "caption", &[1, 1, 64], |i| i as f32 / 64.0 - 0.5);
+    let decode = |tuning: &str| {
+        let flags = ["--device", "emulator:sm_90a", "--steps", "1", "--out", "o.png", "--tuning", tuning];
+        let run = sandbox.decode(&flags);
+        assert_eq!(run.code, 0, "{}", run.stderr);
+        run.stderr
+    };
+    assert!(decode("broken.json").contains("warning: tuning table broken.json: not a table"));
+    assert!(!decode("one.json").contains("tuning table"));
+    let run = sandbox.decode(&["--kernels", "portable", "--tuning", "one.json"]);
+    assert_eq!(run.code, 2, "{}", run.stderr);
+}
+
+#[test]
+fn tuning_needs_a_choice() {
+    let sandbox = Sandbox::new();
+    let args = ["bench", "--config", "tiny", "--width", "32", "--height", "32", "--tune", "--tuning", "t.json"];
+    for (device, kernels, code) in [("cpu", "auto", 1), ("emulator:sm_90a", "portable", 2)] {
+        let run = sandbox.pid(&[&args[..], &["--device", device, "--kernels", kernels]].concat());
+        assert_eq!(run.code, code, "{device}: {}", run.stderr);
+        assert!(run.stderr.contains("variants"), "{}", run.stderr);
+    }
+    assert_eq!(sandbox.files(), [""; 0]);
+}
+
 #[test]
 fn a_checkpoint_is_measured() {
     let sandbox = Sandbox::with_model();

@@ -13,6 +13,7 @@ use std::process::Command;
 
 use common::{Run, Sandbox, json};
 use pid_engine::backend::emulator::Emulator;
+use pid_engine::kernels::variants;
 use serde_json::Value;
 
 /// Rows of the smallest case, for what does not need all of them.
@@ -62,7 +63,8 @@ fn every_kernel_passes_on_the_emulator() {
         rows.iter().flat_map(|r| r["kernels"].as_str().unwrap().split('+').map(str::to_owned)).collect();
     let is_real = |name: &String| {
         // A decode ends with the float32 image; 8-bit pictures are made of it on request.
-        !name.contains("_no_") && !name.starts_with("micro_") && !name.starts_with("sanitize_") && name != "image_u8"
+        let is_test = name.starts_with("micro_") || name.starts_with("sanitize_");
+        !name.contains("_no_") && !name.contains("_sm90") && !is_test && name != "image_u8"
     };
     let missing: Vec<String> =
         Emulator::kernels().into_iter().filter(is_real).filter(|k| !kernels.contains(k)).collect();
@@ -76,6 +78,28 @@ fn every_kernel_passes_on_the_emulator() {
     let junit = elements(&text);
     let count = |name: &str| junit.iter().filter(|(n, _)| n == name).count();
     assert_eq!((count("testsuite"), count("testcase"), count("failure")), (1, rows.len(), 0));
+}
+
+/// As on a GPU of compute capability 9.0: the default variant of every kernel that sm_90a has, and `portable` instead.
+#[test]
+fn every_default_of_sm_90a_passes_on_the_emulator() {
+    let sandbox = Sandbox::new();
+    let run = sandbox.pid(&["check", "--device", "emulator:sm_90a", "--json"]);
+    assert_eq!(run.code, 0, "{}", run.stderr);
+    let result = json(&run.stdout);
+    assert_eq!(result["device"], "emulator:sm_90a");
+    let rows: Vec<&str> = result["rows"].as_array().unwrap().iter().map(|r| r["kernels"].as_str().unwrap()).collect();
+    for variants in variants::ALL {
+        assert!(rows.contains(&variants.default()), "no row checks {}", variants.default());
+    }
+    // Rows of two bytes have no kernel of their own.
+    assert!(rows.contains(&"gemm_linear") && !rows.contains(&"gemm_swiglu"), "{rows:?}");
+
+    let args =
+        ["check", "--device", "emulator:sm_90a", "--kernels", "portable", "--filter", "v1.5-loud/gemm", "--json"];
+    let run = sandbox.pid(&args);
+    assert_eq!(run.code, 0, "{}", run.stderr);
+    assert!(!run.stdout.contains("_sm90\"") && run.stdout.contains("\"gemm_swiglu\""), "{}", run.stdout);
 }
 
 #[test]

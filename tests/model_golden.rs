@@ -1,6 +1,7 @@
 //! The whole decode against the public code's float32 outputs (tests/golden/README.md). On the CPU: every velocity, every
 //! tap and the image of all seven cases, relative L2 at most 2e-4. In bf16 (the emulator, or the GPU that
-//! `PID_TEST_DEVICE` names): image and velocities at most as far off as the public code's own bf16 run.
+//! `PID_TEST_DEVICE` names; the kernels of sm_90a on the emulator): image and velocities at most as far off as the public
+//! code's own bf16 run.
 
 #![allow(clippy::unwrap_used)]
 
@@ -152,14 +153,30 @@ fn bf16_device() -> Device {
 }
 
 fn run_bf16(name: &'static str) {
+    within_bf16(name, bf16_device());
+}
+
+/// The image by the kernels of sm_90a, on the emulator whatever `PID_TEST_DEVICE` says: a GPU takes them, or not, by itself.
+#[cfg(feature = "emulator")]
+fn run_sm_90a(name: &'static str) {
     let _one = MEMORY.lock().unwrap_or_else(|e| e.into_inner());
-    let case = Case::new(name, bf16_device());
+    image_within_bf16(&Case::new(name, Device::EMULATOR_SM_90A));
+}
+
+/// Unobserved, the last pixel block ends the sampler's step too, and a GPU replays one recording.
+fn image_within_bf16(case: &Case) -> Bf16Error {
     let allowed: Bf16Error = serde_json::from_str(&case.golden.metadata()["bf16_error"]).unwrap();
-    // Unobserved, the last pixel block ends the sampler's step too, and a GPU replays one recording.
-    let first = case.decoder.decode(&case.latent, &case.request).unwrap();
-    let image = case.image_error(&first.picture.data);
+    let decoded = case.decoder.decode(&case.latent, &case.request).unwrap();
+    let (name, image) = (case.name, case.image_error(&decoded.picture.data));
     println!("{name} on {}: image {image:.2e}, allowed {:.2e}", case.decoder.device_name(), allowed.image);
     assert!(image <= allowed.image, "{name}: image {image:.3e} is above {:.3e}", allowed.image);
+    allowed
+}
+
+fn within_bf16(name: &'static str, device: Device) {
+    let _one = MEMORY.lock().unwrap_or_else(|e| e.into_inner());
+    let case = Case::new(name, device);
+    let allowed = image_within_bf16(&case);
     let errors = case.errors();
     let report = report(name, &errors);
     assert!(errors["fp32.image"] <= allowed.image, "{name}, observed: image above {:.3e}\n{report}", allowed.image);
@@ -234,6 +251,65 @@ fn bf16_tiny_v15_flux2() {
 #[cfg(feature = "emulator")]
 fn bf16_tiny_v15_flux_wide() {
     run_bf16("tiny_v15_flux_wide");
+}
+
+#[test]
+#[cfg(feature = "emulator")]
+fn sm_90a_tiny_v1_flux() {
+    // Velocities as well.
+    within_bf16("tiny_v1_flux", Device::EMULATOR_SM_90A);
+}
+
+#[test]
+#[cfg(feature = "emulator")]
+fn sm_90a_tiny_v1_flux_b2() {
+    run_sm_90a("tiny_v1_flux_b2");
+}
+
+#[test]
+#[cfg(feature = "emulator")]
+fn sm_90a_tiny_v15_flux() {
+    run_sm_90a("tiny_v15_flux");
+}
+
+#[test]
+#[cfg(feature = "emulator")]
+fn sm_90a_tiny_v15_flux2() {
+    run_sm_90a("tiny_v15_flux2");
+}
+
+#[test]
+#[cfg(feature = "emulator")]
+fn sm_90a_tiny_v15_flux_wide() {
+    run_sm_90a("tiny_v15_flux_wide");
+}
+
+/// Bytes of weights told last.
+#[derive(Default)]
+#[cfg(feature = "emulator")]
+struct Uploads {
+    done: usize,
+    total: usize,
+}
+
+#[cfg(feature = "emulator")]
+impl Observer for Uploads {
+    fn uploaded(&mut self, done: usize, total: usize) {
+        (self.done, self.total) = (done, total);
+    }
+}
+
+/// The same bits from every decode, though persistent blocks share the work as they come.
+#[test]
+#[cfg(feature = "emulator")]
+fn sm_90a_decodes_are_bit_equal() {
+    let case = Case::new("tiny_v1_flux", Device::EMULATOR_SM_90A);
+    let request = Request { steps: 1, ..case.request.clone() };
+    let mut uploads = Uploads::default();
+    let first = case.decoder.decode_observed(&case.latent, &request, &mut uploads).unwrap().picture;
+    assert!(first == case.decoder.decode(&case.latent, &request).unwrap().picture);
+    let Uploads { done, total } = uploads;
+    assert!(total > 0 && done == total, "{done} of {total} bytes: what was missing is what was made");
 }
 
 #[test]

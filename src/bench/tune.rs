@@ -56,6 +56,9 @@ pub fn tune(
     tuning: &mut Tuning,
     observer: &mut dyn Observer,
 ) -> Result<Vec<Tuned>, Error> {
+    if !decoder.backend().has_choices() {
+        return Err(Error::Device(format!("{}: no kernel comes in several variants there", decoder.device_name())));
+    }
     let case = Case::new(decoder, options)?;
     let found = in_session(&case, observer, |session, context, observer| {
         let mut tuner = Tuner { case: &case, session, context, seen: HashSet::new(), found: Vec::new() };
@@ -66,9 +69,6 @@ pub fn tune(
         let Tuned { kernel: base, rows, n, k, .. } = *tuned;
         let best = tuned.trials.iter().find(|trial| trial.chosen).expect("of several, one is the fastest");
         tuning.choose(CallShape { base, rows, n, k }, best.variant);
-    }
-    if found.is_empty() {
-        return Err(Error::Device(format!("{}: no kernel comes in several variants there", decoder.device_name())));
     }
     Ok(found)
 }

@@ -113,6 +113,10 @@ pub trait Backend: Send + Sync + fmt::Debug {
     ) -> Result<Box<dyn Session + 'a>, ExecError>;
     /// The device, for people.
     fn name(&self) -> String;
+    /// Whether some kernels exist in several variants ([`Session::time_choices`]).
+    fn has_choices(&self) -> bool {
+        false
+    }
     /// Measures what the device can do at most; `None` where times mean nothing.
     ///
     /// # Errors

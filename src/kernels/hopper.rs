@@ -234,13 +234,15 @@ mod tests {
 
     #[test]
     fn names_say_shapes() {
-        let shape = |block_n, cluster, head| Some(Shape { block_n, cluster, head });
-        assert_eq!(Shape::of("gemm_linear_128x256_pair_sm90"), shape(256, 2, 64));
-        assert_eq!(Shape::of("gemm_qkv_d72_128x144_pingpong_sm90_no_slot_wait"), shape(144, 1, 72));
+        assert_eq!(Shape::of("gemm_linear_128x256_pair_sm90"), Some(Shape { block_n: 256, cluster: 2, head: 64 }));
+        assert_eq!(
+            Shape::of("gemm_qkv_d72_128x144_pingpong_sm90_no_slot_wait"),
+            Some(Shape { block_n: 144, cluster: 1, head: 72 })
+        );
         assert_eq!(Shape::of("gemm_linear"), None);
         // Four stages of 48 KB; seven of 32 KB.
-        assert_eq!(shape(256, 1, 64).unwrap().shared_bytes(), 4 * 49152 + 1024);
-        assert_eq!(shape(128, 2, 64).unwrap().shared_bytes(), 7 * 32768 + 1024);
+        assert_eq!(Shape { block_n: 256, cluster: 1, head: 64 }.shared_bytes(), 4 * 49152 + 1024);
+        assert_eq!(Shape { block_n: 128, cluster: 2, head: 64 }.shared_bytes(), 7 * 32768 + 1024);
     }
 
     #[test]

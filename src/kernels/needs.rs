@@ -162,3 +162,43 @@ impl List<'_> {
         self.needs.attentions.push((op.q, norms(|s| s.q_norm), norms(|s| s.k_norm), op.head_dim));
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use std::collections::HashMap;
+
+    use super::*;
+    use crate::kernels::KernelChoice;
+    use crate::kernels::order::RowOrder;
+    use crate::model::{self, Config, NetworkOptions, Precision, Release};
+
+    /// A weight that two kernels read in two orders would lie on the device twice.
+    #[test]
+    fn every_matrix_has_one_order() {
+        let configs = Release::ALL.iter().map(|r| r.config()).chain([Config::tiny()]);
+        for config in configs {
+            let options = NetworkOptions {
+                batch: 1,
+                text_tokens: 24,
+                width: 128,
+                height: 128,
+                precision: Precision::Bf16,
+                recompute_features: false,
+                observed: false,
+            };
+            let graph = model::program(&config, &options, None).unwrap().network.graph;
+            for (choice, reordered) in [(KernelChoice::Auto, true), (KernelChoice::Portable, false)] {
+                let needs = needs(&graph, &Path::new((9, 0), choice));
+                let mut orders: HashMap<WeightId, Vec<RowOrder>> = HashMap::new();
+                for (id, form) in &needs.weights {
+                    if let Form::Matrix(order) = form {
+                        orders.entry(*id).or_default().push(*order);
+                    }
+                }
+                let twice: Vec<_> = orders.iter().filter(|(_, orders)| orders.len() > 1).collect();
+                assert!(twice.is_empty(), "{:?}: {twice:?}", config.name());
+                assert_eq!(orders.values().any(|o| o[0] != RowOrder::Plain), reordered, "{choice}");
+            }
+        }
+    }
+}

@@ -1,12 +1,13 @@
 //! Decodes: the emulator's pictures bit by bit, from as few recordings as promised.
 
 use pid_engine::checkpoint::synthetic;
+use pid_engine::kernels::KernelChoice;
 use pid_engine::latent::{Latent, Sigma};
 use pid_engine::sampler::{NoiseSource, Variant};
 use pid_engine::{Device, Request};
 
-use crate::driver::{Fake, Machine};
-use crate::{GPU, decoder, expected, inputs, latent};
+use crate::driver::{Fake, INVALID_VALUE, Machine};
+use crate::{GPU, builder, checkpoint, decoder, expected, inputs, latent};
 
 const RECORDED: &str = "cuGraphInstantiate";
 const REPLAYED: &str = "cuGraphLaunch";
@@ -115,17 +116,51 @@ fn decoders_share_a_gpu() {
     drop(first);
 }
 
-/// A device gets the kernels made for its own architecture.
+/// A device gets the kernels made for its own architecture, or the portable ones on request.
 #[test]
 fn the_second_of_two_gpus() {
-    let Some(_fake) = Fake::new(Machine { devices: 2, major: 9, ..Machine::default() }) else { return };
-    if !pid_engine::kernels::cubins::CUBINS.iter().any(|c| c.arch == "sm_90a") {
-        println!("skipped: no kernels for sm_90a");
+    let Some(fake) = Fake::new(Machine { devices: 2, major: 9, ..Machine::default() }) else { return };
+    if !has_sm_90a() {
         return;
     }
     let (latent, mut request) = inputs();
     request.steps = 1;
-    let decoder = decoder(Device::Cuda { ordinal: 1 }).unwrap();
-    assert_eq!(decoder.device_name(), "Fake GPU 1 (cuda:1)");
-    assert!(decoder.decode(&latent, &request).unwrap().picture == expected(&latent, &request));
+    let second = Device::Cuda { ordinal: 1 };
+    let emulated = |device| decoder(device).unwrap().decode(&latent, &request).unwrap().picture;
+    for (kernels, picture) in
+        [(KernelChoice::Auto, emulated(Device::EMULATOR_SM_90A)), (KernelChoice::Portable, emulated(Device::EMULATOR))]
+    {
+        let maps = fake.calls("cuTensorMapEncodeTiled");
+        let decoder = builder(second).kernels(kernels).build(checkpoint()).unwrap();
+        assert_eq!(decoder.device_name(), "Fake GPU 1 (cuda:1)");
+        assert!(decoder.decode(&latent, &request).unwrap().picture == picture, "{kernels}");
+        let made = fake.calls("cuTensorMapEncodeTiled") - maps;
+        assert_eq!(made > 0, kernels == KernelChoice::Auto, "{made} maps");
+        assert!(decoder.decode(&latent, &request).unwrap().picture == picture, "{kernels}, replayed");
+    }
+}
+
+/// A map that the driver refuses is an error of the launch, and the decoder goes on.
+#[test]
+fn a_refused_tensor_map() {
+    let Some(fake) = Fake::new(Machine { major: 9, ..Machine::default() }) else { return };
+    if !has_sm_90a() {
+        return;
+    }
+    let (latent, mut request) = inputs();
+    request.steps = 1;
+    let decoder = decoder(GPU).unwrap();
+    fake.fail("cuTensorMapEncodeTiled", 3, INVALID_VALUE, false);
+    let error = decoder.decode(&latent, &request).unwrap_err().to_string();
+    assert!(error.contains("cuTensorMapEncodeTiled of Tiled") && error.contains("invalid argument"), "{error}");
+    decoder.decode(&latent, &request).unwrap();
+    drop(decoder);
+}
+
+fn has_sm_90a() -> bool {
+    let has = pid_engine::kernels::cubins::CUBINS.iter().any(|c| c.arch == "sm_90a");
+    if !has {
+        println!("skipped: no kernels for sm_90a");
+    }
+    has
 }

@@ -6,7 +6,10 @@ use std::path::Path;
 use std::process::Command;
 use std::sync::{Mutex, MutexGuard, OnceLock, PoisonError};
 
+use pid_engine::backend::device::Driver;
 use pid_engine::backend::emulator::Emulator;
+use pid_engine::kernels::params::PidTensorMap;
+use pid_engine::kernels::tensor_map::{Element, Swizzle, Tiled};
 use pid_engine::kernels::{KernelCall, cubins};
 
 pub const OUT_OF_MEMORY: i32 = 2;
@@ -56,6 +59,20 @@ struct Call {
     params: *const c_void,
 }
 
+/// `FakeCudaTiled`.
+#[repr(C)]
+struct TiledCall {
+    element: u32,
+    rank: u32,
+    swizzle: u32,
+    reserved: u32,
+    address: u64,
+    dims: *const u64,
+    strides: *const u64,
+    box_dims: *const u32,
+}
+
+type Encoder = extern "C" fn(*mut PidTensorMap, *const TiledCall, *mut c_char, usize) -> c_int;
 type Launcher = extern "C" fn(*const Call, *mut c_char, usize) -> c_int;
 
 /// The library's control functions.
@@ -160,6 +177,9 @@ fn load() -> Api {
     let set_launcher: extern "C" fn(Launcher) = unsafe { std::mem::transmute(symbol(c"fake_cuda_set_launcher")) };
     set_launcher(launch);
     // SAFETY: as above.
+    let set_encoder: extern "C" fn(Encoder) = unsafe { std::mem::transmute(symbol(c"fake_cuda_set_encoder")) };
+    set_encoder(encode);
+    // SAFETY: as above.
     unsafe {
         Api {
             configure: std::mem::transmute::<*mut c_void, extern "C" fn(*const Machine)>(symbol(
@@ -199,9 +219,44 @@ fn compile(library: &Path) {
 extern "C" fn launch(call: *const Call, error: *mut c_char, error_bytes: usize) -> c_int {
     // SAFETY: the driver passes a valid call.
     let result = unsafe { run(&*call) };
+    // SAFETY: the driver passes a buffer of that size.
+    unsafe { told(result, error, error_bytes) }
+}
+
+/// Makes a tensor map that the emulator's kernels can read.
+extern "C" fn encode(map: *mut PidTensorMap, tiled: *const TiledCall, error: *mut c_char, error_bytes: usize) -> c_int {
+    // SAFETY: the driver passes valid structs and a buffer of that size.
+    unsafe { told(describe(&*tiled).map(|made| map.write(made)), error, error_bytes) }
+}
+
+/// # Safety
+/// The lists are as long as the call says.
+unsafe fn describe(call: &TiledCall) -> Result<PidTensorMap, String> {
+    let rank = call.rank as usize;
+    // SAFETY: the caller's; there is a stride less than dimensions.
+    let (dims, strides, box_dims) = unsafe {
+        (
+            std::slice::from_raw_parts(call.dims, rank),
+            std::slice::from_raw_parts(call.strides, rank - 1),
+            std::slice::from_raw_parts(call.box_dims, rank),
+        )
+    };
+    let all = [Element::U8, Element::F32, Element::Bf16];
+    let element = all.into_iter().find(|e| *e as u32 == call.element).ok_or("unknown element type")?;
+    let swizzle = [Swizzle::None, Swizzle::Bytes128].into_iter().find(|s| *s as u32 == call.swizzle);
+    let swizzle = swizzle.ok_or("unknown swizzle")?;
+    let tiled = Tiled { element, address: call.address, dims, strides, box_dims, swizzle };
+    Emulator::default().tensor_map(&tiled).map_err(|e| e.to_string())
+}
+
+/// 0, or 1 and the message.
+///
+/// # Safety
+/// The buffer has `error_bytes` bytes.
+unsafe fn told(result: Result<(), String>, error: *mut c_char, error_bytes: usize) -> c_int {
     let Err(message) = result else { return 0 };
     let length = message.len().min(error_bytes - 1);
-    // SAFETY: the buffer has `error_bytes` bytes.
+    // SAFETY: the caller's.
     unsafe {
         std::ptr::copy_nonoverlapping(message.as_ptr().cast(), error, length);
         *error.add(length) = 0;

@@ -23,6 +23,7 @@ void fake_cuda_configure(const FakeCudaConfig* config) {
 }
 void fake_cuda_set_total_bytes(std::uint64_t bytes) { driver().config.total_bytes = bytes; }
 void fake_cuda_set_launcher(FakeCudaLauncher launcher) { driver().launcher = launcher; }
+void fake_cuda_set_encoder(FakeCudaEncoder encoder) { driver().encoder = encoder; }
 // Lets the nth call of `entry` from now on fail; `sticky`: and all that follow in its context.
 void fake_cuda_fail(const char* entry, std::uint64_t nth, int result, int sticky) {
     const std::lock_guard<std::recursive_mutex> lock(driver().mutex);
@@ -332,6 +333,24 @@ int cuLaunchKernel(void* function, unsigned grid_x, unsigned grid_y, unsigned gr
     if (const Result bad = prepare("cuLaunchKernel", function, shape, params, extra, launch)) return bad;
     stream->work.push_back([launch] { return run(launch); });
     return kSuccess;
+}
+
+int cuTensorMapEncodeTiled(void* map, unsigned element, unsigned rank, void* address, const std::uint64_t* dims,
+                           const std::uint64_t* strides, const std::uint32_t* box_dims,
+                           const std::uint32_t* element_strides, unsigned interleave, unsigned swizzle, unsigned,
+                           unsigned fill) {
+    const char* const entry = "cuTensorMapEncodeTiled";
+    ENTER(entry)
+    if (driver().config.major < 9) return violation(entry, "below compute capability 9.0", kInvalidValue);
+    if (reinterpret_cast<std::uintptr_t>(map) % 64 != 0) return violation(entry, "the map's alignment", kInvalidValue);
+    if (rank < 1 || rank > 5 || interleave != 0 || fill != 0) return violation(entry, "arguments", kInvalidValue);
+    for (unsigned i = 0; i < rank; ++i)
+        if (element_strides[i] != 1) return violation(entry, "element strides", kInvalidValue);
+    const FakeCudaTiled tiled = {element, rank, swizzle, 0, reinterpret_cast<std::uint64_t>(address),
+                                 dims,    strides, box_dims};
+    char error[256] = {};
+    if (driver().encoder(map, &tiled, error, sizeof error) == 0) return kSuccess;
+    return violation(entry, error, kInvalidValue);
 }
 
 int cuGraphCreate(Graph** graph, unsigned flags) {

@@ -38,6 +38,17 @@ struct FakeCudaCall {
 // 0 when the kernel ran; else 1 and a message.
 typedef int (*FakeCudaLauncher)(const FakeCudaCall* call, char* error, std::size_t error_bytes);
 
+// What a tensor map is made of; strides 1 within dimensions, no interleave, zeros outside.
+struct FakeCudaTiled {
+    std::uint32_t element, rank, swizzle, reserved;
+    std::uint64_t address;
+    const std::uint64_t *dims, *strides;
+    const std::uint32_t* box_dims;
+};
+
+// 0 when the 128 bytes of the map are written; else 1 and a message.
+typedef int (*FakeCudaEncoder)(void* map, const FakeCudaTiled* tiled, char* error, std::size_t error_bytes);
+
 }  // extern "C"
 
 namespace fake {
@@ -155,6 +166,7 @@ struct Failure {
 struct Driver {
     std::recursive_mutex mutex;
     FakeCudaConfig config{};
+    FakeCudaEncoder encoder = nullptr;
     FakeCudaLauncher launcher = nullptr;
     bool initialized = false;
     Context contexts[kMaxDevices];

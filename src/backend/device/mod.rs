@@ -94,6 +94,10 @@ impl Backend for DeviceBackend {
         self.driver.name()
     }
 
+    fn has_choices(&self) -> bool {
+        self.path.has_variants()
+    }
+
     fn ceilings(&self) -> Result<Option<Ceilings>, ExecError> {
         if self.driver.is_hardware() { Ok(Some(ceilings::measure(&self.driver, &self.path, None)?)) } else { Ok(None) }
     }

@@ -132,3 +132,35 @@ fn narrow(matrix: &Matrix<'_>, stride: usize, order: RowOrder) -> Vec<bf16> {
     );
     out
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::backend::cpu::WeightStore;
+    use crate::checkpoint::Checkpoint;
+    use crate::graph::{Recipe, Weight};
+    use crate::model::Config;
+    use crate::progress::NoProgress;
+
+    /// Row after row as the order says, whole blocks, zeros in place of rows that there are not.
+    #[test]
+    fn rows_are_stored_in_order() {
+        let config = Config::tiny();
+        let store = WeightStore::new(Arc::new(Checkpoint::synthetic(&config, 3, &NoProgress)));
+        let name = "pixel_blocks.0.compress_to_attn.weight";
+        let (rows, cols) = (config.pixel_attn_hidden_size, config.pixel_row());
+        let weight = Weight { rows, cols, recipe: Recipe::Stored(name.into()) };
+        let matrix = store.matrix(&weight).unwrap();
+        let plain = narrow(&matrix, cols, RowOrder::Plain);
+        assert_eq!(plain.len(), rows * cols);
+        let order = RowOrder::Consecutive16 { head: 64 };
+        let stored = narrow(&matrix, cols, order);
+        assert_eq!(stored.len(), 192 * cols, "144 rows are two blocks and a part");
+        for (i, row) in stored.chunks_exact(cols).enumerate() {
+            match plain.chunks_exact(cols).nth(order.column(i)) {
+                Some(expected) => assert!(row == expected, "row {i}"),
+                None => assert!(row.iter().all(|x| *x == bf16::ZERO), "row {i}"),
+            }
+        }
+    }
+}

@@ -55,6 +55,13 @@ impl Emulator {
         self
     }
 
+    /// The same with so many multiprocessors: blocks of a persistent kernel that can run side by side.
+    #[must_use]
+    pub const fn with_multiprocessors(mut self, count: u32) -> Self {
+        self.processor.multiprocessors = count;
+        self
+    }
+
     /// A backend on it, reading weights from `source`.
     pub fn backend(self, source: Arc<dyn TensorSource>) -> DeviceBackend {
         DeviceBackend::new(Arc::new(self), source)
