@@ -254,11 +254,13 @@ fn tiles_of_a_grid() {
         tokens(1, [9, 1], 64, 272),
         tokens(1, [9, 17], 64, 144),
         tokens(3, [8, 16], 32, 48),
-        tokens(1, [17, 33], 96, 320),
+        tokens(1, [17, 33], 32, 144),
     ];
     for replicate in [false, true] {
         test_all(&devices(), TOKENS, &cases.map(|case| Case { replicate, ..case }));
     }
+    // Several columns of tiles, too.
+    test_all(&one_device(), TOKENS, &[Case { replicate: true, ..tokens(1, [9, 33], 96, 320) }]);
 }
 
 #[test]
