@@ -1,6 +1,5 @@
 //! What can be said of the compiled kernels without a GPU: registers, spills, and the instructions they are made of.
 
-use std::collections::BTreeSet;
 use std::env;
 use std::path::{Path, PathBuf};
 use std::process::Command;
@@ -51,6 +50,12 @@ const REQUIRED_SM_90A: &[(&str, &[&str])] = &[
     ("micro_fragments", &["LDSM", "STSM", "LDGSTS", "HMMA"]),
 ];
 
+/// Of every kernel in a file for sm_90a alone (`*_sm90.cu`), and of those whose blocks work in pairs.
+const REQUIRED_SM_90: &[&str] = &["HGMMA", "UTMALDG", "SYNCS", "USETMAXREG"];
+const REQUIRED_OF_PAIRS: &[&str] = &["UTMALDG.2D.MULTICAST", "UCGABAR_ARV", "UCGABAR_WAIT", "SYNCS.ARRIVE.TRANS64.RED"];
+/// What 384 threads leave of the 65536 registers; setmaxnreg shares them out afterwards.
+const REGISTERS_OF_384_THREADS: u32 = 168;
+
 /// Kernel files whose every kernel is for sm_90 or sm_90a, and those kernels in them that are not.
 const TRAPS_BELOW: &[(&str, &[&str])] = &[
     ("micro_tma", &[]),
@@ -63,8 +68,8 @@ const TRAPS_BELOW: &[(&str, &[&str])] = &[
 /// One function of a disassembled cubin.
 struct Function {
     name: String,
-    /// Opcodes with their suffixes: `LDSM.16.M88.4`.
-    opcodes: BTreeSet<String>,
+    /// Opcodes with their suffixes, in the order of the code: `LDSM.16.M88.4`.
+    opcodes: Vec<String>,
 }
 
 impl Function {
@@ -72,6 +77,29 @@ impl Function {
     fn has(&self, opcode: &str) -> bool {
         let is = |own: &String| own.strip_prefix(opcode).is_some_and(|rest| rest.is_empty() || rest.starts_with('.'));
         self.opcodes.iter().any(is)
+    }
+
+    /// How many wgmma stand between each wgmma.fence (WARPGROUP.ARRIVE) and what comes next of the warpgroup's
+    /// instructions, a wait (WARPGROUP.DEPBAR).
+    ///
+    /// # Errors
+    /// When a wgmma stands elsewhere: the compiler waits in the midst of a slice.
+    fn slices(&self) -> Result<Vec<usize>, String> {
+        let (mut slices, mut is_open) = (Vec::new(), false);
+        for opcode in &self.opcodes {
+            match (opcode.split('.').next(), slices.last_mut()) {
+                (Some("HGMMA"), Some(count)) if is_open => *count += 1,
+                (Some("HGMMA"), _) => return Err(format!("{}: a wgmma after a wait, without a fence", self.name)),
+                (Some("WARPGROUP"), _) => {
+                    is_open = opcode.starts_with("WARPGROUP.ARRIVE");
+                    if is_open {
+                        slices.push(0);
+                    }
+                }
+                _ => {}
+            }
+        }
+        Ok(slices)
     }
 }
 
@@ -143,6 +171,44 @@ fn sm_90_instructions_are_there_or_trap() {
     }
 }
 
+/// Products of a slice of 64 inner columns, for one row tile of 64 or, where consumers have whole tiles, for two.
+fn wgmmas_of_a_slice(kernel: &str) -> usize {
+    if kernel.contains("_pingpong_") { 8 } else { 4 }
+}
+
+#[test]
+fn kernels_for_sm_90_alone_are_as_meant() {
+    let Some(cuobjdump) = find("cuobjdump").filter(|_| cubins::BUILT) else {
+        println!("skipped: no nvcc or no cuobjdump");
+        return;
+    };
+    let cubins: Vec<&Cubin> = CUBINS.iter().filter(|cubin| cubin.file.ends_with("_sm90")).collect();
+    if cubins.is_empty() {
+        println!("skipped: nothing is built for sm_90a");
+    }
+    for row in PTXAS.iter().filter(|row| row.file.ends_with("_sm90")) {
+        assert_eq!(row.arch, "sm_90a", "{row:?}");
+        assert!(row.registers <= REGISTERS_OF_384_THREADS, "{row:?}");
+        assert_eq!(row.spill_store_bytes.max(row.spill_load_bytes).max(row.stack_bytes), 0, "{row:?}");
+    }
+    let functions: Vec<Function> = cubins.par_iter().flat_map_iter(|cubin| disassemble(&cuobjdump, cubin)).collect();
+    for function in &functions {
+        let of_pairs = if function.name.contains("_pair_") { REQUIRED_OF_PAIRS } else { &[] };
+        for opcode in REQUIRED_SM_90.iter().chain(of_pairs) {
+            assert!(function.has(opcode), "{} has no {opcode}", function.name);
+        }
+        assert!(!function.has("LDL") && !function.has("STL"), "{} uses local memory", function.name);
+        // Attention has other main loops.
+        if function.name.starts_with("gemm_") || function.name.starts_with("conv3x3_") {
+            let slices = function.slices().unwrap_or_else(|e| panic!("{e}"));
+            // The two of an update are one loop each.
+            let loops = if function.name.starts_with("gemm_pixel_update_") { 2 } else { 1 };
+            assert_eq!(slices, vec![wgmmas_of_a_slice(&function.name); loops], "{}", function.name);
+        }
+    }
+    println!("{} kernels for sm_90a alone", functions.len());
+}
+
 /// What is wrong with a cubin's instructions.
 fn faults(cuobjdump: &Path, cubin: &Cubin) -> Vec<String> {
     let Cubin { file, arch, .. } = cubin;
@@ -180,13 +246,13 @@ fn parse_sass(text: &str) -> Vec<Function> {
     let mut functions: Vec<Function> = Vec::new();
     for line in text.lines().map(str::trim) {
         if let Some(name) = line.strip_prefix("Function : ") {
-            functions.push(Function { name: name.to_owned(), opcodes: BTreeSet::new() });
+            functions.push(Function { name: name.to_owned(), opcodes: Vec::new() });
         }
         let instruction = line.strip_prefix("/*").and_then(|rest| rest.split_once("*/"));
         let mut words = instruction.map_or("", |(_, instruction)| instruction).split_whitespace();
         let opcode = words.find(|word| !word.starts_with('@'));
         if let (Some(function), Some(opcode)) = (functions.last_mut(), opcode) {
-            function.opcodes.insert(opcode.trim_end_matches(';').to_owned());
+            function.opcodes.push(opcode.trim_end_matches(';').to_owned());
         }
     }
     functions
@@ -256,4 +322,17 @@ fn disassembly_is_read() {
     assert_eq!(function.name, "tile");
     assert!(function.has("LDSM") && function.has("LDSM.16") && function.has("EXIT"));
     assert!(!function.has("LDS") && !function.has("STL"));
+}
+
+#[test]
+fn a_serialised_main_loop_is_seen() {
+    let slices = |opcodes: &str| {
+        let opcodes = opcodes.split_whitespace().map(str::to_owned).collect();
+        Function { name: "product".into(), opcodes }.slices()
+    };
+    let good = "WARPGROUP.ARRIVE HGMMA.64x256x16.F32.BF16 IADD3 HGMMA.64x256x16.F32.BF16 WARPGROUP.DEPBAR.LE";
+    assert_eq!(slices(good), Ok(vec![2]));
+    assert_eq!(slices("WARPGROUP.ARRIVE HGMMA WARPGROUP.DEPBAR.LE WARPGROUP.ARRIVE HGMMA"), Ok(vec![1, 1]));
+    assert!(slices("WARPGROUP.ARRIVE HGMMA WARPGROUP.DEPBAR.LE HGMMA").unwrap_err().contains("product: a wgmma"));
+    assert!(slices("HGMMA").is_err());
 }

@@ -47,11 +47,10 @@ struct RowsOfGrid {
     PID_DEVICE std::uint32_t x(std::uint32_t index) const { return static_cast<std::uint32_t>(at.x) + index % kTileCols; }
     PID_DEVICE std::uint32_t y(std::uint32_t index) const { return static_cast<std::uint32_t>(at.y) + index / kTileCols; }
     PID_DEVICE bool inside(std::uint32_t index) const { return x(index) < params.grid_cols && y(index) < params.grid_rows; }
-    PID_DEVICE Row row(std::uint32_t index) const {
-        const std::uint32_t token = y(index) * params.grid_cols + x(index);
+    PID_DEVICE Row row(std::uint32_t index, bool is_inside) const {
+        const std::uint32_t token = is_inside ? y(index) * params.grid_cols + x(index) : 0;
         return {at.sample * params.grid_rows * params.grid_cols + token, at.sample, token};
     }
-    PID_DEVICE Row any() const { return {at.sample * params.grid_rows * params.grid_cols, at.sample, 0}; }
 };
 
 // Repeats the border: rows of the slice whose token, shifted by the tap, lies outside of the grid get the nearest token's
@@ -77,7 +76,7 @@ PID_DEVICE void mend_slice(const PidConvParams& params, const GridTile& at, cons
         const std::size_t token = (static_cast<std::size_t>(at.sample) * params.grid_rows + static_cast<std::size_t>(from_y)) *
                                       params.grid_cols + static_cast<std::size_t>(from_x);
         uint4 value = make_uint4(0, 0, 0, 0);
-        if (channel < params.channels)
+        if (kFault == kNoChannelBound || channel < params.channels)
             value = *reinterpret_cast<const uint4*>(params.gemm.group[0].a + token * params.channels + channel);
         // The 128-byte swizzle, as the copy would have it.
         *reinterpret_cast<uint4*>(a + index * Shape::BLOCK_K + (lane % 8 ^ index % 8) * 8) = value;
@@ -102,14 +101,15 @@ PID_DEVICE void conv3x3_sm90(const WithMaps<PidConvParams>& params) {
             // The copy is there; the slot stays until the consumers, who wait for this warp, have read it.
             if (kFault != kNoMendedWait) mbarrier_wait_parity(&smem.full[at.slot], at.parity);
             mend_slice<Shape, kFault>(op, source.at, source, slice, smem.stage[at.slot].a);
-            syncwarp();
+            if (kFault != kNoMendedBarrier) syncwarp();
             if (threadIdx.x % 32 == 0) mbarrier_arrive(&smem.mended[at.slot]);
         }
     };
     const auto consume = [&](Shared& smem, RingAt<Shape>& at, const ProductTile& tile, std::uint32_t first_row,
                              const auto& passed) {
+        const bool is_mended = op.replicate && kFault != kNoMendedRelease;
         float acc[Shape::kRowTiles][Shape::BLOCK_N / 2];
-        multiply_slices<Shape, Shape::BLOCK_N, kFault>(smem, op.replicate ? smem.mended : smem.full, at, num_slices, first_row,
+        multiply_slices<Shape, Shape::BLOCK_N, kFault>(smem, is_mended ? smem.mended : smem.full, at, num_slices, first_row,
                                                        acc, passed);
         finish_rows<Shape, 64, kFault>(ConvEpilogue(op), op.gemm, RowsOfGrid{op, GridTile(op, tile)}, tile, acc);
     };
@@ -139,3 +139,9 @@ PID_FAULT_KERNEL(conv3x3_tokens_128x256_sm90_no_mended_fence, WithMaps<PidConvPa
                  conv3x3_sm90<ProductShape<256, false, 1, 40>, kNoMendedFence>)
 PID_FAULT_KERNEL(conv3x3_tokens_128x256_sm90_no_mended_wait, WithMaps<PidConvParams>, kProductThreads,
                  conv3x3_sm90<ProductShape<256, false, 1, 40>, kNoMendedWait>)
+PID_FAULT_KERNEL(conv3x3_tokens_128x256_sm90_no_mended_release, WithMaps<PidConvParams>, kProductThreads,
+                 conv3x3_sm90<ProductShape<256, false, 1, 40>, kNoMendedRelease>)
+PID_FAULT_KERNEL(conv3x3_tokens_128x256_sm90_no_channel_bound, WithMaps<PidConvParams>, kProductThreads,
+                 conv3x3_sm90<ProductShape<256, false, 1, 40>, kNoChannelBound>)
+PID_FAULT_KERNEL(conv3x3_tokens_128x256_sm90_no_mended_barrier, WithMaps<PidConvParams>, kProductThreads,
+                 conv3x3_sm90<ProductShape<256, false, 1, 40>, kNoMendedBarrier>)

@@ -78,6 +78,11 @@ void mma_m16n8k32_e4m3(float* d, const std::uint32_t* a, const std::uint32_t* b,
 
 float e4m3_to_float(std::uint8_t bits);
 float half_to_float(std::uint16_t bits);
-float bf16_bits_to_float(std::uint16_t bits);
+inline float bf16_bits_to_float(std::uint16_t bits) {
+    const std::uint32_t wide = static_cast<std::uint32_t>(bits) << 16;
+    float value;
+    __builtin_memcpy(&value, &wide, sizeof value);
+    return value;
+}
 
 }  // namespace pid::emu

@@ -41,13 +41,6 @@ inline __attribute__((always_inline)) void product(Row8 (&d)[16], const float (&
 PID_CLONES void product_16(Row8 (&d)[16], const float (&a)[16][16], const Row8 (&b)[16]) { product<16>(d, a, b); }
 PID_CLONES void product_32(Row8 (&d)[16], const float (&a)[16][32], const Row8 (&b)[32]) { product<32>(d, a, b); }
 
-inline float widen_bf16(std::uint16_t bits) {
-    const std::uint32_t wide = static_cast<std::uint32_t>(bits) << 16;
-    float value;
-    std::memcpy(&value, &wide, sizeof value);
-    return value;
-}
-
 // Lane l of the accumulator: rows l / 4 and l / 4 + 8, columns 2 (l % 4) and one more.
 void gather_d(void* const* arguments, Row8 (&d)[16]) {
     for (unsigned l = 0; l < kWarpSize; ++l) {
@@ -99,7 +92,6 @@ void compute_32(void* const* arguments, unsigned) {
 
 }  // namespace
 
-float bf16_bits_to_float(std::uint16_t bits) { return widen_bf16(bits); }
 
 float half_to_float(std::uint16_t bits) {
     const int exponent = bits >> 10 & 31, mantissa = bits & 1023;
@@ -123,7 +115,7 @@ void mma_m16n8k16(float* d, const std::uint32_t* a, const std::uint32_t* b, bool
     if (is_half)
         block.collective(kFullMask, "mma.m16n8k16.f16", site, &fragments, compute_16<half_to_float>);
     else
-        block.collective(kFullMask, "mma.m16n8k16.bf16", site, &fragments, compute_16<widen_bf16>);
+        block.collective(kFullMask, "mma.m16n8k16.bf16", site, &fragments, compute_16<bf16_bits_to_float>);
 }
 
 void mma_m16n8k32_e4m3(float* d, const std::uint32_t* a, const std::uint32_t* b, Site site) {

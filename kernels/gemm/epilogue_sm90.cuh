@@ -38,9 +38,10 @@ struct RowsOfTile {
           segment_first(tile.segment * segment_rows),
           first(tile.row_tile * 128) {}
     PID_DEVICE bool inside(std::uint32_t index) const { return first + index < segment_rows; }
-    PID_DEVICE Row row(std::uint32_t index) const { return row_at(rows, segment_first + first + index); }
-    // One that there is, though the tile, which fills up its cluster, may have none.
-    PID_DEVICE Row any() const { return row_at(rows, segment_first); }
+    // One that is not inside stands for the segment's first: a cluster's last tile may have no row at all.
+    PID_DEVICE Row row(std::uint32_t index, bool is_inside) const {
+        return row_at(rows, segment_first + (is_inside ? first + index : 0));
+    }
 };
 
 // The thread's row `half` (0, 1: 8 further down) of the consumer's row tile m, by its index in the tile.
@@ -64,7 +65,7 @@ PID_DEVICE RowPair row_pair(const Rows& rows, int m) {
     for (int h = 0; h < 2; ++h) {
         const std::uint32_t index = row_in_tile<Shape>(m, h);
         pair.inside[h] = kFault == kNoRowBound || rows.inside(index);
-        pair.row[h] = pair.inside[h] ? rows.row(index) : rows.any();
+        pair.row[h] = rows.row(index, pair.inside[h]);
     }
     return pair;
 }
@@ -92,7 +93,7 @@ PID_DEVICE void finish_rows(const Epilogue& epilogue, const PidGemm& gemm, const
         const float factor[2] = {epilogue.row_factor(tile.group, pair.row[0], q),
                                  epilogue.row_factor(tile.group, pair.row[1], q)};
         const auto column = [&](int unit) { return tile.column + static_cast<std::uint32_t>(unit / 2 * kBlock); };
-        const auto valid = [&](int unit) { return pair.inside[unit % 2] && column(unit) < gemm.n; };
+        const auto valid = [&](int unit) { return pair.inside[unit % 2] && (kFault == kNoColumnBound || column(unit) < gemm.n); };
         const auto fetch = [&](int unit) {
             return epilogue.fetch(tile.group, pair.row[unit % 2], valid(unit), column(unit), q);
         };
@@ -117,7 +118,7 @@ template <class Shape, int kFault, class Load, class Consume, class Mend>
 PID_DEVICE void run_product(const PidTmaGemm& tma, const PidGemm& gemm, std::uint32_t first_slices, std::uint32_t num_slices,
                             const Load& load, const Consume& consume, const Mend& mend) {
     PID_SHARED(ProductShared<Shape>, smem);
-    set_up(smem);
+    set_up<Shape, kFault>(smem);
     if (warpgroup_of_thread() == 0) {
         setmaxnreg_dec<Shape::kProducerRegisters>();
         const ProductWalk<Shape> walk(tma, gemm);

@@ -34,8 +34,16 @@ PID_FAULT_KERNEL(gemm_linear_128x256_sm90_no_last_wait, WithMaps<PidLinearParams
                  linear_sm90<ProductShape<256, false, 1>, kNoLastWait>)
 PID_FAULT_KERNEL(gemm_linear_128x256_sm90_no_row_bound, WithMaps<PidLinearParams>, kProductThreads,
                  linear_sm90<ProductShape<256, false, 1>, kNoRowBound>)
+PID_FAULT_KERNEL(gemm_linear_128x256_sm90_no_accumulator_fence, WithMaps<PidLinearParams>, kProductThreads,
+                 linear_sm90<ProductShape<256, false, 1>, kNoFence>)
+PID_FAULT_KERNEL(gemm_linear_128x256_sm90_no_barrier_fence, WithMaps<PidLinearParams>, kProductThreads,
+                 linear_sm90<ProductShape<256, false, 1>, kNoBarrierFence>)
+PID_FAULT_KERNEL(gemm_linear_128x256_sm90_no_set_up_barrier, WithMaps<PidLinearParams>, kProductThreads,
+                 linear_sm90<ProductShape<256, false, 1>, kNoSetUpBarrier>)
 PID_FAULT_KERNEL(gemm_linear_128x128_pingpong_sm90_no_slot_wait, WithMaps<PidLinearParams>, kProductThreads,
                  linear_sm90<ProductShape<128, true, 1>, kNoSlotWait>)
+PID_FAULT_KERNEL(gemm_linear_128x128_pingpong_sm90_no_data_wait, WithMaps<PidLinearParams>, kProductThreads,
+                 linear_sm90<ProductShape<128, true, 1>, kNoDataWait>)
 PID_FAULT_KERNEL(gemm_linear_128x128_pingpong_sm90_early_release, WithMaps<PidLinearParams>, kProductThreads,
                  linear_sm90<ProductShape<128, true, 1>, kEarlyRelease>)
 PID_FAULT_KERNEL(gemm_linear_128x128_pingpong_sm90_no_last_wait, WithMaps<PidLinearParams>, kProductThreads,
@@ -48,5 +56,7 @@ PID_FAULT_CLUSTER_KERNEL(gemm_linear_128x256_pair_sm90_no_peer_exit, WithMaps<Pi
                          linear_sm90<ProductShape<256, false, 2>, kNoPeerExit>)
 PID_FAULT_CLUSTER_KERNEL(gemm_linear_128x256_pair_sm90_no_slot_wait, WithMaps<PidLinearParams>, kProductThreads, 2,
                          linear_sm90<ProductShape<256, false, 2>, kNoSlotWait>)
+PID_FAULT_CLUSTER_KERNEL(gemm_linear_128x256_pair_sm90_no_set_up_barrier, WithMaps<PidLinearParams>, kProductThreads, 2,
+                         linear_sm90<ProductShape<256, false, 2>, kNoSetUpBarrier>)
 PID_FAULT_CLUSTER_KERNEL(gemm_linear_128x128_pingpong_pair_sm90_no_peer_release, WithMaps<PidLinearParams>, kProductThreads, 2,
                          linear_sm90<ProductShape<128, true, 2>, kNoPeerRelease>)

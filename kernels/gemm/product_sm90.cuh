@@ -20,18 +20,25 @@ constexpr std::uint32_t kSm90SharedBytes = 232448;
 // Which faults the variants for the tests have; each removes one wait, release or guard.
 enum ProductFault {
     kSoundProduct = 0,
-    kNoSlotWait,      // the producer overwrites slices that are still read
-    kNoDataWait,      // slices are read before they are there
-    kEarlyRelease,    // slots are given back before their products are complete
-    kPartRelease,     // one warp of each consumer does not give slots back
-    kNoLastWait,      // the epilogue starts before the last products are complete
-    kNoRowBound,      // rows beyond the segment are stored
-    kNoPeerRelease,   // slots are given back to this block alone, though the peer copies into them
-    kNoPeerExit,      // a block ends while its peer still copies into it
-    kNoTurns,         // ping-pong consumers begin when they like
-    kNoMending,       // border tokens are left as zeros (convolutions)
-    kNoMendedFence,   // what was mended is not ordered before wgmma's reads
-    kNoMendedWait,    // slices are mended before they are there
+    kNoSlotWait,       // the producer overwrites slices that are still read
+    kNoDataWait,       // slices are read before they are there
+    kEarlyRelease,     // slots are given back before their products are complete
+    kPartRelease,      // one warp of each consumer does not give slots back
+    kNoLastWait,       // the epilogue starts before the last products are complete
+    kNoRowBound,       // rows beyond the segment are stored
+    kNoPeerRelease,    // slots are given back to this block alone, though the peer copies into them
+    kNoPeerExit,       // a block ends while its peer still copies into it
+    kNoTurns,          // ping-pong consumers begin when they like
+    kNoMending,        // border tokens are left as zeros (convolutions)
+    kNoMendedFence,    // what was mended is not ordered before wgmma's reads
+    kNoMendedWait,     // slices are mended before they are there
+    kNoMendedRelease,  // slices are read before they are mended
+    kNoMendedBarrier,  // a slice counts as mended when one lane is done with it
+    kNoChannelBound,   // border tokens are mended with the next token's channels, too
+    kNoColumnBound,    // columns beyond the last are stored
+    kNoFence,          // the accumulators are not handed over to wgmma
+    kNoBarrierFence,   // copies may find barriers that are not initialised
+    kNoSetUpBarrier,   // barriers are used before they are initialised
 };
 
 template <int kColumns, bool kIsPingPong, int kBlocks, int kRegistersToLoad = 24>
@@ -127,7 +134,7 @@ PID_DEVICE std::uint32_t rank_in_cluster() {
 }
 
 // Barriers ready in all blocks of the cluster.
-template <class Shape>
+template <class Shape, int kFault>
 PID_DEVICE void set_up(ProductShared<Shape>& smem) {
     if (threadIdx.x == 0) {
         for (std::uint32_t i = 0; i < Shape::kStages; ++i) {
@@ -135,8 +142,9 @@ PID_DEVICE void set_up(ProductShared<Shape>& smem) {
             mbarrier_init(&smem.mended[i], 1);
             mbarrier_init(&smem.empty[i], Shape::kReleases);
         }
-        fence_mbarrier_init_release_cluster();
+        if (kFault != kNoBarrierFence) fence_mbarrier_init_release_cluster();
     }
+    if (kFault == kNoSetUpBarrier) return;
     if constexpr (Shape::kCluster == 1) {
         syncthreads();
     } else {
@@ -224,7 +232,7 @@ PID_DEVICE void multiply_slices(ProductShared<Shape>& smem, std::uint64_t* ready
     for (std::uint32_t slice = 0; slice < num_slices; ++slice, at.advance()) {
         const auto& stage = smem.stage[at.slot];
         if (kFault != kNoDataWait) mbarrier_wait_parity(&ready[at.slot], at.parity);
-        fence_accumulators(acc);
+        if (kFault != kNoFence) fence_accumulators(acc);
         PID_UNROLL
         for (int step = 0; step < Shape::BLOCK_K / 16; ++step) {
             const std::uint64_t b = wgmma_descriptor(stage.b + step * 16, 16, 1024, WgmmaSwizzle::bytes_128);

@@ -26,3 +26,5 @@ PID_FAULT_KERNEL(gemm_residual_128x256_sm90_no_slot_wait, WithMaps<PidResidualPa
                  residual_sm90<ProductShape<256, false, 1>, kNoSlotWait>)
 PID_FAULT_KERNEL(gemm_residual_128x256_sm90_no_row_bound, WithMaps<PidResidualParams>, kProductThreads,
                  residual_sm90<ProductShape<256, false, 1>, kNoRowBound>)
+PID_FAULT_KERNEL(gemm_residual_128x256_sm90_no_column_bound, WithMaps<PidResidualParams>, kProductThreads,
+                 residual_sm90<ProductShape<256, false, 1>, kNoColumnBound>)

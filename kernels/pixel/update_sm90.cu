@@ -20,7 +20,7 @@ PID_DEVICE void update_pixels(const PidPixelUpdateParams& params, const PidTmaGe
         for (int p = 0; p < Shape::BLOCK_N / 64; ++p) {
             const std::uint32_t column = tile.column + static_cast<std::uint32_t>(p) * 64;
             // The whole warpgroup; n is a multiple of 64.
-            if (column >= params.gemm.n) break;
+            if (kFault != kNoColumnBound && column >= params.gemm.n) break;
             // Keeps the next pixel's loads from being moved up here, where there are no registers for them.
             syncwarp();
             float v[2][16], e[2][4];
@@ -75,5 +75,7 @@ PID_FAULT_KERNEL(gemm_pixel_update_128x256_sm90_no_slot_wait, WithMaps<PidPixelU
                  update_sm90<ProductShape<256, false, 1, 40>, false, kNoSlotWait>)
 PID_FAULT_KERNEL(gemm_pixel_update_128x256_sm90_no_row_bound, WithMaps<PidPixelUpdateParams>, kProductThreads,
                  update_sm90<ProductShape<256, false, 1, 40>, false, kNoRowBound>)
+PID_FAULT_KERNEL(gemm_pixel_update_128x256_sm90_no_column_bound, WithMaps<PidPixelUpdateParams>, kProductThreads,
+                 update_sm90<ProductShape<256, false, 1, 40>, false, kNoColumnBound>)
 PID_FAULT_KERNEL(gemm_pixel_update_sample_128x256_sm90_no_row_bound, WithMaps<PidPixelUpdateParams>, kProductThreads,
                  update_sm90<ProductShape<256, false, 1, 40>, true, kNoRowBound>)

@@ -63,7 +63,8 @@ pub enum RowsOfA {
 /// A product whose A lies by rows. `driver` makes the maps and says how many blocks run at a time.
 ///
 /// # Errors
-/// When the driver refuses a map: a pointer or row that is not a multiple of 16 bytes.
+/// When the driver refuses a map: a pointer or row that is not a multiple of 16 bytes. When joint rows are parts of
+/// several samples.
 pub fn gemm<P: Copy>(
     driver: &dyn Driver,
     kernel: &'static str,
@@ -152,7 +153,7 @@ impl Maps<'_> {
             reserved: [0; 10],
         };
         for (i, group) in self.gemm.group[..self.gemm.num_groups as usize].iter().enumerate() {
-            let (segment_rows, segments, first, apart) = segments(group, rows);
+            let (segment_rows, segments, first, apart) = segments(group, rows)?;
             tma.a[i] = self.a(group.a, self.gemm.k, first, [segment_rows, segments], apart)?;
             tma.b[i] =
                 self.b(group.b, [self.gemm.k, self.shape.stored(self.gemm.n)], self.gemm.ldb, self.shape.block_n)?;
@@ -198,16 +199,22 @@ impl Maps<'_> {
 }
 
 /// Rows of a segment, segments, the first row in A's buffer, and rows from segment to segment.
-fn segments(group: &PidGroup, rows: RowsOfA) -> (u32, u32, u32, u32) {
+fn segments(group: &PidGroup, rows: RowsOfA) -> Result<(u32, u32, u32, u32), DeviceError> {
     let of = group.rows;
-    match rows {
-        RowsOfA::Stream => (of.count, 1, of.first, 0),
-        RowsOfA::Joint => {
-            let (sample, token) = (of.first / of.per_sample, of.first % of.per_sample);
-            let first = sample * of.joint_per_sample + of.joint_first + token;
-            // Whole samples, or rows of one.
-            (of.count.min(of.per_sample), of.count.div_ceil(of.per_sample), first, of.joint_per_sample)
-        }
+    if rows == RowsOfA::Stream {
+        return Ok((of.count, 1, of.first, 0));
+    }
+    let (sample, token) = (of.first / of.per_sample, of.first % of.per_sample);
+    let first = sample * of.joint_per_sample + of.joint_first + token;
+    if token == 0 && of.count.is_multiple_of(of.per_sample) {
+        Ok((of.per_sample, of.count / of.per_sample, first, of.joint_per_sample))
+    } else if token + of.count <= of.per_sample {
+        Ok((of.count, 1, first, of.joint_per_sample))
+    } else {
+        Err(DeviceError::Driver(format!(
+            "{} rows from {} on, in samples of {}: one tensor map has whole samples or rows of one",
+            of.count, of.first, of.per_sample
+        )))
     }
 }
 
@@ -250,8 +257,13 @@ mod tests {
         let rows =
             |first, count| PidRows { first, count, per_sample: 40, joint_per_sample: 50, joint_first: 10, reserved: 0 };
         let group = |rows| PidGroup { a: std::ptr::null(), b: std::ptr::null(), bias: std::ptr::null(), rows };
-        assert_eq!(segments(&group(rows(0, 120)), RowsOfA::Joint), (40, 3, 10, 50));
-        assert_eq!(segments(&group(rows(85, 7)), RowsOfA::Joint), (7, 1, 115, 50));
-        assert_eq!(segments(&group(rows(85, 7)), RowsOfA::Stream), (7, 1, 85, 0));
+        let segments = |rows, of| segments(&group(rows), of).map_err(|e| e.to_string());
+        assert_eq!(segments(rows(0, 120), RowsOfA::Joint), Ok((40, 3, 10, 50)));
+        assert_eq!(segments(rows(85, 7), RowsOfA::Joint), Ok((7, 1, 115, 50)));
+        assert_eq!(segments(rows(85, 70), RowsOfA::Stream), Ok((70, 1, 85, 0)));
+        for (first, count) in [(85, 36), (0, 50)] {
+            let error = segments(rows(first, count), RowsOfA::Joint).expect_err("rows of two samples");
+            assert!(error.contains(&format!("{count} rows from {first} on, in samples of 40")), "{error}");
+        }
     }
 }

@@ -17,6 +17,12 @@ const LISTS: &[&[&str]] =
 /// Faulty kernels tested in this module: those that each file catches.
 pub const FAULTS: &[&str] = &joined::<{ count(LISTS) }>(LISTS);
 
+const KERNEL_LISTS: &[&[&str]] =
+    &[latent_gate::KERNELS, linear::SM_90, qkv::D64, qkv::D72, residual::KERNELS, swiglu::KERNELS];
+
+/// Kernels that have forms for sm_90a, and these.
+pub const KERNELS: &[&str] = &joined::<{ count(KERNEL_LISTS) }>(KERNEL_LISTS);
+
 const fn count(lists: &[&[&str]]) -> usize {
     let (mut total, mut i) = (0, 0);
     while i < lists.len() {

@@ -13,8 +13,3 @@ pub const FAULTS: &[&str] = &[
     "image_u8_no_tail_guard",
     "image_u8_no_part_guard",
 ];
-
-/// The faults of one kernel.
-fn faults_of(kernel: &str) -> Vec<&'static str> {
-    FAULTS.iter().copied().filter(|fault| fault.starts_with(kernel)).collect()
-}

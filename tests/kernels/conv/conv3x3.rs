@@ -4,19 +4,22 @@ use half::bf16;
 use pid_engine::kernels::params::{PidConvParams, PidGemm, PidGroup, PidRows};
 use pid_engine::kernels::{hopper, launch};
 
-use super::faults_of;
+use super::FAULTS;
 use crate::device::{Device, devices, one_device};
-use crate::faults::assert_caught;
+use crate::faults::{assert_caught, faults_of};
 use crate::gemm::operands::{Size, order_of, stored};
 use crate::values::{Random, Rounding, SUM_ERROR, bits, check, from_bits};
 
-/// Those of sm_90a.
-const SM_90: [&str; 4] = [
+/// The portable one, then those of sm_90a.
+pub const TOKENS: &[&str] = &[
+    "conv3x3_tokens",
     "conv3x3_tokens_128x256_sm90",
     "conv3x3_tokens_128x256_pair_sm90",
     "conv3x3_tokens_128x128_pingpong_sm90",
     "conv3x3_tokens_128x128_pingpong_pair_sm90",
 ];
+
+const LATENT: &[&str] = &["conv3x3_latent"];
 
 /// What is convolved.
 #[derive(Clone, Copy, Debug)]
@@ -59,14 +62,9 @@ impl Case {
         (9 * self.channels).next_multiple_of(8)
     }
 
-    fn kernel(&self) -> &'static str {
-        if matches!(self.source, Source::Tokens) { "conv3x3_tokens" } else { "conv3x3_latent" }
-    }
-
-    /// That, and those of sm_90a where there are some.
-    fn kernels(&self, device: &Device) -> Vec<&'static str> {
-        let has_more = matches!(self.source, Source::Tokens) && device.is_hopper;
-        [self.kernel()].into_iter().chain(SM_90.into_iter().filter(|_| has_more)).collect()
+    /// The portable one first.
+    fn kernels(&self) -> &'static [&'static str] {
+        if matches!(self.source, Source::Tokens) { TOKENS } else { LATENT }
     }
 
     /// Offset of channel `channel` of grid position `(y, x)` of a sample in the source.
@@ -197,18 +195,33 @@ fn run(device: &Device, kernel: &'static str, o: &Operands) -> Result<Vec<u16>, 
     output.read()
 }
 
-fn test(device: &Device, kernel: &'static str, case: Case) -> Result<(), String> {
-    let operands = Operands::random(case);
-    let got = from_bits(&run(device, kernel, &operands)?);
-    let (exact, plain) = (operands.reference(Rounding::Exact), operands.reference(Rounding::Plain));
-    check(&format!("{kernel} {case:?}"), &got, &exact, &plain, SUM_ERROR)
+/// A case and what it must give, computed once for all devices.
+struct Test {
+    operands: Operands,
+    exact: Vec<f64>,
+    plain: Vec<f64>,
 }
 
-fn test_all(devices: Vec<Device>, cases: &[Case]) {
+impl Test {
+    fn new(case: Case) -> Self {
+        let operands = Operands::random(case);
+        let (exact, plain) = (operands.reference(Rounding::Exact), operands.reference(Rounding::Plain));
+        Self { operands, exact, plain }
+    }
+
+    fn check(&self, device: &Device, kernel: &'static str) -> Result<(), String> {
+        let got = from_bits(&run(device, kernel, &self.operands)?);
+        check(&format!("{kernel} {:?}", self.operands.case), &got, &self.exact, &self.plain, SUM_ERROR)
+    }
+}
+
+/// Those of `kernels` that are for each device.
+fn test_all(devices: &[Device], kernels: &[&'static str], cases: &[Case]) {
     for case in cases {
-        for device in &devices {
-            for kernel in case.kernels(device) {
-                test(device, kernel, *case).unwrap_or_else(|e| panic!("{}: {e}", device.name));
+        let test = Test::new(*case);
+        for device in devices {
+            for kernel in kernels.iter().filter(|kernel| device.runs(kernel)) {
+                test.check(device, kernel).unwrap_or_else(|e| panic!("{}: {e}", device.name));
             }
         }
     }
@@ -228,7 +241,26 @@ fn any_grid() {
         tokens(3, [13, 11], 32, 16),
         tokens(5, [1, 1], 32, 272),
     ];
-    test_all(devices(), &cases);
+    test_all(&devices(), &TOKENS[..1], &cases);
+}
+
+/// Grids that are no whole rectangles of 16 x 8, with either border; more tiles than blocks; channels below, at and above
+/// a slice of 64.
+#[test]
+fn tiles_of_a_grid() {
+    let cases = [
+        tokens(1, [1, 1], 32, 16),
+        tokens(2, [1, 17], 96, 16),
+        tokens(1, [9, 1], 64, 272),
+        tokens(1, [9, 17], 64, 144),
+        tokens(3, [8, 16], 32, 48),
+        tokens(1, [17, 33], 32, 144),
+    ];
+    for replicate in [false, true] {
+        test_all(&devices(), TOKENS, &cases.map(|case| Case { replicate, ..case }));
+    }
+    // Several columns of tiles, too.
+    test_all(&one_device(), TOKENS, &[Case { replicate: true, ..tokens(1, [9, 33], 96, 320) }]);
 }
 
 #[test]
@@ -237,7 +269,8 @@ fn every_option_of_tokens() {
         let on = |bit: usize| i >> bit & 1 == 1;
         let more_columns = if on(3) { 24 } else { 0 };
         let case = Case { replicate: on(0), silu: on(1), accumulate: on(2), more_columns, ..tokens(2, [5, 7], 32, 16) };
-        test_all(devices(), &[case]);
+        test_all(&devices(), &TOKENS[..1], &[case]);
+        test_all(&one_device(), &TOKENS[1..], &[case]);
     }
 }
 
@@ -257,14 +290,14 @@ fn every_ratio_of_latents() {
         latent([3, 5], 2, [7, 9], 3),
         latent([4, 5], 2, [4, 5], 4),
     ];
-    test_all(devices(), &cases);
+    test_all(&devices(), LATENT, &cases);
 }
 
 /// Channels that leave taps and rows of weights apart from whole chunks.
 #[test]
 fn any_channels_of_latents() {
     for channels in [1, 2, 3, 4, 5, 7, 12, 16, 17, 33] {
-        test_all(devices(), &[latent([3, 4], 1, [5, 6], channels)]);
+        test_all(&devices(), LATENT, &[latent([3, 4], 1, [5, 6], channels)]);
     }
 }
 
@@ -276,7 +309,7 @@ fn every_option_of_latents() {
         let case =
             Case { replicate: on(0), silu: on(1), accumulate: on(2), more_columns, ..latent([3, 4], 2, [5, 6], 5) };
         // The second sample begins within the tile.
-        test_all(devices(), &[Case { batch: 3, n: 32, ..case }]);
+        test_all(&devices(), LATENT, &[Case { batch: 3, n: 32, ..case }]);
     }
 }
 
@@ -289,14 +322,16 @@ fn model_sizes() {
         Case { replicate: true, silu: true, ..tokens(1, [12, 12], 512, 256) },
         Case { accumulate: true, ..tokens(1, [4, 5], 512, 512) },
     ];
-    test_all(one_device(), &cases);
+    for case in cases {
+        test_all(&one_device(), case.kernels(), &[case]);
+    }
 }
 
 #[test]
 fn two_runs_are_equal() {
     for case in [tokens(2, [9, 8], 64, 144), Case { batch: 2, ..latent([4, 5], 2, [9, 11], 5) }] {
         let operands = Operands::random(case);
-        for kernel in case.kernels(&devices()[0]) {
+        for kernel in case.kernels().iter().filter(|kernel| devices()[0].runs(kernel)) {
             let runs = |device: &Device| [(); 2].map(|()| run(device, kernel, &operands).unwrap());
             let all: Vec<_> = devices().iter().flat_map(runs).collect();
             assert!(all.iter().all(|bits| *bits == all[0]), "{kernel} {case:?}");
@@ -306,8 +341,12 @@ fn two_runs_are_equal() {
 
 #[test]
 fn faults_are_caught() {
-    let on_tokens = tokens(1, [3, 45], 64, 144);
-    assert_caught(&faults_of("conv3x3_tokens"), |device, kernel| test(device, kernel, on_tokens));
-    let on_latent = Case { n: 144, ..latent([3, 43], 1, [3, 45], 17) };
-    assert_caught(&faults_of("conv3x3_latent"), |device, kernel| test(device, kernel, on_latent));
+    let (of_sm_90, portable): (Vec<&str>, Vec<&str>) = FAULTS.iter().partition(|fault| fault.contains("_sm90_"));
+    let test = Test::new(tokens(1, [3, 45], 64, 144));
+    assert_caught(&faults_of(&portable, "conv3x3_tokens"), |device, kernel| test.check(device, kernel));
+    let test = Test::new(Case { n: 144, ..latent([3, 43], 1, [3, 45], 17) });
+    assert_caught(&faults_of(&portable, "conv3x3_latent"), |device, kernel| test.check(device, kernel));
+    // Half of a slice's channels are the next tap's.
+    let test = Test::new(Case { replicate: true, ..tokens(1, [3, 45], 32, 144) });
+    assert_caught(&of_sm_90, |device, kernel| test.check(device, kernel));
 }

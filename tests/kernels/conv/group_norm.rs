@@ -4,9 +4,9 @@ use half::bf16;
 use pid_engine::kernels::launch;
 use pid_engine::kernels::params::PidGroupNormParams;
 
-use super::faults_of;
+use super::FAULTS;
 use crate::device::{Device, devices, one_device};
-use crate::faults::assert_caught;
+use crate::faults::{assert_caught, faults_of};
 use crate::values::{Random, Rounding, SUM_ERROR, bits, check, from_bits, widen};
 
 #[derive(Clone, Copy, Debug)]
@@ -221,10 +221,10 @@ fn two_runs_are_equal() {
 #[test]
 fn faults_are_caught() {
     let operands = Operands::random(case(1, 131, 96, 4, 7));
-    assert_caught(&faults_of("group_norm_sums"), |device, kernel| {
+    assert_caught(&faults_of(FAULTS, "group_norm_sums"), |device, kernel| {
         test_operands(device, Kernels { sums: kernel, ..KERNELS }, &operands)
     });
-    assert_caught(&faults_of("group_norm_apply"), |device, kernel| {
+    assert_caught(&faults_of(FAULTS, "group_norm_apply"), |device, kernel| {
         test_operands(device, Kernels { apply: kernel, ..KERNELS }, &operands)
     });
 }

@@ -11,7 +11,20 @@ use crate::device::{Device, devices, one_device};
 use crate::faults::assert_caught;
 use crate::values::{Random, Rounding, bits};
 
-pub const FAULTS: &[&str] = &["gemm_latent_gate_no_slot_barrier", "gemm_latent_gate_no_store_guard"];
+pub const FAULTS: &[&str] = &[
+    "gemm_latent_gate_no_slot_barrier",
+    "gemm_latent_gate_no_store_guard",
+    "gemm_latent_gate_128x256_sm90_no_slot_wait",
+    "gemm_latent_gate_128x256_sm90_no_row_bound",
+];
+
+/// The portable one, then those of sm_90a.
+pub const KERNELS: &[&str] = &[
+    "gemm_latent_gate",
+    "gemm_latent_gate_128x256_sm90",
+    "gemm_latent_gate_128x256_pair_sm90",
+    "gemm_latent_gate_128x128_pingpong_sm90",
+];
 
 struct LatentGate {
     rows: Stream,
@@ -98,7 +111,17 @@ impl Case for LatentGate {
 fn any_size() {
     let sizes = [[1, 64, 64], [127, 128, 128], [128, 192, 192], [129, 64, 8], [131, 320, 320]];
     let cases = sizes.map(|[rows, n, k]| LatentGate::new(one_stream(1, rows), size(n, k), true));
-    assert_right(&["gemm_latent_gate"], &devices(), cases);
+    assert_right(KERNELS, &devices(), cases);
+}
+
+/// More tiles than blocks, and more slices than a ring has slots.
+#[test]
+fn several_tiles_a_block() {
+    let cases = [
+        LatentGate::new(one_stream(1, 300), size(320, 520), true),
+        LatentGate::new(one_stream(2, 320).only(1..640), Size { n: 192, k: 328, ldb: 384 }, false),
+    ];
+    assert_right(KERNELS, &devices(), cases);
 }
 
 #[test]
@@ -109,21 +132,21 @@ fn batches_ranges_and_no_emit() {
         LatentGate::new(one_stream(3, 50).only(45..148), Size { n: 64, k: 40, ldb: 64 }, true),
         LatentGate::new(one_stream(2, 70).only(139..140), size(64, 64), false),
     ];
-    assert_right(&["gemm_latent_gate"], &devices(), cases);
+    assert_right(KERNELS, &devices(), cases);
 }
 
 #[test]
 fn model_size() {
-    assert_right(&["gemm_latent_gate"], &one_device(), [LatentGate::new(one_stream(2, 67), size(1536, 1536), true)]);
+    assert_right(KERNELS, &one_device(), [LatentGate::new(one_stream(2, 67), size(1536, 1536), true)]);
 }
 
 #[test]
 fn the_same_bits_in_every_run() {
-    assert_repeats(&["gemm_latent_gate"], &devices(), LatentGate::new(one_stream(2, 67), size(192, 192), true));
+    assert_repeats(KERNELS, &devices(), LatentGate::new(one_stream(2, 67), size(192, 192), true));
 }
 
 #[test]
 fn faults_are_caught() {
-    let test = Test::new(LatentGate::new(one_stream(2, 66), size(192, 192), true));
+    let test = Test::new(LatentGate::new(one_stream(2, 66), size(192, 328), true));
     assert_caught(FAULTS, |device, kernel| test.check(device, kernel));
 }

@@ -17,10 +17,29 @@ pub const FAULTS: &[&str] = &[
     "gemm_linear_no_inner_guard",
     "gemm_linear_no_column_guard",
     "gemm_linear_no_store_guard",
+    "gemm_linear_128x256_sm90_no_slot_wait",
+    "gemm_linear_128x256_sm90_no_data_wait",
+    "gemm_linear_128x256_sm90_early_release",
+    "gemm_linear_128x256_sm90_part_release",
+    "gemm_linear_128x256_sm90_no_last_wait",
+    "gemm_linear_128x256_sm90_no_row_bound",
+    "gemm_linear_128x256_sm90_no_accumulator_fence",
+    "gemm_linear_128x256_sm90_no_barrier_fence",
+    "gemm_linear_128x256_sm90_no_set_up_barrier",
+    "gemm_linear_128x128_pingpong_sm90_no_slot_wait",
+    "gemm_linear_128x128_pingpong_sm90_no_data_wait",
+    "gemm_linear_128x128_pingpong_sm90_early_release",
+    "gemm_linear_128x128_pingpong_sm90_no_last_wait",
+    "gemm_linear_128x128_pingpong_sm90_no_turns",
+    "gemm_linear_128x256_pair_sm90_no_slot_wait",
+    "gemm_linear_128x256_pair_sm90_no_peer_release",
+    "gemm_linear_128x256_pair_sm90_no_peer_exit",
+    "gemm_linear_128x256_pair_sm90_no_set_up_barrier",
+    "gemm_linear_128x128_pingpong_pair_sm90_no_peer_release",
 ];
 
 /// Those of sm_90a; n is a multiple of 8.
-const SM_90: &[&str] = &[
+pub const SM_90: &[&str] = &[
     "gemm_linear_128x256_sm90",
     "gemm_linear_128x256_pair_sm90",
     "gemm_linear_128x128_pingpong_sm90",
@@ -83,7 +102,7 @@ fn any_size() {
 #[test]
 fn any_size_by_tma() {
     let sizes =
-        [[1, 8, 8], [127, 128, 64], [128, 136, 72], [129, 256, 96], [131, 264, 136], [300, 248, 200], [640, 320, 328]];
+        [[1, 8, 8], [127, 128, 64], [128, 136, 72], [129, 256, 96], [131, 264, 136], [300, 320, 520], [640, 248, 328]];
     assert_right(SM_90, &devices(), sizes.map(|[rows, n, k]| Linear::plain(rows, n, k)));
 }
 
@@ -91,7 +110,9 @@ fn any_size_by_tma() {
 #[test]
 fn model_sizes() {
     let sizes = [[300, 16, 1536], [70, 1152, 1536], [70, 1536, 1152]];
-    assert_right(&["gemm_linear"], &one_device(), sizes.map(|[rows, n, k]| Linear::plain(rows, n, k)));
+    for kernels in [&["gemm_linear"], SM_90] {
+        assert_right(kernels, &one_device(), sizes.map(|[rows, n, k]| Linear::plain(rows, n, k)));
+    }
 }
 
 /// More row tiles than a band has.
@@ -99,6 +120,7 @@ fn model_sizes() {
 fn more_than_one_band_of_tiles() {
     let sizes = [[8 * 128 + 1, 130, 40], [17 * 128, 257, 8]];
     assert_right(&["gemm_linear"], &one_device(), sizes.map(|[rows, n, k]| Linear::plain(rows, n, k)));
+    assert_right(SM_90, &one_device(), [Linear::plain(33 * 128 + 1, 264, 8)]);
 }
 
 #[test]
@@ -173,10 +195,15 @@ fn a_far_store_reaches_no_other_memory() {
 #[test]
 fn the_same_bits_in_every_run() {
     assert_repeats(&["gemm_linear"], &devices(), Linear::plain(131, 257, 136));
+    assert_repeats(SM_90, &devices(), Linear::plain(300, 264, 520));
 }
 
 #[test]
 fn faults_are_caught() {
+    let (of_sm_90, portable): (Vec<&str>, Vec<&str>) = FAULTS.iter().partition(|fault| fault.contains("_sm90_"));
     let test = Test::new(Linear::plain(131, 129, 136));
-    assert_caught(FAULTS, |device, kernel| test.check(device, kernel));
+    assert_caught(&portable, |device, kernel| test.check(device, kernel));
+    // Each block has several tiles, each tile more slices than the ring slots.
+    let test = Test::new(Linear::plain(601, 264, 520));
+    assert_caught(&of_sm_90, |device, kernel| test.check(device, kernel));
 }

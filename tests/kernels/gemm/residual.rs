@@ -10,7 +10,22 @@ use crate::device::{Device, devices, one_device};
 use crate::faults::assert_caught;
 use crate::values::{Random, Rounding};
 
-pub const FAULTS: &[&str] = &["gemm_residual_no_slot_barrier", "gemm_residual_no_store_guard"];
+pub const FAULTS: &[&str] = &[
+    "gemm_residual_no_slot_barrier",
+    "gemm_residual_no_store_guard",
+    "gemm_residual_128x256_sm90_no_slot_wait",
+    "gemm_residual_128x256_sm90_no_row_bound",
+    "gemm_residual_128x256_sm90_no_column_bound",
+];
+
+/// The portable one, then those of sm_90a.
+pub const KERNELS: &[&str] = &[
+    "gemm_residual",
+    "gemm_residual_128x256_sm90",
+    "gemm_residual_128x256_pair_sm90",
+    "gemm_residual_128x128_pingpong_sm90",
+    "gemm_residual_128x128_pingpong_pair_sm90",
+];
 
 /// One stream's share. A is the stream's own copy of the joint buffer: NaN where other rows lie.
 struct Part {
@@ -108,7 +123,7 @@ impl Case for Residual {
 fn any_size() {
     let sizes = [[1, 64, 8], [127, 128, 32], [128, 192, 40], [129, 64, 96], [131, 320, 136]];
     let cases = sizes.map(|[rows, n, k]| Residual::new(vec![one_stream(1, rows)], size(n, k), &[true]));
-    assert_right(&["gemm_residual"], &devices(), cases);
+    assert_right(KERNELS, &devices(), cases);
 }
 
 #[test]
@@ -119,7 +134,18 @@ fn two_streams_and_batches() {
         Residual::new(two_streams(3, [43, 42]), size(128, 136), &[false, true]),
         Residual::new(two_streams(2, [65, 64]), size(64, 64), &[false, false]),
     ];
-    assert_right(&["gemm_residual"], &devices(), cases);
+    assert_right(KERNELS, &devices(), cases);
+}
+
+/// More tiles than blocks, more slices than a ring has slots; samples whose rows are no whole tiles.
+#[test]
+fn several_tiles_a_block() {
+    let cases = [
+        Residual::new(vec![one_stream(1, 300)], size(320, 520), &[true]),
+        Residual::new(two_streams(2, [130, 150]), Size { n: 192, k: 328, ldb: 384 }, &[true, true]),
+        Residual::new(two_streams(3, [37, 129]), size(320, 72), &[false, true]),
+    ];
+    assert_right(KERNELS, &devices(), cases);
 }
 
 #[test]
@@ -128,10 +154,17 @@ fn ranges_of_rows() {
     let both = vec![text.clone().only(25..40), image.clone().only(60..101)];
     let cases = [
         Residual::new(both, size(64, 40), &[true, true]),
-        Residual::new(vec![image.only(7..150)], size(128, 40), &[true]),
+        Residual::new(vec![image.clone().only(60..180)], size(128, 40), &[true]),
         Residual::new(vec![text.only(59..60)], size(64, 8), &[false]),
     ];
-    assert_right(&["gemm_residual"], &devices(), cases);
+    assert_right(KERNELS, &devices(), cases);
+}
+
+/// Which one tensor map cannot have.
+#[test]
+fn ranges_across_samples() {
+    let case = || Residual::new(vec![one_stream(3, 60).only(7..150)], size(128, 40), &[true]);
+    assert_right(&KERNELS[..1], &devices(), [case()]);
 }
 
 /// Hidden 1536 after attention, and after the feed-forward's 4096; the text's 300 rows.
@@ -141,20 +174,16 @@ fn model_sizes() {
         Residual::new(two_streams(1, [300, 20]), size(1536, 1536), &[true, true]),
         Residual::new(two_streams(1, [9, 20]), size(1536, 4096), &[true, true]),
     ];
-    assert_right(&["gemm_residual"], &one_device(), cases);
+    assert_right(KERNELS, &one_device(), cases);
 }
 
 #[test]
 fn the_same_bits_in_every_run() {
-    assert_repeats(
-        &["gemm_residual"],
-        &devices(),
-        Residual::new(two_streams(2, [3, 65]), size(192, 136), &[true, true]),
-    );
+    assert_repeats(KERNELS, &devices(), Residual::new(two_streams(2, [3, 65]), size(192, 136), &[true, true]));
 }
 
 #[test]
 fn faults_are_caught() {
-    let test = Test::new(Residual::new(two_streams(2, [3, 65]), size(64, 136), &[true, true]));
+    let test = Test::new(Residual::new(two_streams(2, [3, 65]), size(64, 328), &[true, true]));
     assert_caught(FAULTS, |device, kernel| test.check(device, kernel));
 }

@@ -3,9 +3,10 @@
 use pid_engine::kernels::launch;
 use pid_engine::kernels::params::PidPixelEmbedParams;
 
+use super::FAULTS;
 use super::operands::CHANNELS;
 use crate::device::{Device, devices, one_device};
-use crate::faults::assert_caught;
+use crate::faults::{assert_caught, faults_of};
 use crate::values::{Random, Rounding, SUM_ERROR, check, from_bits};
 
 const KERNEL: &str = "pixel_embed";
@@ -128,5 +129,5 @@ fn two_runs_are_equal() {
 #[test]
 fn faults_are_caught() {
     let case = Case::random(2, [3, 5]);
-    assert_caught(&super::faults_of(KERNEL), |device, kernel| case.test(device, kernel));
+    assert_caught(&faults_of(FAULTS, KERNEL), |device, kernel| case.test(device, kernel));
 }

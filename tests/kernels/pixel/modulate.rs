@@ -5,8 +5,9 @@ use pid_engine::kernels::hopper::RowsOfA;
 use pid_engine::kernels::params::PidPixelModulateParams;
 
 use super::operands::{CHANNELS, Factor, Rows, pixel, rms};
+use super::{FAULTS, kernels_of};
 use crate::device::{Device, devices, one_device};
-use crate::faults::assert_caught;
+use crate::faults::{assert_caught, faults_of};
 use crate::values::{Random, Rounding, SUM_ERROR, bits, check, from_bits};
 
 const KERNEL: &str = "gemm_pixel_modulate";
@@ -73,35 +74,48 @@ impl Case {
     }
 }
 
+/// Asserts that the kernel and its forms for sm_90a are right on `devices`.
+fn assert_right(case: &Case, devices: &[Device]) {
+    for device in devices {
+        for kernel in kernels_of(device, KERNEL) {
+            case.test(device, kernel).unwrap();
+        }
+    }
+}
+
 #[test]
 fn any_size() {
     // An even number of pixels: a warp's columns are two.
     for (rows, per_row, k) in [(1, 2, 8), (127, 4, 32), (128, 2, 40), (129, 6, 96), (131, 10, 136), (37, 4, 64)] {
-        let case = Case::new(Rows::inside(rows), per_row, k);
-        for device in devices() {
-            case.test(&device, KERNEL).unwrap();
-        }
+        assert_right(&Case::new(Rows::inside(rows), per_row, k), &devices());
+    }
+}
+
+/// More tiles than blocks, and more slices than a ring has slots.
+#[test]
+fn several_tiles_a_block() {
+    for (rows, per_row, k) in [(300, 10, 520), (515, 6, 328)] {
+        assert_right(&Case::new(Rows::inside(rows), per_row, k), &devices());
     }
 }
 
 #[test]
 fn the_network_s_width() {
     // A quarter of a patch's pixels: more column tiles of the same.
-    let case = Case::new(Rows::inside(5), 64, 1536);
-    for device in one_device() {
-        case.test(&device, KERNEL).unwrap();
-    }
+    assert_right(&Case::new(Rows::inside(5), 64, 1536), &one_device());
 }
 
 #[test]
 fn two_runs_are_equal() {
     let case = Case::new(Rows::inside(131), 6, 136);
-    let runs: Vec<_> = devices().iter().map(|device| case.run(device, KERNEL).unwrap()).collect();
-    assert!(runs.iter().all(|run| *run == runs[0]));
+    for kernel in kernels_of(&devices()[0], KERNEL) {
+        let runs: Vec<_> = devices().iter().map(|device| case.run(device, kernel).unwrap()).collect();
+        assert!(runs.iter().all(|run| *run == runs[0]), "{kernel}");
+    }
 }
 
 #[test]
 fn faults_are_caught() {
-    let case = Case::new(Rows::inside(131), 6, 136);
-    assert_caught(&super::faults_of(KERNEL), |device, kernel| case.test(device, kernel));
+    let case = Case::new(Rows::inside(131), 6, 328);
+    assert_caught(&faults_of(FAULTS, KERNEL), |device, kernel| case.test(device, kernel));
 }

@@ -4,8 +4,9 @@ use pid_engine::kernels::params::PidSample;
 
 use super::operands::{CHANNELS, Rows, rms};
 use super::update::{Update, product};
+use super::{FAULTS, kernels_of};
 use crate::device::{Device, devices, one_device};
-use crate::faults::assert_caught;
+use crate::faults::{assert_caught, faults_of};
 use crate::values::{Random, Rounding, SUM_ERROR, bits, check, widen};
 
 const KERNEL: &str = "gemm_pixel_update_sample";
@@ -150,38 +151,43 @@ fn two_samples() -> Case {
     Case::new(2, [2, 3], [4, 5], [40, 72])
 }
 
+/// Asserts that the kernel and its forms for sm_90a are right on `devices`.
+fn assert_right(case: &Case, devices: &[Device], step: Step, store: bool) {
+    for device in devices {
+        for kernel in kernels_of(device, KERNEL) {
+            case.test(device, kernel, step, store).unwrap();
+        }
+    }
+}
+
 #[test]
 fn every_step() {
     let case = two_samples();
-    for device in devices() {
-        case.test(&device, KERNEL, Step::Sde, true).unwrap();
-    }
-    for device in one_device() {
-        for (step, store) in
-            [(Step::Sde, false), (Step::Ode, true), (Step::Ode, false), (Step::Last, true), (Step::Last, false)]
-        {
-            case.test(&device, KERNEL, step, store).unwrap();
-        }
+    assert_right(&case, &devices(), Step::Sde, true);
+    for (step, store) in
+        [(Step::Sde, false), (Step::Ode, true), (Step::Ode, false), (Step::Last, true), (Step::Last, false)]
+    {
+        assert_right(&case, &one_device(), step, store);
     }
 }
 
 #[test]
 fn more_than_a_tile() {
     let case = Case::new(1, [3, 47], [7, 131], [8, 16]);
-    for device in one_device() {
-        case.test(&device, KERNEL, Step::Sde, true).unwrap();
-    }
+    assert_right(&case, &one_device(), Step::Sde, true);
 }
 
 #[test]
 fn two_runs_are_equal() {
     let case = two_samples();
-    let run = || case.run(&one_device()[0], KERNEL, Step::Sde, false).unwrap();
-    assert!(run() == run());
+    for kernel in kernels_of(&devices()[0], KERNEL) {
+        let runs: Vec<_> = devices().iter().map(|device| case.run(device, kernel, Step::Sde, false).unwrap()).collect();
+        assert!(runs.iter().all(|run| *run == runs[0]), "{kernel}");
+    }
 }
 
 #[test]
 fn faults_are_caught() {
     let case = two_samples();
-    assert_caught(&super::faults_of(KERNEL), |device, kernel| case.test(device, kernel, Step::Last, false));
+    assert_caught(&faults_of(FAULTS, KERNEL), |device, kernel| case.test(device, kernel, Step::Last, false));
 }

@@ -5,8 +5,9 @@ use pid_engine::kernels::params::{PidPixelUpdateParams, PidSample};
 use pid_engine::kernels::{KernelCall, hopper, launch};
 
 use super::operands::{CHANNELS, Factor, OnDevice, Pixel, Rows, pixel, rms};
+use super::{FAULTS, kernels_of};
 use crate::device::{Array, Device, devices, one_device};
-use crate::faults::assert_caught;
+use crate::faults::{assert_caught, faults_of};
 use crate::values::{Random, Rounding, SUM_ERROR, bits, check, from_bits};
 
 const KERNEL: &str = "gemm_pixel_update";
@@ -198,6 +199,15 @@ impl Case {
     }
 }
 
+/// Asserts that the kernel and its forms for sm_90a are right on `devices`.
+fn assert_right(case: &Case, devices: &[Device]) {
+    for device in devices {
+        for kernel in kernels_of(device, KERNEL) {
+            case.test(device, kernel).unwrap();
+        }
+    }
+}
+
 #[test]
 fn any_size() {
     let sizes = [
@@ -209,34 +219,43 @@ fn any_size() {
         (37, 4, [64, 64]),
     ];
     for (rows, per_row, k) in sizes {
-        let case = Case::new(rows, per_row, k);
-        for device in devices() {
-            case.test(&device, KERNEL).unwrap();
-        }
+        assert_right(&Case::new(rows, per_row, k), &devices());
+    }
+}
+
+/// More tiles than blocks, and more slices than a ring has slots, of either product.
+#[test]
+fn several_tiles_a_block() {
+    for (rows, per_row, k) in [(300, 7, [328, 72]), (515, 3, [72, 328])] {
+        assert_right(&Case::new(rows, per_row, k), &devices());
     }
 }
 
 #[test]
 fn the_network_s_width() {
     // A quarter of a patch's pixels: more column tiles of the same.
-    let case = Case::new(3, 64, [1536, 1152]);
-    for device in one_device() {
-        case.test(&device, KERNEL).unwrap();
-    }
+    assert_right(&Case::new(3, 64, [1536, 1152]), &one_device());
 }
 
 #[test]
 fn two_runs_are_equal() {
     let case = Case::new(131, 3, [136, 72]);
-    let runs: Vec<_> = devices().iter().map(|device| case.run(device, KERNEL).unwrap()).collect();
-    assert!(runs.iter().all(|run| *run == runs[0]));
+    for kernel in kernels_of(&devices()[0], KERNEL) {
+        let runs: Vec<_> = devices().iter().map(|device| case.run(device, kernel).unwrap()).collect();
+        assert!(runs.iter().all(|run| *run == runs[0]), "{kernel}");
+    }
 }
 
 #[test]
 fn faults_are_caught() {
-    // Five slices of the first product: its last one lies where the second product's second slice goes.
-    let case = Case::new(131, 3, [136, 72]);
-    assert_caught(&super::faults_of(KERNEL), |device, kernel| case.test(device, kernel));
+    // Five slices of 32 of the first product: its last one lies where the second product's second slice goes. On sm_90a,
+    // four of 64 in all fill the ring.
+    for (k, is_sm_90) in [([136, 72], false), ([328, 72], true)] {
+        let mut faults = faults_of(FAULTS, KERNEL);
+        faults.retain(|fault| fault.contains("_sm90_") == is_sm_90);
+        let case = Case::new(131, 3, k);
+        assert_caught(&faults, |device, kernel| case.test(device, kernel));
+    }
 }
 
 #[test]

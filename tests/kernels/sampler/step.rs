@@ -4,9 +4,9 @@ use half::bf16;
 use pid_engine::kernels::launch;
 use pid_engine::kernels::params::{PidSample, PidSampleStepParams};
 
-use super::faults_of;
+use super::FAULTS;
 use crate::device::{Device, devices, one_device};
-use crate::faults::assert_caught;
+use crate::faults::{assert_caught, faults_of};
 use crate::values::{Random, Rounding, SUM_ERROR, bits, check, widen};
 
 /// The step that a launch ends in.
@@ -213,7 +213,7 @@ fn two_runs_are_equal() {
 
 #[test]
 fn faults_are_caught() {
-    assert_caught(&faults_of("sample_step"), |device, kernel| {
+    assert_caught(&faults_of(FAULTS, "sample_step"), |device, kernel| {
         test(device, kernel, Case { batch: 1, grid_rows: 1, grid_cols: 1, step: STEPS[3], store_velocity: false })
     });
 }
