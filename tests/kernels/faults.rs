@@ -55,7 +55,8 @@ fn every_faulty_kernel_has_a_test() {
 fn every_kernel_of_sm_90_has_a_test() {
     let of_sm_90 = |name: &&str| name.ends_with("_sm90");
     let tested = [crate::conv::KERNELS, crate::gemm::KERNELS, crate::pixel::KERNELS].concat();
-    let tested: BTreeSet<&str> = tested.into_iter().filter(of_sm_90).collect();
+    let tested = tested.into_iter().chain(crate::attention::sm90::variants());
+    let tested: BTreeSet<&str> = tested.filter(of_sm_90).collect();
     let kernels = Emulator::kernels();
     let registered: BTreeSet<&str> = kernels.iter().map(String::as_str).filter(of_sm_90).collect();
     assert_eq!(registered, tested);

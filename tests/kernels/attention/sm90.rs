@@ -49,7 +49,8 @@ pub const FAULTS: &[&str] = &[
     "attention_bounded_d72_q256_k64_s4_poly0_sm90_no_zero_columns",
 ];
 
-fn variants() -> impl Iterator<Item = &'static str> {
+/// Those of sm_90a, every one of which the tests below run.
+pub fn variants() -> impl Iterator<Item = &'static str> {
     let all = variants::ALL.iter().filter(|v| v.base.starts_with("attention_"));
     all.flat_map(|v| v.kernels).copied()
 }

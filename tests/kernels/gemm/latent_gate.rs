@@ -19,12 +19,8 @@ pub const FAULTS: &[&str] = &[
 ];
 
 /// The portable one, then those of sm_90a.
-pub const KERNELS: &[&str] = &[
-    "gemm_latent_gate",
-    "gemm_latent_gate_128x256_sm90",
-    "gemm_latent_gate_128x256_pair_sm90",
-    "gemm_latent_gate_128x128_pingpong_sm90",
-];
+pub const KERNELS: &[&str] =
+    &["gemm_latent_gate", "gemm_latent_gate_128x256_sm90", "gemm_latent_gate_128x256_pair_sm90"];
 
 struct LatentGate {
     rows: Stream,
