@@ -294,7 +294,7 @@ impl Decoder {
     }
 
     /// Why a tuning table is not used, though there is one.
-    pub(crate) fn tuning_problem(&self) -> Option<&str> {
+    pub fn tuning_problem(&self) -> Option<&str> {
         self.tuning_problem.as_deref()
     }
 

@@ -92,7 +92,7 @@ impl Outcome {
 
     /// The device without its number: two of a kind have the same.
     pub fn device_kind(&self) -> &str {
-        self.device.split(" (cuda:").next().unwrap_or(&self.device)
+        crate::kernels::tuning::kind(&self.device)
     }
 
     /// What is wrong with the rows that fail.

@@ -5,6 +5,7 @@
 
 #[cfg(any(feature = "cuda", feature = "emulator"))]
 mod call;
+mod choice;
 pub mod cubins;
 #[cfg(any(feature = "cuda", feature = "emulator"))]
 pub mod hopper;
@@ -18,6 +19,7 @@ pub mod order;
 #[cfg(any(feature = "cuda", feature = "emulator"))]
 #[allow(missing_docs)]
 pub mod params;
+#[cfg(any(feature = "cuda", feature = "emulator"))]
 pub(crate) mod path;
 #[cfg(any(feature = "cuda", feature = "emulator"))]
 mod tables;
@@ -31,7 +33,7 @@ pub use call::KernelCall;
 #[cfg(any(feature = "cuda", feature = "emulator"))]
 pub(crate) use tables::{Constant, Form, MatrixAt, RotaryKey, Tables};
 
-pub use path::{CallShape, KernelChoice};
+pub use choice::{CallShape, KernelChoice};
 pub use tuning::{Tuning, TuningFile};
 
 use crate::model::Config;

@@ -8,8 +8,7 @@ use std::path::{Path, PathBuf};
 
 use serde::{Deserialize, Serialize};
 
-use super::path::CallShape;
-use super::variants;
+use super::{CallShape, variants};
 use crate::output::{OutputError, write_atomic};
 
 /// Of the file's fields and their meaning.
@@ -119,7 +118,7 @@ impl TuningFile {
     ///
     /// # Errors
     /// Says what is wrong with the file.
-    pub(crate) fn read(&self, device: &str) -> Result<Option<Tuning>, TuningError> {
+    pub fn read(&self, device: &str) -> Result<Option<Tuning>, TuningError> {
         match self {
             Self::None => Ok(None),
             Self::At(path) => Tuning::read(path, device).map(Some),
@@ -176,7 +175,7 @@ impl Tuning {
     ///
     /// # Errors
     /// When the file is another device's, or not a table at all: it is not for us to overwrite.
-    pub(crate) fn read_to_extend(path: &Path, device: &str) -> Result<Self, TuningError> {
+    pub fn read_to_extend(path: &Path, device: &str) -> Result<Self, TuningError> {
         match Self::read(path, device) {
             Err(TuningError { reason: Reason::Read(e), .. }) if e.kind() == std::io::ErrorKind::NotFound => {
                 Ok(Self::new(device))

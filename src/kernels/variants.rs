@@ -62,7 +62,7 @@ impl Variants {
     }
 
     /// Whether it multiplies by a matrix that is stored.
-    pub(crate) fn is_product(&self) -> bool {
+    pub fn is_product(&self) -> bool {
         self.order != RowOrder::Plain
     }
 }

@@ -308,8 +308,8 @@ inline const Elf64_Shdr* section(const char* image, const std::string& name) {
     return nullptr;
 }
 
-// An attribute in `.nv.info.<kernel>`: its value, or for one with data of its own the first word of that; 0 without it.
-inline unsigned attribute(const char* image, const std::string& kernel, unsigned code) {
+// An attribute in `.nv.info.<kernel>`: its value, or for one with data of its own a word of that; 0 without it.
+inline unsigned attribute(const char* image, const std::string& kernel, unsigned code, unsigned index = 0) {
     constexpr unsigned kSized = 4;
     const Elf64_Shdr* info = section(image, ".nv.info." + kernel);
     const auto* at = reinterpret_cast<const unsigned char*>(image) + (info ? info->sh_offset : 0);
@@ -318,15 +318,18 @@ inline unsigned attribute(const char* image, const std::string& kernel, unsigned
         const bool is_sized = at[0] == kSized;
         const unsigned value = at[2] | at[3] << 8;
         unsigned word = value;
-        if (is_sized && value >= 4) std::memcpy(&word, at + 4, 4);
+        if (is_sized && value >= 4 * (index + 1)) std::memcpy(&word, at + 4 + 4 * index, 4);
         if (at[1] == code) return word;
         at += 4 + (is_sized ? value : 0);
     }
     return 0;
 }
 
-// EIATTR_CBANK_PARAM_SIZE: bytes of a kernel's parameters.
-inline unsigned params_bytes(const char* image, const std::string& kernel) { return attribute(image, kernel, 0x19); }
+// EIATTR_KPARAM_INFO: bytes of a kernel's one parameter. What the constant bank gives to parameters may be more: one that
+// is aligned to 64 does not begin where they do.
+inline unsigned params_bytes(const char* image, const std::string& kernel) {
+    return attribute(image, kernel, 0x17, 2) >> 18;
+}
 
 // EIATTR_CTA_PER_CLUSTER: blocks along x that a kernel's grid is a multiple of; 1 without clusters.
 inline unsigned cluster_x(const char* image, const std::string& kernel) {
