@@ -46,6 +46,9 @@ void mbarrier_arrive_cluster(std::uint64_t* bar, unsigned cta, Site site) {
         own.fail(site, "mbarrier_arrive_cluster: %p is not in shared memory", static_cast<const void*>(bar));
     Block& other = own.cluster().peer(cta, "mbarrier_arrive_cluster", site);
     auto* there = reinterpret_cast<std::uint64_t*>(other.shared() + (reinterpret_cast<char*>(bar) - own.shared()));
+    // For ThreadSanitizer it releases to whoever waits there all that the thread has done, as an arrival in its own CTA. On a
+    // GPU it does so for reads that are complete, which is what a slot's next copy must come after; ordinary stores would
+    // need .release.cluster, and a kernel that hands such over without it is not found here.
     Hopper::of(other).mbarriers.arrive(there, 0, site);
 }
 
