@@ -15,6 +15,7 @@ mod write;
 pub use error::{CheckpointError, Mismatch};
 pub use tensor::{DType, TensorView};
 pub use write::convert;
+pub(crate) use write::stage_tensor;
 
 use std::collections::BTreeMap;
 use std::fmt;

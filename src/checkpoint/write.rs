@@ -11,7 +11,7 @@ use serde_json::{Map, Value, json};
 use super::{Checkpoint, CheckpointError, DType};
 use crate::model::Config;
 use crate::output::{OutputError, Pending};
-use crate::progress::Progress;
+use crate::progress::{NoProgress, Progress};
 
 /// A tensor to come.
 pub(super) struct HeaderEntry<'a> {
@@ -61,8 +61,31 @@ pub(super) fn write_file(
     entries: &[HeaderEntry<'_>],
     metadata: &BTreeMap<String, String>,
     progress: &dyn Progress,
-    mut body: impl FnMut(usize, &mut BufWriter<&File>) -> std::io::Result<()>,
+    body: impl FnMut(usize, &mut BufWriter<&File>) -> std::io::Result<()>,
 ) -> Result<(), CheckpointError> {
+    Ok(stage_file(path, entries, metadata, progress, body)?.commit()?)
+}
+
+/// A safetensors file of one float32 tensor that waits for its name.
+pub(crate) fn stage_tensor(
+    path: &Path,
+    name: &str,
+    shape: &[usize],
+    values: &[f32],
+    metadata: &BTreeMap<String, String>,
+) -> Result<Pending, CheckpointError> {
+    let bytes: &[u8] = bytemuck::cast_slice(values);
+    let entry = HeaderEntry { name, dtype: DType::F32, shape, bytes: bytes.len() };
+    stage_file(path, &[entry], metadata, &NoProgress, |_, file| file.write_all(bytes))
+}
+
+fn stage_file(
+    path: &Path,
+    entries: &[HeaderEntry<'_>],
+    metadata: &BTreeMap<String, String>,
+    progress: &dyn Progress,
+    mut body: impl FnMut(usize, &mut BufWriter<&File>) -> std::io::Result<()>,
+) -> Result<Pending, CheckpointError> {
     let io = |source| CheckpointError::from(OutputError::Io { path: path.display().to_string(), source });
     progress.start("writing", entries.iter().map(|e| e.bytes as u64).sum());
     let pending = Pending::write(path, |file| {
@@ -77,7 +100,7 @@ pub(super) fn write_file(
         Ok(())
     })?;
     progress.finish();
-    Ok(pending.commit()?)
+    Ok(pending)
 }
 
 /// Writes `checkpoint` as safetensors, storage types kept, with the JSON of `config` in the metadata.

@@ -15,6 +15,7 @@ use crate::decoder::{Decoded, Decoder, Request};
 use crate::device::Device;
 use crate::kernels::{KernelChoice, TuningFile};
 use crate::latent::{Backbone, Caption, Latent, LatentFrame, LatentOptions, Sigma, read_noise, read_tensor};
+use crate::latent::{disagreements, read_metadata};
 use crate::model::Config;
 use crate::output::{self, PictureInfo};
 use crate::plan::ByteSize;
@@ -145,6 +146,8 @@ pub(super) fn run(args: &DecodeArgs) -> Result<Report, CliError> {
         variant,
         noise: args.noise_source()?,
     };
+    let said = read_metadata(&args.latent)?;
+    warnings.extend(disagreements(&said, decoder.checkpoint().metadata(), &request.sigma)?);
     let load = begin.elapsed().as_secs_f64();
 
     let decoded = decoder.decode_observed(&latent, &request, &mut progress.observer())?;

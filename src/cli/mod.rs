@@ -9,6 +9,7 @@ mod check;
 mod convert;
 mod decode;
 mod demo;
+mod encode;
 mod inspect;
 #[cfg(any(feature = "cuda", feature = "emulator"))]
 mod junit;
@@ -38,6 +39,8 @@ struct Cli {
 enum Command {
     /// Decode a latent to a picture.
     Decode(decode::DecodeArgs),
+    /// Encode a picture to a latent by a code that needs no weights.
+    Encode(encode::EncodeArgs),
     /// Check every kernel against its oracle, on a GPU or the emulator.
     #[cfg(any(feature = "cuda", feature = "emulator"))]
     Check(check::CheckArgs),
@@ -67,6 +70,7 @@ impl Command {
     fn common(&self) -> Common {
         match self {
             Self::Decode(args) => args.common,
+            Self::Encode(args) => args.common,
             #[cfg(any(feature = "cuda", feature = "emulator"))]
             Self::Check(args) => args.common,
             Self::Plan(args) => args.common,
@@ -81,6 +85,7 @@ impl Command {
     fn run(self) -> Result<Report, CliError> {
         match self {
             Self::Decode(args) => decode::run(&args),
+            Self::Encode(args) => encode::run(&args),
             #[cfg(any(feature = "cuda", feature = "emulator"))]
             Self::Check(args) => check::run(&args),
             Self::Plan(args) => plan::run(&args),

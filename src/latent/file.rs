@@ -1,5 +1,6 @@
 //! Tensors from `.safetensors` and `.npy` files, told apart by content.
 
+use std::collections::BTreeMap;
 use std::fs::File;
 use std::path::Path;
 
@@ -44,6 +45,17 @@ pub fn read_tensor(path: &Path, wanted: &str) -> Result<NamedTensor, InputError>
         }
     };
     take(&file, path, name)
+}
+
+/// The metadata of a safetensors file; a `.npy` file has none.
+///
+/// # Errors
+/// When the file cannot be read, or is neither.
+pub(crate) fn read_metadata(path: &Path) -> Result<BTreeMap<String, String>, InputError> {
+    Ok(match npy(path)? {
+        Some(_) => BTreeMap::new(),
+        None => open(path)?.metadata().clone(),
+    })
 }
 
 /// Reads the sampler's noise: tensors `noise.0`, `noise.1`, ... as far as there are, or the only tensor.

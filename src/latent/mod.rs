@@ -2,15 +2,24 @@
 //! here, so that what reaches the network is finite, normalized and of the right shape.
 
 mod backbone;
+mod bicubic;
+pub mod dct16;
 mod file;
 mod frame;
 mod layout;
+mod picture;
+mod record;
 
 pub use backbone::Backbone;
+pub(crate) use file::read_metadata;
 pub use file::{NamedTensor, read_noise, read_tensor};
 pub use frame::LatentFrame;
+pub use picture::read_picture;
+pub use record::LatentRecord;
+pub(crate) use record::disagreements;
 
 use crate::model::Config;
+use crate::sampler::{Noise, NoiseSource};
 
 /// An input that cannot be used.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
@@ -52,6 +61,21 @@ pub enum InputError {
     Backbone { name: String, known: String },
     #[error("{0}")]
     Frame(String),
+    #[error("picture of {width}x{height}: both sides must be multiples of {of}; {}", nearest(*width, *height, *of))]
+    PictureSize { width: usize, height: usize, of: usize },
+    #[error("metadata {key}: {message}; expected a JSON array of 16 finite numbers (deviations above 0)")]
+    Statistics { key: &'static str, message: String },
+}
+
+/// The sizes below and above that fit.
+fn nearest(width: usize, height: usize, of: usize) -> String {
+    let above = |side: usize| side.max(1).next_multiple_of(of);
+    let below = |side: usize| side / of * of;
+    let (up, down) = ((above(width), above(height)), (below(width), below(height)));
+    if down.0 == 0 || down.1 == 0 {
+        return format!("the nearest size is {}x{}", up.0, up.1);
+    }
+    format!("the nearest sizes are {}x{} (--crop takes the middle of that size) and {}x{}", down.0, down.1, up.0, up.1)
 }
 
 /// Refuses NaN and infinities.
@@ -135,6 +159,25 @@ impl Latent {
         Ok((latent, sigma))
     }
 
+    /// The latent as flow matching noises it, `(1 - sigma) x + sigma n`: what a generator stopped at `sigma` gives.
+    /// `n` is Philox noise of `seed`, from a draw of its own: a decode of the same seed starts from other noise.
+    ///
+    /// # Errors
+    /// When `sigma` has neither one value nor one per sample.
+    pub fn noised(mut self, sigma: &Sigma, seed: u64) -> Result<Self, InputError> {
+        let sigmas = sigma.for_batch(self.batch, &mut Vec::new())?;
+        let mut noise = vec![0.0; self.data.len()];
+        Noise::new(NoiseSource::Philox { seed })
+            .fill(LATENT_DRAW, &mut noise)
+            .expect("Philox draws any number of values in any order");
+        let sample = self.data.len() / self.batch;
+        for (i, (value, noise)) in self.data.iter_mut().zip(&noise).enumerate() {
+            let sigma = sigmas[i / sample];
+            *value = (1.0 - sigma) * *value + sigma * noise;
+        }
+        Ok(self)
+    }
+
     /// Checks the number of channels against the network's.
     pub(crate) fn check_channels(&self, expected: usize, backbone: Option<Backbone>) -> Result<(), InputError> {
         if self.channels == expected {
@@ -181,6 +224,9 @@ impl Default for Sigma {
         Self(vec![0.0])
     }
 }
+
+/// The sampler's draws count from 0.
+const LATENT_DRAW: usize = 1 << 16;
 
 /// The v1.5 networks were trained with latents noised up to this level.
 const TRAINED_SIGMA: f32 = 0.8;

@@ -59,6 +59,18 @@ impl Picture {
         });
         rgb
     }
+
+    /// Peak signal-to-noise ratio to `other` over all values, both clamped to [-1, 1]; infinite where they are equal,
+    /// `None` where they differ in size.
+    pub fn psnr_db(&self, other: &Self) -> Option<f64> {
+        let size = |p: &Self| (p.batch, p.height, p.width, p.data.len());
+        if size(self) != size(other) {
+            return None;
+        }
+        let squared = |(a, b): (&f32, &f32)| f64::from(a.clamp(-1.0, 1.0) - b.clamp(-1.0, 1.0)).powi(2);
+        let mean = self.data.iter().zip(&other.data).map(squared).sum::<f64>() / self.data.len() as f64;
+        Some(10.0 * (4.0 / mean).log10())
+    }
 }
 
 /// Tells before a long decode whether `path` can be a picture.
@@ -111,6 +123,16 @@ mod tests {
         let data = vec![-1.0, 1.0, 0.0, -1.5, 2.0, -0.996];
         let picture = Picture { data, batch: 1, height: 1, width: 2 };
         assert_eq!(picture.to_rgb8(0), [0, 128, 255, 255, 0, 1]);
+    }
+
+    #[test]
+    fn psnr_of_known_errors() {
+        let flat = |value: f32, width| Picture { data: vec![value; 3 * width], batch: 1, height: 1, width };
+        assert_eq!(flat(-1.0, 2).psnr_db(&flat(1.5, 2)), Some(0.0));
+        let db = flat(0.5, 2).psnr_db(&flat(0.3, 2)).unwrap();
+        assert!((db - 20.0).abs() < 1e-5, "{db}");
+        assert_eq!(flat(0.5, 2).psnr_db(&flat(0.5, 2)), Some(f64::INFINITY));
+        assert_eq!(flat(0.5, 2).psnr_db(&flat(0.5, 3)), None);
     }
 
     #[test]

@@ -1,0 +1,124 @@
+//! `pid encode`: a picture to a latent file, and to what a decode without a network makes of it.
+
+use std::path::{Path, PathBuf};
+use std::time::Instant;
+
+use clap::Args;
+use serde_json::json;
+
+use super::report::{CliError, Report};
+use super::{Common, shown};
+use crate::checkpoint::Checkpoint;
+use crate::latent::dct16::{self, Statistics};
+use crate::latent::{Latent, LatentRecord, Sigma, read_picture};
+use crate::output::{self, Picture};
+
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, clap::ValueEnum)]
+enum Codec {
+    /// 16 cosine coefficients per block of 32x32 pixels; no weights.
+    #[default]
+    Dct16,
+}
+
+#[derive(Debug, Args)]
+pub(super) struct EncodeArgs {
+    /// Code of the latent.
+    #[arg(long, value_enum, default_value_t)]
+    codec: Codec,
+    /// Picture, .png or .jpg; both sides multiples of 32.
+    #[arg(long, value_name = "FILE")]
+    image: PathBuf,
+    /// Take the middle of a picture of another size: at most 31 rows and columns are cut off.
+    #[arg(long)]
+    crop: bool,
+    /// PiD weights to encode for: those that were trained on other statistics than the demo model's.
+    #[arg(long, value_name = "FILE")]
+    checkpoint: Option<PathBuf>,
+    /// Noise level to bring the latent to, 0 (clean) to 1.
+    #[arg(long, value_name = "S", value_parser = one_sigma, default_value = "0")]
+    sigma: Sigma,
+    /// Seed of that noise.
+    #[arg(long, default_value_t = 0, requires = "sigma")]
+    seed: u64,
+    /// Picture to write besides: what the latent holds, by inverse cosine transform and bicubic enlargement alone.
+    #[arg(long, value_name = "FILE")]
+    preview: Option<PathBuf>,
+    /// Latent to write, safetensors.
+    #[arg(long, value_name = "FILE")]
+    out: PathBuf,
+    #[command(flatten)]
+    pub(super) common: Common,
+}
+
+fn one_sigma(text: &str) -> Result<Sigma, String> {
+    let sigma: Sigma = text.parse().map_err(|e| format!("{e}"))?;
+    if sigma.values().len() == 1 { Ok(sigma) } else { Err("one picture has one sigma".into()) }
+}
+
+pub(super) fn run(args: &EncodeArgs) -> Result<Report, CliError> {
+    check_targets(args)?;
+    let begin = Instant::now();
+    let statistics = args.checkpoint.as_deref().map_or_else(|| Ok(Statistics::default()), trained_statistics)?;
+    let Codec::Dct16 = args.codec;
+    let read = read_picture(&args.image)?;
+    let full = (read.width, read.height);
+    let picture = if args.crop { dct16::crop(read)? } else { read };
+    let latent = dct16::encode(&picture, &statistics)?.noised(&args.sigma, args.seed)?;
+    let sigma = args.sigma.values()[0];
+    let (width, height) = (picture.width, picture.height);
+    let record = LatentRecord { width, height, sigma, seed: args.seed, statistics };
+    let pending = record.stage(&latent, &args.out)?;
+    let preview = args.preview.as_deref().map(|path| write_preview(path, &latent, &record, &picture)).transpose()?;
+    pending.commit()?;
+
+    let seconds = begin.elapsed().as_secs_f64();
+    let shape = [latent.batch, latent.channels, latent.height, latent.width];
+    let cut = if full == (width, height) { String::new() } else { format!(" of {}x{}", full.0, full.1) };
+    let mut text = format!("{}: {width}x{height}{cut} as {shape:?}, sigma {sigma}, {seconds:.2} s", shown(&args.out));
+    let mut report = json!({
+        "out": shown(&args.out),
+        "codec": "dct16",
+        "width": width,
+        "height": height,
+        "shape": shape,
+        // The shortest decimal number, not the float32 next to it.
+        "sigma": sigma.to_string().parse::<f64>().unwrap_or_default(),
+        "seed": args.seed,
+        "seconds": { "total": seconds },
+    });
+    if let (Some(path), Some(psnr)) = (&args.preview, preview) {
+        text.push_str(&format!("\n{}: the latent without a network, {psnr:.2} dB", shown(path)));
+        report["preview"] = json!(shown(path));
+        report["baseline_psnr_db"] = json!(psnr);
+    }
+    Ok(Report::new(text, report))
+}
+
+/// Refuses what could only fail after the work.
+fn check_targets(args: &EncodeArgs) -> Result<(), CliError> {
+    let extension = args.out.extension().unwrap_or_default().to_string_lossy().to_lowercase();
+    if extension != "safetensors" {
+        return Err(CliError::failed(format!("{}: a latent is written as .safetensors", shown(&args.out))));
+    }
+    output::check_target(&args.out)?;
+    args.preview.as_deref().map_or(Ok(()), output::check_target)?;
+    if args.preview.as_ref() == Some(&args.out) {
+        return Err(CliError::usage(format!("--preview and --out both name {}", shown(&args.out))));
+    }
+    Ok(())
+}
+
+fn trained_statistics(path: &Path) -> Result<Statistics, CliError> {
+    let checkpoint = Checkpoint::open(path)?;
+    Statistics::from_metadata(checkpoint.metadata())?.ok_or_else(|| {
+        CliError::failed(format!("{}: not trained on dct16 latents (no dct16.mean in its metadata)", shown(path)))
+    })
+}
+
+/// Writes the baseline and returns its distance from the picture.
+fn write_preview(path: &Path, latent: &Latent, record: &LatentRecord, picture: &Picture) -> Result<f64, CliError> {
+    let baseline = dct16::decode(latent, &record.statistics)?;
+    let info = vec![("Software".to_owned(), format!("pid-engine {}", env!("CARGO_PKG_VERSION")))];
+    output::save(&baseline, path, &info)?;
+    Ok(baseline.psnr_db(picture).expect("a baseline has the size of the picture it was encoded from"))
+}
