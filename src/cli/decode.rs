@@ -14,8 +14,9 @@ use crate::checkpoint::Checkpoint;
 use crate::decoder::{Decoded, Decoder, Request};
 use crate::device::Device;
 use crate::kernels::{KernelChoice, TuningFile};
-use crate::latent::{Backbone, Caption, Latent, LatentFrame, LatentOptions, Sigma, read_noise, read_tensor};
-use crate::latent::{disagreements, read_metadata};
+use crate::latent::{
+    Backbone, Caption, Latent, LatentFrame, LatentOptions, Sigma, disagreements, read_metadata, read_noise, read_tensor,
+};
 use crate::model::Config;
 use crate::output::{self, PictureInfo};
 use crate::plan::ByteSize;

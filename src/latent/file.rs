@@ -51,7 +51,7 @@ pub fn read_tensor(path: &Path, wanted: &str) -> Result<NamedTensor, InputError>
 ///
 /// # Errors
 /// When the file cannot be read, or is neither.
-pub(crate) fn read_metadata(path: &Path) -> Result<BTreeMap<String, String>, InputError> {
+pub fn read_metadata(path: &Path) -> Result<BTreeMap<String, String>, InputError> {
     Ok(match npy(path)? {
         Some(_) => BTreeMap::new(),
         None => open(path)?.metadata().clone(),

@@ -11,12 +11,10 @@ mod picture;
 mod record;
 
 pub use backbone::Backbone;
-pub(crate) use file::read_metadata;
-pub use file::{NamedTensor, read_noise, read_tensor};
+pub use file::{NamedTensor, read_metadata, read_noise, read_tensor};
 pub use frame::LatentFrame;
 pub use picture::read_picture;
-pub use record::LatentRecord;
-pub(crate) use record::disagreements;
+pub use record::{LatentRecord, disagreements};
 
 use crate::model::Config;
 use crate::sampler::{Noise, NoiseSource};

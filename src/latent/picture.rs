@@ -12,7 +12,8 @@ use zune_jpeg::zune_core::options::DecoderOptions;
 use super::InputError;
 use crate::output::Picture;
 
-/// A header may promise any size; this is eight times the largest picture the networks were trained for, 1.6 GB of values.
+/// A header may promise any size. This is eight times the largest picture that the networks were trained for, and
+/// 1.6 GB of values.
 const MOST_PIXELS: usize = 1 << 27;
 
 const PNG_MAGIC: &[u8] = b"\x89PNG";

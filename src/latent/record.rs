@@ -40,7 +40,15 @@ impl LatentRecord {
         entries
     }
 
-    /// Writes `latent` as the tensor `latent`, float32, under a name to come.
+    /// Writes `latent` as the tensor `latent` of a safetensors file, float32, the record in its metadata.
+    ///
+    /// # Errors
+    /// When the file cannot be written; then nothing is left, and what was there before stays.
+    pub fn write(&self, latent: &Latent, path: &Path) -> Result<(), CheckpointError> {
+        Ok(self.stage(latent, path)?.commit()?)
+    }
+
+    /// As [`Self::write`], but the file waits for its name.
     pub(crate) fn stage(&self, latent: &Latent, path: &Path) -> Result<Pending, CheckpointError> {
         let shape = [latent.batch, latent.channels, latent.height, latent.width];
         checkpoint::stage_tensor(path, "latent", &shape, &latent.data, &self.metadata())
@@ -52,7 +60,7 @@ impl LatentRecord {
 ///
 /// # Errors
 /// When the statistics in either metadata are malformed.
-pub(crate) fn disagreements(
+pub fn disagreements(
     latent: &BTreeMap<String, String>,
     checkpoint: &BTreeMap<String, String>,
     sigma: &Sigma,
@@ -97,6 +105,17 @@ mod tests {
         assert_eq!(said, ["dct16", "64x32", "0.4", "7"]);
         assert!(!record(0.0).metadata().contains_key("pid.seed"));
         assert_eq!(Statistics::from_metadata(&noised), Ok(Some(Statistics::default())));
+    }
+
+    #[test]
+    fn files_read_back() {
+        let folder = tempfile::tempdir().unwrap();
+        let path = folder.path().join("l.safetensors");
+        let latent = Latent::new((0..32).map(|i| i as f32 / 7.0).collect(), [1, 16, 1, 2]).unwrap();
+        record(0.4).write(&latent, &path).unwrap();
+        let tensor = crate::latent::read_tensor(&path, "latent").unwrap();
+        assert_eq!((tensor.shape, tensor.data), (vec![1, 16, 1, 2], latent.data));
+        assert_eq!(crate::latent::read_metadata(&path), Ok(record(0.4).metadata()));
     }
 
     #[test]
