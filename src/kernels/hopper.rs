@@ -83,7 +83,7 @@ pub fn gemm<P: Copy>(
 /// `gemm_pixel_update*`: a second product with the attention follows the first.
 ///
 /// # Errors
-/// As [`gemm`].
+/// As [`gemm()`].
 pub fn pixel_update(
     driver: &dyn Driver,
     kernel: &'static str,
@@ -102,7 +102,7 @@ pub fn pixel_update(
 /// `conv3x3_tokens_*`.
 ///
 /// # Errors
-/// As [`gemm`].
+/// As [`gemm()`].
 pub fn conv3x3(driver: &dyn Driver, kernel: &'static str, params: &PidConvParams) -> Result<KernelCall, DeviceError> {
     let shape = shape_of(kernel)?;
     let gemm = &params.gemm;
