@@ -51,7 +51,7 @@ impl Path {
         self.variants(base, weight.rows, weight.cols).map_or(RowOrder::Plain, |v| v.order)
     }
 
-    /// All kernels of one call need the same order of rows, so that any of them can be taken when the weights are there.
+    /// All kernels of one call need the same order of rows: any of them can be taken when the weights are there.
     fn variants(&self, base: &str, n: usize, k: usize) -> Option<&'static variants::Variants> {
         let variants = self.is_sm_90.then(|| variants::of(base)).flatten()?;
         // Bulk copies and stores are of 16 bytes.
