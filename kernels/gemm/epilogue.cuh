@@ -62,7 +62,15 @@ PID_DEVICE float folded_inverse_rms(const float* sums, std::uint32_t row, std::u
     const std::uint32_t slices = hidden / 64;
     const float* from = sums + static_cast<std::size_t>(row) * slices;
     float sum = 0.0f;
-    for (std::uint32_t s = static_cast<std::uint32_t>(q); s < slices; s += 4) sum += from[s];
+    // Eight loads in flight: left to the compiler, the remainder of the loop waits for each.
+    PID_NO_UNROLL
+    for (std::uint32_t first = static_cast<std::uint32_t>(q); first < slices; first += 32) {
+        float slice[8];
+        PID_UNROLL
+        for (std::uint32_t i = 0; i < 8; ++i) slice[i] = first + 4 * i < slices ? from[first + 4 * i] : 0.0f;
+        PID_UNROLL
+        for (int i = 0; i < 8; ++i) sum += slice[i];
+    }
     // rcp: an exact division is a call of some 30 instructions, for every row and tile.
     return rsqrt_approx(quad_sum(sum) * rcp_approx(static_cast<float>(hidden)) + kRmsEpsilon);
 }

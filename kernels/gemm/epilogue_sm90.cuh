@@ -118,6 +118,14 @@ template <class Shape, int kFault, class Load, class Consume, class Mend>
 PID_DEVICE void run_product(const PidTmaGemm& tma, const PidGemm& gemm, std::uint32_t first_slices, std::uint32_t num_slices,
                             const Load& load, const Consume& consume, const Mend& mend) {
     PID_SHARED(ProductShared<Shape>, smem);
+    // Under the set-up, by a warp that has no part in it: nothing overlaps with a launch's first loads.
+    if (threadIdx.x == 32) {
+        PID_UNROLL
+        for (int i = 0; i < 2; ++i) {
+            prefetch_tensormap(&tma.a[i]);
+            prefetch_tensormap(&tma.b[i]);
+        }
+    }
     set_up<Shape, kFault>(smem);
     if (warpgroup_of_thread() == 0) {
         setmaxnreg_dec<Shape::kProducerRegisters>();
