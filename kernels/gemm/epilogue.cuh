@@ -4,9 +4,19 @@
 //   row(group, row, valid, factor, column, q, fetched, v): v are the thread's values of `row`, in the order that ColumnOrder
 //     gives them to thread q of the quad, where the block of columns (64, or a head of 72) begins at `column`.
 // All 32 lanes call them together. `valid` says whether row and column exist; quad sums are allowed, so nobody leaves early.
+// Where a product's only output is bf16, row() stores what pack() gives, and box() says where bulk stores put it
+// (boxes_sm90.cuh):
+//   kPackedWords: how many bf16 pairs a thread has of a row and block, 8 or 4;
+//   pack(group, row, valid, factor, column, q, fetched, v, packed): the pairs, those that are not there of any value;
+//   box(segment, column): where the block's columns go.
 #pragma once
 #include "../common/emit.cuh"
 #include "tile.cuh"
+
+// Where a box of results goes: one of its group's output maps, the first column, and the third coordinate.
+struct BoxPlace {
+    std::uint32_t part, column, plane;
+};
 
 // Where a row has no factor and nothing is fetched.
 struct PlainEpilogue {

@@ -45,10 +45,13 @@ const GROUPS: RowOrder = RowOrder::Groups16;
 /// `kernels/attention/TUNING.md`); a device's own table (`super::tuning`) is what measurements say.
 #[rustfmt::skip]
 pub const ALL: &[Variants] = &[
-    variants!("gemm_linear", HEADS_OF_64, ["128x256_pair", "128x256", "128x128_pingpong", "128x128_pingpong_pair"]),
-    variants!("gemm_qkv_folded_d64", HEADS_OF_64, ["128x256_pair", "128x256", "128x128_pingpong", "128x128_pingpong_pair"]),
+    variants!("gemm_linear", HEADS_OF_64, ["128x256_pair", "128x256", "128x256_pair_bulk", "128x128_pingpong",
+        "128x128_pingpong_pair"]),
+    variants!("gemm_qkv_folded_d64", HEADS_OF_64, ["128x256_pair", "128x256", "128x256_pair_bulk", "128x128_pingpong",
+        "128x128_pingpong_pair"]),
     variants!("gemm_qkv_d72", HEADS_OF_72, ["128x216", "128x144_pingpong", "128x144_pingpong_pair"]),
-    variants!("gemm_swiglu", HEADS_OF_64, ["128x256_pair", "128x256", "128x128_pingpong", "128x128_pingpong_pair"]),
+    variants!("gemm_swiglu", HEADS_OF_64, ["128x256_pair", "128x256", "128x256_pair_bulk", "128x128_pingpong",
+        "128x128_pingpong_pair"]),
     variants!("gemm_residual", GROUPS, ["128x256_pair", "128x256", "128x128_pingpong", "128x128_pingpong_pair"],
         k <= 2048: "128x128_pingpong_pair"),
     variants!("gemm_latent_gate", GROUPS, ["128x256_pair", "128x256"]),
