@@ -66,7 +66,8 @@ typedef struct PidTmaGemm {
     /** B of each group, bf16 (k, n), boxes (64, columns of a tile / blocks of a cluster). pixel_update has the expansion in the
      * second. Rows are in the order that wgmma's accumulators give to the threads (`kernels::order`). */
     PidTensorMap b[2];
-    /** Runs of rows that lie one after the other in A: 1, or where A is by joint row the samples. */
+    /** Runs of rows that lie one after the other in A and in what is stored by boxes: 1, or where one of them is by joint
+     * row the samples. */
     uint32_t segments[2];
     /** Rows of a segment. */
     uint32_t segment_rows[2];
@@ -75,6 +76,16 @@ typedef struct PidTmaGemm {
     uint32_t reserved[10];
 } PidTmaGemm;
 PID_ASSERT_SIZE(PidTmaGemm, 576);
+
+/** The same where results leave by bulk stores too (`*_bulk_sm90`). Row tiles do not straddle a segment. */
+typedef struct PidTmaGemmStores {
+    PidTmaGemm gemm;
+    /** Outputs of each group, bf16, boxes (64, 16, 1), 128-byte swizzle; rows are those of A's segments, nothing else is
+     * written. linear (n, rows, 1); swiglu (n / 2, rows, segments); qkv has q, k and v (64, rows, segments * heads), others
+     * the first alone, three times. */
+    PidTensorMap output[2][3];
+} PidTmaGemmStores;
+PID_ASSERT_SIZE(PidTmaGemmStores, 1344);
 
 /** RMS norm and modulation folded into a product: `y = acc / rms + shift_product`, where A already holds x * scale. */
 typedef struct PidFold {

@@ -323,3 +323,17 @@ fn bf16_full_v1_flux() {
 fn bf16_full_v15_flux() {
     run_bf16("full_v15_flux");
 }
+
+#[test]
+#[ignore = "minutes on the emulator; for GPUs, or on request"]
+#[cfg(feature = "emulator")]
+fn sm_90a_full_v1_flux() {
+    run_sm_90a("full_v1_flux");
+}
+
+#[test]
+#[ignore = "minutes on the emulator; for GPUs, or on request"]
+#[cfg(feature = "emulator")]
+fn sm_90a_full_v15_flux() {
+    run_sm_90a("full_v15_flux");
+}

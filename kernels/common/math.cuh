@@ -105,3 +105,16 @@ PID_DEVICE void store_bf16(std::uint16_t* to, const float (&v)[kCount]) {
             make_uint4(cvt_rn_bf16x2(v[8 * i], v[8 * i + 1]), cvt_rn_bf16x2(v[8 * i + 2], v[8 * i + 3]),
                        cvt_rn_bf16x2(v[8 * i + 4], v[8 * i + 5]), cvt_rn_bf16x2(v[8 * i + 6], v[8 * i + 7]));
 }
+// The first 2 kWords values as bf16 pairs, and such pairs (4 or 8) to memory.
+template <int kWords, int kCount>
+PID_DEVICE void pack_bf16(std::uint32_t (&packed)[kWords], const float (&v)[kCount]) {
+    static_assert(kCount >= 2 * kWords, "two values a pair");
+    PID_UNROLL
+    for (int i = 0; i < kWords; ++i) packed[i] = cvt_rn_bf16x2(v[2 * i], v[2 * i + 1]);
+}
+template <int kWords>
+PID_DEVICE void store_packed(std::uint16_t* to, const std::uint32_t (&packed)[kWords]) {
+    PID_UNROLL
+    for (int i = 0; i < kWords; i += 4)
+        reinterpret_cast<uint4*>(to)[i / 4] = make_uint4(packed[i], packed[i + 1], packed[i + 2], packed[i + 3]);
+}

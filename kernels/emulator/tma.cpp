@@ -176,6 +176,7 @@ void Tma::store_tensor(const PidTensorMap* map, const void* smem, const int* coo
             proxy_.reads(from + begin, end - begin);
         }
     }
+    store.bytes = source(store);
     if (stores_.size() <= Block::thread().linear) stores_.resize(Block::thread().linear + 1);
     stores_[Block::thread().linear].uncommitted.push_back(std::move(store));
 }
@@ -187,13 +188,21 @@ void Tma::commit_stores() {
     stores.uncommitted.clear();
 }
 
-void Tma::read_source(Store& store) {
-    if (!store.bytes.empty()) return;
-    store.bytes.resize(store.map.box_bytes());
+std::vector<char> Tma::source(const Store& store) {
+    std::vector<char> bytes(store.map.box_bytes());
     const unsigned inner = store.map.inner_bytes();
     for (unsigned row = 0; row < store.map.rows(); ++row)
         for (unsigned chunk = 0; chunk < inner / 16; ++chunk)
-            std::memcpy(store.bytes.data() + row * inner + chunk * 16, store.smem + box_chunk(store.map, row, chunk), 16);
+            std::memcpy(bytes.data() + row * inner + chunk * 16, store.smem + box_chunk(store.map, row, chunk), 16);
+    return bytes;
+}
+
+void Tma::read_source(Store& store) {
+    if (store.has_read) return;
+    store.has_read = true;
+    if (source(store) != store.bytes)
+        block_.fail(store.site, "cp.async.bulk.tensor (store): shared memory + %td was written before it had been read",
+                    store.smem - block_.shared());
 }
 
 void Tma::write_target(const Store& store) {
@@ -233,7 +242,7 @@ std::string Tma::finish() {
             return at(stores.uncommitted.front().site) + ": the block ended before this store was committed";
         for (auto& group : stores.groups)
             for (Store& store : group) {
-                if (store.bytes.empty())
+                if (!store.has_read)
                     return at(store.site) + ": the block ended before this store had read shared memory";
                 write_target(store);
             }

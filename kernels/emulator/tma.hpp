@@ -1,5 +1,6 @@
 // tma: bulk copies between global and shared memory. A load poisons its destination at once and lands when every thread
-//   of the block is stuck; a store reads shared memory no earlier than its wait.
+//   of the block is stuck; a store reads shared memory no earlier than its wait, and what it reads must be what was there
+//   when it was issued: a GPU may read at any time in between.
 #pragma once
 #include <deque>
 #include <vector>
@@ -49,7 +50,8 @@ private:
         const char* smem = nullptr;
         TensorMap map{};
         int coordinates[kMaxTensorRank] = {};
-        std::vector<char> bytes;  // of the box, once read
+        std::vector<char> bytes;  // of the box, when issued
+        bool has_read = false;
         Site site{"", 0};
     };
     struct ThreadStores {
@@ -61,6 +63,7 @@ private:
     void check_smem(const void* smem, unsigned bytes, unsigned alignment, const char* operation, Site site);
     Load tensor_load(const PidTensorMap* map, const int* coordinates, unsigned rank, const char* operation, Site site);
     void issue(Load load);
+    static std::vector<char> source(const Store& store);
     void read_source(Store& store);
     void write_target(const Store& store);
 

@@ -4,9 +4,19 @@
 //   row(group, row, valid, factor, column, q, fetched, v): v are the thread's values of `row`, in the order that ColumnOrder
 //     gives them to thread q of the quad, where the block of columns (64, or a head of 72) begins at `column`.
 // All 32 lanes call them together. `valid` says whether row and column exist; quad sums are allowed, so nobody leaves early.
+// Where a product's only output is bf16, row() stores what pack() gives, and box() says where bulk stores put it
+// (boxes_sm90.cuh):
+//   kPackedWords: how many bf16 pairs a thread has of a row and block, 8 or 4;
+//   pack(group, row, valid, factor, column, q, fetched, v, packed): the pairs, those that are not there of any value;
+//   box(segment, column): where the block's columns go.
 #pragma once
 #include "../common/emit.cuh"
 #include "tile.cuh"
+
+// Where a box of results goes: one of its group's output maps, the first column, and the third coordinate.
+struct BoxPlace {
+    std::uint32_t part, column, plane;
+};
 
 // Where a row has no factor and nothing is fetched.
 struct PlainEpilogue {
@@ -62,7 +72,15 @@ PID_DEVICE float folded_inverse_rms(const float* sums, std::uint32_t row, std::u
     const std::uint32_t slices = hidden / 64;
     const float* from = sums + static_cast<std::size_t>(row) * slices;
     float sum = 0.0f;
-    for (std::uint32_t s = static_cast<std::uint32_t>(q); s < slices; s += 4) sum += from[s];
+    // Eight loads in flight: left to the compiler, the remainder of the loop waits for each.
+    PID_NO_UNROLL
+    for (std::uint32_t first = static_cast<std::uint32_t>(q); first < slices; first += 32) {
+        float slice[8];
+        PID_UNROLL
+        for (std::uint32_t i = 0; i < 8; ++i) slice[i] = first + 4 * i < slices ? from[first + 4 * i] : 0.0f;
+        PID_UNROLL
+        for (int i = 0; i < 8; ++i) sum += slice[i];
+    }
     // rcp: an exact division is a call of some 30 instructions, for every row and tile.
     return rsqrt_approx(quad_sum(sum) * rcp_approx(static_cast<float>(hidden)) + kRmsEpsilon);
 }

@@ -7,9 +7,9 @@
 #include "product_sm90.cuh"
 
 // Parameters of a product on sm_90a: the bulk copies', then the portable kernel's.
-template <class Op>
+template <class Op, class Maps = PidTmaGemm>
 struct alignas(64) WithMaps {
-    PidTmaGemm tma;
+    Maps tma;
     Op op;
 };
 
@@ -80,10 +80,11 @@ PID_DEVICE void take_block(const float (&acc)[kCount], int first, int h, float (
     }
 }
 
-// Calls the epilogue for each of the thread's rows and blocks of kBlock columns. What the next one fetches is under way.
-template <class Shape, int kBlock, int kFault, class Rows, class Epilogue>
-PID_DEVICE void finish_rows(const Epilogue& epilogue, const PidGemm& gemm, const Rows& rows, const ProductTile& tile,
-                            const float (&acc)[Shape::kRowTiles][Shape::BLOCK_N / 2]) {
+// Calls finish(unit, what the epilogue's row() takes) for each of the thread's rows and blocks of kBlock columns: units go
+// by block, its two rows one after the other. What the epilogue fetches for the next one is under way.
+template <class Shape, int kBlock, int kFault, class Rows, class Epilogue, class Finish>
+PID_DEVICE void each_unit(const Epilogue& epilogue, const PidGemm& gemm, const Rows& rows, const ProductTile& tile,
+                          const float (&acc)[Shape::kRowTiles][Shape::BLOCK_N / 2], Finish&& finish) {
     constexpr int kUnits = 2 * (Shape::BLOCK_N / kBlock);
     static_assert(Shape::BLOCK_N % kBlock == 0, "a tile is whole blocks of columns");
     const int q = static_cast<int>(threadIdx.x) % 4;
@@ -106,10 +107,17 @@ PID_DEVICE void finish_rows(const Epilogue& epilogue, const PidGemm& gemm, const
             if (unit + kAhead < kUnits) fetched[(unit + kAhead) % (kAhead + 1)] = fetch(unit + kAhead);
             float v[kBlock / 4];
             take_block(acc[m], unit / 2 * (kBlock / 8), unit % 2, v);
-            epilogue.row(tile.group, pair.row[unit % 2], valid(unit), factor[unit % 2], column(unit), q,
-                         fetched[unit % (kAhead + 1)], v);
+            finish(unit, tile.group, pair.row[unit % 2], valid(unit), factor[unit % 2], column(unit), q,
+                   fetched[unit % (kAhead + 1)], v);
         }
     }
+}
+
+// The epilogue ends each row itself.
+template <class Shape, int kBlock, int kFault, class Rows, class Epilogue>
+PID_DEVICE void finish_rows(const Epilogue& epilogue, const PidGemm& gemm, const Rows& rows, const ProductTile& tile,
+                            const float (&acc)[Shape::kRowTiles][Shape::BLOCK_N / 2]) {
+    each_unit<Shape, kBlock, kFault>(epilogue, gemm, rows, tile, acc, [&](int, auto&&... of) { epilogue.row(of...); });
 }
 
 // The kernel: load(smem, at, tile, rank) issues the copies of a tile, consume(smem, at, tile, first_row, passed) multiplies
@@ -118,6 +126,14 @@ template <class Shape, int kFault, class Load, class Consume, class Mend>
 PID_DEVICE void run_product(const PidTmaGemm& tma, const PidGemm& gemm, std::uint32_t first_slices, std::uint32_t num_slices,
                             const Load& load, const Consume& consume, const Mend& mend) {
     PID_SHARED(ProductShared<Shape>, smem);
+    // Under the set-up, by a warp that has no part in it: nothing overlaps with a launch's first loads.
+    if (threadIdx.x == 32) {
+        PID_UNROLL
+        for (int i = 0; i < 2; ++i) {
+            prefetch_tensormap(&tma.a[i]);
+            prefetch_tensormap(&tma.b[i]);
+        }
+    }
     set_up<Shape, kFault>(smem);
     if (warpgroup_of_thread() == 0) {
         setmaxnreg_dec<Shape::kProducerRegisters>();
@@ -149,6 +165,8 @@ PID_DEVICE void run_product(const PidTmaGemm& tma, const PidGemm& gemm, std::uin
             const auto passed = [&](std::uint32_t slice) { turns.passed(slice, is_last); };
             consume(smem, at, walk.at(tma, unit, rank), Shape::kPingPong ? 0 : consumer * 64, passed);
         }
+        // Shared memory stays until the bulk stores have read it.
+        if (Shape::kBulkStores && kFault != kNoEndWait && threadIdx.x % 32 == 0) cp_async_bulk_wait_group_read<0>();
     }
     tear_down<Shape, kFault>();
 }
@@ -156,9 +174,9 @@ PID_DEVICE void run_product(const PidTmaGemm& tma, const PidGemm& gemm, std::uin
 template <class Shape>
 PID_DEVICE void nothing_to_mend(ProductShared<Shape>&, RingAt<Shape>&, const ProductTile&) {}
 
-// A grouped product whose A lies by rows, with an epilogue; the body of most entries.
-template <class Shape, int kBlock, int kFault, class Epilogue>
-PID_DEVICE void gemm_rows(const PidTmaGemm& tma, const PidGemm& gemm, const Epilogue& epilogue) {
+// A grouped product whose A lies by rows; finish(smem, rows, tile, acc) ends a tile.
+template <class Shape, int kFault, class Finish>
+PID_DEVICE void multiply_rows(const PidTmaGemm& tma, const PidGemm& gemm, const Finish& finish) {
     using Shared = ProductShared<Shape>;
     const std::uint32_t num_slices = (gemm.k + 63) / 64;
     const auto load = [&](Shared& smem, RingAt<Shape>& at, const ProductTile& tile, std::uint32_t rank) {
@@ -169,7 +187,15 @@ PID_DEVICE void gemm_rows(const PidTmaGemm& tma, const PidGemm& gemm, const Epil
                              const auto& passed) {
         float acc[Shape::kRowTiles][Shape::BLOCK_N / 2];
         multiply_slices<Shape, Shape::BLOCK_N, kFault>(smem, smem.full, at, num_slices, first_row, acc, passed);
-        finish_rows<Shape, kBlock, kFault>(epilogue, gemm, RowsOfTile(tma, gemm, tile), tile, acc);
+        finish(smem, RowsOfTile(tma, gemm, tile), tile, acc);
     };
     run_product<Shape, kFault>(tma, gemm, num_slices, num_slices, load, consume, nothing_to_mend<Shape>);
+}
+
+// The same with an epilogue; the body of most entries.
+template <class Shape, int kBlock, int kFault, class Epilogue>
+PID_DEVICE void gemm_rows(const PidTmaGemm& tma, const PidGemm& gemm, const Epilogue& epilogue) {
+    multiply_rows<Shape, kFault>(tma, gemm, [&](auto&, const RowsOfTile& rows, const ProductTile& tile, const auto& acc) {
+        finish_rows<Shape, kBlock, kFault>(epilogue, gemm, rows, tile, acc);
+    });
 }

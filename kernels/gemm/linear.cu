@@ -7,7 +7,7 @@
 
 template <int kFault>
 PID_DEVICE void gemm_linear_body(const PidLinearParams& params) {
-    gemm_tile<8, false, kFault>(params.gemm, LinearEpilogue(params));
+    gemm_tile<8, false, kFault>(params.gemm, LinearEpilogue<false>(params));
 }
 
 PID_KERNEL(gemm_linear, PidLinearParams, kGemmThreads, 2) { gemm_linear_body<kNoFault>(params); }

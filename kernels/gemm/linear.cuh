@@ -2,27 +2,48 @@
 #pragma once
 #include "epilogue.cuh"
 
+// kWholeChunks: n is known to be a multiple of 8.
+template <bool kWholeChunks>
 struct LinearEpilogue : PlainEpilogue {
+    static constexpr int kPackedWords = 8;
     const PidLinearParams& params;
 
     PID_DEVICE explicit LinearEpilogue(const PidLinearParams& p) : params(p) {}
 
-    PID_DEVICE void row(int group, const Row& row, bool valid, float, std::uint32_t column, int q, Fetched,
-                        float (&v)[16]) const {
+    PID_DEVICE void row(int group, const Row& row, bool valid, float factor, std::uint32_t column, int q,
+                        const Fetched& fetched, float (&v)[16]) const {
         if (!valid) return;
         const std::uint32_t n = params.gemm.n, first = column + 16 * static_cast<std::uint32_t>(q);
-        const float* bias = params.gemm.group[group].bias;
         std::uint16_t* to = params.output + static_cast<std::size_t>(row.stream) * n;
-        if (n % 8 == 0 && first + 16 <= n) {
-            float b[16];
-            load_floats(b, bias + first);
+        if (kWholeChunks || n % 8 == 0) {
+            std::uint32_t packed[kPackedWords];
+            pack(group, row, valid, factor, column, q, fetched, v, packed);
             PID_UNROLL
-            for (int i = 0; i < 16; ++i) v[i] += b[i];
-            store_bf16(to + first, v);
+            for (std::uint32_t i = 0; i < 2; ++i)
+                if (first + 8 * i < n)
+                    *reinterpret_cast<uint4*>(to + first + 8 * i) =
+                        make_uint4(packed[4 * i], packed[4 * i + 1], packed[4 * i + 2], packed[4 * i + 3]);
             return;
         }
+        const float* bias = params.gemm.group[group].bias;
         PID_UNROLL
         for (std::uint32_t i = 0; i < 16; ++i)
             if (first + i < n) to[first + i] = float_to_bf16(v[i] + bias[first + i]);
     }
+
+    PID_DEVICE void pack(int group, const Row&, bool, float, std::uint32_t column, int q, const Fetched&, float (&v)[16],
+                         std::uint32_t (&packed)[kPackedWords]) const {
+        const std::uint32_t first = column + 16 * static_cast<std::uint32_t>(q);
+        PID_UNROLL
+        for (std::uint32_t i = 0; i < 2; ++i) {
+            if (first + 8 * i >= params.gemm.n) continue;
+            float b[8];
+            load_floats(b, params.gemm.group[group].bias + first + 8 * i);
+            PID_UNROLL
+            for (int j = 0; j < 8; ++j) v[8 * i + j] += b[j];
+        }
+        pack_bf16(packed, v);
+    }
+
+    PID_DEVICE BoxPlace box(std::uint32_t segment, std::uint32_t column) const { return {0, column, segment}; }
 };

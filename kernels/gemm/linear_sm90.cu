@@ -1,12 +1,18 @@
 // gemm_linear_*_sm90: gemm_linear (linear.cu) by TMA and wgmma; n a multiple of 8.
-//   sm_90a; tiles and the way to share the work as named (product_sm90.cuh); grid at most one block an SM, in whole clusters;
+//   sm_90a; tiles and the way to share the work as named (product_sm90.cuh), bulk: results leave by bulk stores
+//   (boxes_sm90.cuh); grid at most one block an SM, in whole clusters;
 //   block 384, smem up to 227 KB.
-#include "epilogue_sm90.cuh"
+#include "boxes_sm90.cuh"
 #include "linear.cuh"
 
 template <class Shape, int kFault>
 PID_DEVICE void linear_sm90(const WithMaps<PidLinearParams>& params) {
-    gemm_rows<Shape, 64, kFault>(params.tma, params.op.gemm, LinearEpilogue(params.op));
+    gemm_rows<Shape, 64, kFault>(params.tma, params.op.gemm, LinearEpilogue<true>(params.op));
+}
+
+template <class Shape, int kFault>
+PID_DEVICE void linear_boxes(const WithBoxes<PidLinearParams>& params) {
+    gemm_boxes<Shape, kFault>(params.tma, params.op.gemm, LinearEpilogue<true>(params.op));
 }
 
 PID_KERNEL(gemm_linear_128x256_sm90, WithMaps<PidLinearParams>, kProductThreads, 1) {
@@ -20,6 +26,9 @@ PID_KERNEL(gemm_linear_128x128_pingpong_sm90, WithMaps<PidLinearParams>, kProduc
 }
 PID_CLUSTER_KERNEL(gemm_linear_128x128_pingpong_pair_sm90, WithMaps<PidLinearParams>, kProductThreads, 1, 2) {
     linear_sm90<ProductShape<128, true, 2>, kSoundProduct>(params);
+}
+PID_CLUSTER_KERNEL(gemm_linear_128x256_pair_bulk_sm90, WithBoxes<PidLinearParams>, kProductThreads, 1, 2) {
+    linear_boxes<ProductShape<256, false, 2, 24, true>, kSoundProduct>(params);
 }
 
 PID_FAULT_KERNEL(gemm_linear_128x256_sm90_no_slot_wait, WithMaps<PidLinearParams>, kProductThreads,
@@ -60,3 +69,13 @@ PID_FAULT_CLUSTER_KERNEL(gemm_linear_128x256_pair_sm90_no_set_up_barrier, WithMa
                          linear_sm90<ProductShape<256, false, 2>, kNoSetUpBarrier>)
 PID_FAULT_CLUSTER_KERNEL(gemm_linear_128x128_pingpong_pair_sm90_no_peer_release, WithMaps<PidLinearParams>, kProductThreads, 2,
                          linear_sm90<ProductShape<128, true, 2>, kNoPeerRelease>)
+PID_FAULT_CLUSTER_KERNEL(gemm_linear_128x256_pair_bulk_sm90_no_box_fence, WithBoxes<PidLinearParams>, kProductThreads, 2,
+                         linear_boxes<ProductShape<256, false, 2, 24, true>, kNoBoxFence>)
+PID_FAULT_CLUSTER_KERNEL(gemm_linear_128x256_pair_bulk_sm90_no_box_sync, WithBoxes<PidLinearParams>, kProductThreads, 2,
+                         linear_boxes<ProductShape<256, false, 2, 24, true>, kNoBoxSync>)
+PID_FAULT_CLUSTER_KERNEL(gemm_linear_128x256_pair_bulk_sm90_no_reuse_wait, WithBoxes<PidLinearParams>, kProductThreads, 2,
+                         linear_boxes<ProductShape<256, false, 2, 24, true>, kNoReuseWait>)
+PID_FAULT_CLUSTER_KERNEL(gemm_linear_128x256_pair_bulk_sm90_no_reuse_sync, WithBoxes<PidLinearParams>, kProductThreads, 2,
+                         linear_boxes<ProductShape<256, false, 2, 24, true>, kNoReuseSync>)
+PID_FAULT_CLUSTER_KERNEL(gemm_linear_128x256_pair_bulk_sm90_no_end_wait, WithBoxes<PidLinearParams>, kProductThreads, 2,
+                         linear_boxes<ProductShape<256, false, 2, 24, true>, kNoEndWait>)

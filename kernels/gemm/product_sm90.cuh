@@ -39,9 +39,14 @@ enum ProductFault {
     kNoFence,          // the accumulators are not handed over to wgmma
     kNoBarrierFence,   // copies may find barriers that are not initialised
     kNoSetUpBarrier,   // barriers are used before they are initialised
+    kNoBoxFence,       // what is staged for a bulk store is not ordered before its reads
+    kNoBoxSync,        // the bulk store begins before all lanes have staged their part
+    kNoReuseWait,      // a box is staged over one that is still read
+    kNoReuseSync,      // lanes do not learn that a box has been read
+    kNoEndWait,        // the block ends while bulk stores read its shared memory
 };
 
-template <int kColumns, bool kIsPingPong, int kBlocks, int kRegistersToLoad = 24>
+template <int kColumns, bool kIsPingPong, int kBlocks, int kRegistersToLoad = 24, bool kStoresBoxes = false>
 struct ProductShape {
     static constexpr int BLOCK_M = 128, BLOCK_N = kColumns, BLOCK_K = 64;
     static constexpr bool kPingPong = kIsPingPong;
@@ -53,7 +58,10 @@ struct ProductShape {
     // Row tiles of 64 that a consumer holds.
     static constexpr int kRowTiles = kPingPong ? 2 : 1;
     static constexpr std::uint32_t kStageBytes = (BLOCK_M + BLOCK_N) * BLOCK_K * 2;
-    static constexpr std::uint32_t kStages = (kSm90SharedBytes - 1024) / kStageBytes;
+    // Whether results leave by bulk stores (boxes_sm90.cuh), from two boxes of each warp.
+    static constexpr bool kBulkStores = kStoresBoxes;
+    static constexpr std::uint32_t kBoxBytes = kBulkStores ? 8 * 2 * 2048 : 0;
+    static constexpr std::uint32_t kStages = (kSm90SharedBytes - 1024 - kBoxBytes) / kStageBytes;
     static constexpr std::uint32_t kReleases = (kPingPong ? 4 : 8) * kCluster;
     // How many slices consumer 2 stays behind, where both share a tile.
     static constexpr std::uint32_t kLag = kStages - 1;
@@ -63,8 +71,16 @@ struct ProductShape {
     static_assert(kStages >= 3, "two slices in flight and one being read");
 };
 
+// What a box of results is staged in before a bulk store: 16 rows of 64 bf16, swizzled; two for each consumer warp.
+template <bool kBulkStores>
+struct StagedBoxes {};
+template <>
+struct StagedBoxes<true> {
+    alignas(1024) std::uint16_t box[8][2][16 * 64];
+};
+
 template <class Shape>
-struct alignas(1024) ProductShared {
+struct alignas(1024) ProductShared : StagedBoxes<Shape::kBulkStores> {
     struct alignas(1024) Stage {
         std::uint16_t a[Shape::BLOCK_M * Shape::BLOCK_K];
         std::uint16_t b[Shape::BLOCK_N * Shape::BLOCK_K];

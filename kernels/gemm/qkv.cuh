@@ -6,6 +6,7 @@ template <int kHeadDim, bool kFolded>
 struct QkvEpilogue : PlainEpilogue {
     static_assert(kHeadDim == 64 || kHeadDim == 72, "a block of columns is one head of 64 or 72");
     static constexpr int kValues = kHeadDim / 4;  // per thread: 16, and 2 more of a ninth n-tile
+    static constexpr int kPackedWords = 8;
     // Only of a folded one.
     struct Fetched {
         float shift[kFolded ? kValues : 1];
@@ -40,17 +41,44 @@ struct QkvEpilogue : PlainEpilogue {
 
     PID_DEVICE void row(int group, const Row& row, bool valid, float r, std::uint32_t column, int q,
                         const Fetched& fetched, float (&v)[kValues]) const {
+        const HeadAt at = head_at(column);
+        finish_head(at.part, group, row, r, q, fetched, v);
+        if (valid) store(v, at, group, row, q);
+    }
+
+    PID_DEVICE void pack(int group, const Row& row, bool, float r, std::uint32_t column, int q,
+                         const Fetched& fetched, float (&v)[kValues], std::uint32_t (&packed)[kPackedWords]) const {
+        static_assert(kHeadDim == 64, "a box has 64 columns");
+        finish_head(head_at(column).part, group, row, r, q, fetched, v);
+        pack_bf16(packed, v);
+    }
+
+    // By head, and the samples of a stream one after the other.
+    PID_DEVICE BoxPlace box(std::uint32_t segment, std::uint32_t column) const {
+        const HeadAt at = head_at(column);
+        return {at.part, 0, segment * params.heads + at.head};
+    }
+
+    // 0 q, 1 k, 2 v, beyond the last column more; the same for the whole warp.
+    struct HeadAt {
+        std::uint32_t part, head;
+    };
+    PID_DEVICE HeadAt head_at(std::uint32_t column) const {
+        const std::uint32_t head = column / kHeadDim, part = head / params.heads;
+        return {part, head - part * params.heads};
+    }
+
+    // For rows that are not there `row` is one that is, with positions in the tables.
+    PID_DEVICE void finish_head(std::uint32_t part, int group, const Row& row, float r, int q, const Fetched& fetched,
+                                float (&v)[kValues]) const {
         const PidQkvStream& stream = params.stream[group];
         if constexpr (kFolded) {
             PID_UNROLL
             for (int i = 0; i < kValues; ++i) v[i] = v[i] * r + fetched.shift[i];
         }
-        const std::uint32_t head = column / kHeadDim;
-        const std::uint32_t part = head / params.heads;  // 0 q, 1 k, 2 v; the same for the whole warp
-        if (part < 2) normalize(v, part == 0 ? stream.q_norm : stream.k_norm, q);
-        if (!valid) return;
-        if (part < 2) rotate(v, stream, row.token, q);
-        store(v, part, head - part * params.heads, group, row, q);
+        if (part > 1) return;
+        normalize(v, part == 0 ? stream.q_norm : stream.k_norm, q);
+        rotate(v, stream, row.token, q);
     }
 
     PID_DEVICE static void normalize(float (&v)[kValues], const float* weight, int q) {
@@ -89,17 +117,15 @@ struct QkvEpilogue : PlainEpilogue {
         }
     }
 
-    PID_DEVICE void store(const float (&v)[kValues], std::uint32_t part, std::uint32_t head, int group, const Row& row,
-                          int q) const {
+    PID_DEVICE void store(const float (&v)[kValues], const HeadAt& at, int group, const Row& row, int q) const {
         const PidRows& rows = params.gemm.group[group].rows;
-        std::uint16_t* base = part == 0 ? params.q : part == 1 ? params.k : params.v;
-        const std::size_t line =
-            (static_cast<std::size_t>(row.sample) * params.heads + head) * rows.joint_per_sample + joint_token(rows, row);
+        std::uint16_t* base = at.part == 0 ? params.q : at.part == 1 ? params.k : params.v;
+        const std::size_t line = (static_cast<std::size_t>(row.sample) * params.heads + at.head) * rows.joint_per_sample +
+                                 joint_token(rows, row);
         std::uint16_t* to = base + line * kHeadDim;
-        float first[16];
-        PID_UNROLL
-        for (int i = 0; i < 16; ++i) first[i] = v[i];
-        store_bf16(to + 16 * q, first);
+        std::uint32_t packed[kPackedWords];
+        pack_bf16(packed, v);
+        store_packed(to + 16 * q, packed);
         if (kHeadDim == 72)
             *reinterpret_cast<std::uint32_t*>(to + 64 + 2 * q) = cvt_rn_bf16x2(v[kValues - 2], v[kValues - 1]);
     }

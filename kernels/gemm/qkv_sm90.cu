@@ -1,12 +1,18 @@
 // gemm_qkv_*_sm90: gemm_qkv (qkv.cu) by TMA and wgmma; a block of 64 or 72 columns is one head.
-//   sm_90a; tiles and the way to share the work as named (product_sm90.cuh); grid at most one block an SM, in whole clusters;
+//   sm_90a; tiles and the way to share the work as named (product_sm90.cuh), bulk: results leave by bulk stores
+//   (boxes_sm90.cuh); grid at most one block an SM, in whole clusters;
 //   block 384, smem up to 227 KB.
-#include "epilogue_sm90.cuh"
+#include "boxes_sm90.cuh"
 #include "qkv.cuh"
 
 template <class Shape, int kHeadDim, bool kFolded, int kFault>
 PID_DEVICE void qkv_sm90(const WithMaps<PidQkvParams>& params) {
     gemm_rows<Shape, kHeadDim, kFault>(params.tma, params.op.gemm, QkvEpilogue<kHeadDim, kFolded>(params.op));
+}
+
+template <class Shape, int kFault>
+PID_DEVICE void qkv_boxes(const WithBoxes<PidQkvParams>& params) {
+    gemm_boxes<Shape, kFault>(params.tma, params.op.gemm, QkvEpilogue<64, true>(params.op));
 }
 
 PID_KERNEL(gemm_qkv_folded_d64_128x256_sm90, WithMaps<PidQkvParams>, kProductThreads, 1) {
@@ -30,6 +36,9 @@ PID_KERNEL(gemm_qkv_d72_128x144_pingpong_sm90, WithMaps<PidQkvParams>, kProductT
 PID_CLUSTER_KERNEL(gemm_qkv_d72_128x144_pingpong_pair_sm90, WithMaps<PidQkvParams>, kProductThreads, 1, 2) {
     qkv_sm90<ProductShape<144, true, 2>, 72, false, kSoundProduct>(params);
 }
+PID_CLUSTER_KERNEL(gemm_qkv_folded_d64_128x256_pair_bulk_sm90, WithBoxes<PidQkvParams>, kProductThreads, 1, 2) {
+    qkv_boxes<ProductShape<256, false, 2, 24, true>, kSoundProduct>(params);
+}
 
 PID_FAULT_KERNEL(gemm_qkv_d72_128x216_sm90_no_slot_wait, WithMaps<PidQkvParams>, kProductThreads,
                  qkv_sm90<ProductShape<216, false, 1>, 72, false, kNoSlotWait>)
@@ -39,3 +48,5 @@ PID_FAULT_KERNEL(gemm_qkv_folded_d64_128x256_sm90_no_slot_wait, WithMaps<PidQkvP
                  qkv_sm90<ProductShape<256, false, 1>, 64, true, kNoSlotWait>)
 PID_FAULT_KERNEL(gemm_qkv_folded_d64_128x256_sm90_no_row_bound, WithMaps<PidQkvParams>, kProductThreads,
                  qkv_sm90<ProductShape<256, false, 1>, 64, true, kNoRowBound>)
+PID_FAULT_CLUSTER_KERNEL(gemm_qkv_folded_d64_128x256_pair_bulk_sm90_no_reuse_wait, WithBoxes<PidQkvParams>, kProductThreads, 2,
+                         qkv_boxes<ProductShape<256, false, 2, 24, true>, kNoReuseWait>)

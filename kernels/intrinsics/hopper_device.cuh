@@ -8,6 +8,12 @@
 #else
 #define PID_SM90(...) __trap()
 #endif
+// Multicast goes one by one on sm_120, and ptxas warns of it: trap there as well.
+#if defined(__CUDA_ARCH__) && __CUDA_ARCH__ >= 900 && __CUDA_ARCH__ < 1200
+#define PID_MULTICAST(...) __VA_ARGS__
+#else
+#define PID_MULTICAST(...) __trap()
+#endif
 #if defined(__CUDA_ARCH_FEAT_SM90_ALL) || (defined(__CUDA_ARCH_SPECIFIC__) && __CUDA_ARCH_SPECIFIC__ == 900)
 #define PID_HAS_SM90A 1
 #define PID_SM90A(...) __VA_ARGS__
@@ -129,20 +135,20 @@ PID_DEVICE void cp_async_bulk_tensor_4d_shared_global(void* smem, const PidTenso
 }
 // One thread: one box to the same offset in each CTA of the cluster whose bit (by rank) is in `mask`, counted in full in
 // each at the barrier at the offset of `bar`. They have initialised it (cluster barrier) and stay until the data has
-// landed. sm_90.
+// landed. sm_90 to sm_11x.
 PID_DEVICE void cp_async_bulk_tensor_2d_shared_global_multicast(void* smem, const PidTensorMap* map, std::uint64_t* bar,
                                                                 std::uint16_t mask, int c0, int c1) {
-    PID_SM90(asm volatile("cp.async.bulk.tensor.2d.shared::cluster.global.tile.mbarrier::complete_tx::bytes"
-                          ".multicast::cluster [%0], [%1, {%4, %5}], [%2], %3;" ::"r"(smem_address(smem)),
-                          "l"(map), "r"(smem_address(bar)), "h"(mask), "r"(c0), "r"(c1)
-                          : "memory"));
+    PID_MULTICAST(asm volatile("cp.async.bulk.tensor.2d.shared::cluster.global.tile.mbarrier::complete_tx::bytes"
+                               ".multicast::cluster [%0], [%1, {%4, %5}], [%2], %3;" ::"r"(smem_address(smem)),
+                               "l"(map), "r"(smem_address(bar)), "h"(mask), "r"(c0), "r"(c1)
+                               : "memory"));
 }
 PID_DEVICE void cp_async_bulk_tensor_3d_shared_global_multicast(void* smem, const PidTensorMap* map, std::uint64_t* bar,
                                                                 std::uint16_t mask, int c0, int c1, int c2) {
-    PID_SM90(asm volatile("cp.async.bulk.tensor.3d.shared::cluster.global.tile.mbarrier::complete_tx::bytes"
-                          ".multicast::cluster [%0], [%1, {%4, %5, %6}], [%2], %3;" ::"r"(smem_address(smem)),
-                          "l"(map), "r"(smem_address(bar)), "h"(mask), "r"(c0), "r"(c1), "r"(c2)
-                          : "memory"));
+    PID_MULTICAST(asm volatile("cp.async.bulk.tensor.3d.shared::cluster.global.tile.mbarrier::complete_tx::bytes"
+                               ".multicast::cluster [%0], [%1, {%4, %5, %6}], [%2], %3;" ::"r"(smem_address(smem)),
+                               "l"(map), "r"(smem_address(bar)), "h"(mask), "r"(c0), "r"(c1), "r"(c2)
+                               : "memory"));
 }
 // One thread: one box to global memory. Shared memory was fenced by its writers (fence_proxy_async); it may be written
 // again after cp_async_bulk_wait_group_read by the same thread. sm_90.

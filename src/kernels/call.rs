@@ -1,7 +1,6 @@
 //! One launch of one kernel: name, shape and parameter struct.
 
 use super::CallShape;
-use super::params::PidTmaGemm;
 
 /// A launch. Both GPU-like backends take these.
 #[derive(Clone, PartialEq, Eq, Hash)]
@@ -43,16 +42,16 @@ impl KernelCall {
         Self { kernel, grid, threads, shared_bytes, shape: None, params: chunks, params_bytes }
     }
 
-    /// A launch of an sm_90 kernel that takes `WithMaps<Op>` (`kernels/gemm/epilogue_sm90.cuh`): the maps, then `op`.
-    pub fn with_maps<P: Copy>(
+    /// A launch of an sm_90 kernel that takes `WithMaps<Op, Maps>` (`kernels/gemm/epilogue_sm90.cuh`): the maps, then `op`.
+    pub fn with_maps<M: Copy, P: Copy>(
         kernel: &'static str,
         grid: [u32; 3],
         threads: u32,
         shared_bytes: u32,
-        maps: &PidTmaGemm,
+        maps: &M,
         op: &P,
     ) -> Self {
-        const { assert!(size_of::<PidTmaGemm>().is_multiple_of(size_of::<Chunk>())) };
+        const { assert!(size_of::<M>().is_multiple_of(size_of::<Chunk>())) };
         let mut call = Self::new(kernel, grid, threads, shared_bytes, maps);
         call.params.extend(Self::new(kernel, grid, threads, shared_bytes, op).params);
         // C++ rounds the size of the whole up to its alignment, that of the maps.

@@ -1,4 +1,4 @@
-//! What can be chosen of kernels: those of the device or the portable ones, and for which shapes a variant is the fastest.
+//! What can be chosen: the kernels made for the device or the portable ones, and for which shapes a variant is taken.
 
 use std::fmt;
 use std::str::FromStr;

@@ -2,7 +2,10 @@
 //! portable kernel of the same op takes.
 
 use super::KernelCall;
-use super::params::{PidConvParams, PidGemm, PidGroup, PidPixelUpdateParams, PidTensorMap, PidTmaGemm};
+use super::bulk::{Output, RowsProduct, first_joint_row};
+use super::params::{
+    PidConvParams, PidGemm, PidPixelUpdateParams, PidRows, PidTensorMap, PidTmaGemm, PidTmaGemmStores,
+};
 use super::tensor_map::{Element, Swizzle, Tiled};
 use crate::backend::device::{DeviceError, Driver};
 
@@ -13,6 +16,8 @@ const BLOCK_K: u32 = 64;
 const THREADS: u32 = 384;
 /// Dynamic shared memory that a block may have on sm_90; kernels take as many stages as fit.
 const SHARED_BYTES: u32 = 232_448;
+/// Of it, what stands ready for bulk stores: two boxes of 16 rows of 64 bf16 for each of 8 warps.
+const BOXES_BYTES: u32 = 8 * 2 * 2048;
 /// Grid columns and rows of a convolution's tile.
 const CONV_TILE: [u32; 2] = [16, 8];
 
@@ -25,6 +30,8 @@ pub struct Shape {
     pub cluster: u32,
     /// Columns that threads share out among them: a head.
     pub head: u32,
+    /// Whether results leave by bulk stores.
+    pub is_bulk: bool,
 }
 
 impl Shape {
@@ -32,10 +39,11 @@ impl Shape {
     pub fn of(kernel: &str) -> Option<Self> {
         let (_, rest) = kernel.split_once("_128x")?;
         let (columns, rest) = rest.split_once('_')?;
-        let is_pair = rest.split('_').any(|word| word == "pair");
-        rest.split('_').any(|word| word == "sm90").then_some(())?;
+        let says = |wanted| rest.split('_').any(|word| word == wanted);
+        says("sm90").then_some(())?;
         let head = if kernel.contains("_d72_") { 72 } else { 64 };
-        Some(Self { block_n: columns.parse().ok()?, cluster: if is_pair { 2 } else { 1 }, head })
+        let cluster = if says("pair") { 2 } else { 1 };
+        Some(Self { block_n: columns.parse().ok()?, cluster, head, is_bulk: says("bulk") })
     }
 
     /// Rows of B that are stored for `n` columns ([`super::order::RowOrder::stored_rows`]).
@@ -43,11 +51,12 @@ impl Shape {
         n.next_multiple_of(self.head)
     }
 
-    /// Bytes of dynamic shared memory: all stages, and their barriers.
+    /// Bytes of dynamic shared memory: boxes, all stages, and their barriers.
     fn shared_bytes(self) -> u32 {
         let stage = (BLOCK_M + self.block_n) * BLOCK_K * 2;
-        let stages = (SHARED_BYTES - 1024) / stage;
-        (stages * stage + 24 * stages).next_multiple_of(1024)
+        let boxes = if self.is_bulk { BOXES_BYTES } else { 0 };
+        let stages = (SHARED_BYTES - 1024 - boxes) / stage;
+        (boxes + stages * stage + 24 * stages).next_multiple_of(1024)
     }
 }
 
@@ -63,9 +72,9 @@ pub enum RowsOfA {
 /// A product whose A lies by rows. `driver` makes the maps and says how many blocks run at a time.
 ///
 /// # Errors
-/// When the driver refuses a map: a pointer or row that is not a multiple of 16 bytes. When joint rows are parts of
-/// several samples.
-pub fn gemm<P: Copy>(
+/// When the driver refuses a map: a pointer or row that is not a multiple of 16 bytes. When joint rows, of A or of what
+/// is stored by boxes, are parts of several samples.
+pub fn gemm<P: RowsProduct>(
     driver: &dyn Driver,
     kernel: &'static str,
     gemm: &PidGemm,
@@ -73,17 +82,27 @@ pub fn gemm<P: Copy>(
     params: &P,
 ) -> Result<KernelCall, DeviceError> {
     let shape = shape_of(kernel)?;
-    let mut tma = Maps { driver, shape, gemm }.rows(rows)?;
+    let output = params.output().filter(|_| shape.is_bulk);
+    let mut tma = Maps { driver, shape, gemm }.rows(rows, output)?;
     if gemm.num_groups == 1 {
         (tma.a[1], tma.b[1]) = (tma.a[0], tma.b[0]);
     }
-    Ok(call(driver, kernel, shape, gemm, &tma, params))
+    let grid = grid(driver, shape, gemm, &tma);
+    if !shape.is_bulk {
+        return Ok(KernelCall::with_maps(kernel, grid, THREADS, shape.shared_bytes(), &tma, params));
+    }
+    let output =
+        output.ok_or_else(|| DeviceError::Driver(format!("{kernel}: nothing that bulk stores could write")))?;
+    let maps =
+        |group: usize| output.maps(driver, &gemm.group[group].rows, [tma.segment_rows[group], tma.segments[group]]);
+    let stores = PidTmaGemmStores { gemm: tma, output: [maps(0)?, maps(gemm.num_groups as usize - 1)?] };
+    Ok(KernelCall::with_maps(kernel, grid, THREADS, shape.shared_bytes(), &stores, params))
 }
 
 /// `gemm_pixel_update*`: a second product with the attention follows the first.
 ///
 /// # Errors
-/// As [`gemm`].
+/// As [`gemm()`].
 pub fn pixel_update(
     driver: &dyn Driver,
     kernel: &'static str,
@@ -92,17 +111,18 @@ pub fn pixel_update(
     let shape = shape_of(kernel)?;
     let gemm = &params.gemm;
     let maps = Maps { driver, shape, gemm };
-    let mut tma = maps.rows(RowsOfA::Stream)?;
+    let mut tma = maps.rows(RowsOfA::Stream, None)?;
     let rows = gemm.group[0].rows;
-    tma.a[1] = maps.a(params.attention, params.expand_k, rows.first, [rows.count, 1], 0)?;
+    tma.a[1] = maps.a(params.attention, params.expand_k, rows.first.into(), [rows.count, 1], 0)?;
     tma.b[1] = maps.b(params.expand, [params.expand_k, gemm.n / 4], params.expand_ldb, shape.block_n / 4)?;
-    Ok(call(driver, kernel, shape, gemm, &tma, params))
+    let grid = grid(driver, shape, gemm, &tma);
+    Ok(KernelCall::with_maps(kernel, grid, THREADS, shape.shared_bytes(), &tma, params))
 }
 
 /// `conv3x3_tokens_*`.
 ///
 /// # Errors
-/// As [`gemm`].
+/// As [`gemm()`].
 pub fn conv3x3(driver: &dyn Driver, kernel: &'static str, params: &PidConvParams) -> Result<KernelCall, DeviceError> {
     let shape = shape_of(kernel)?;
     let gemm = &params.gemm;
@@ -127,7 +147,8 @@ pub fn conv3x3(driver: &dyn Driver, kernel: &'static str, params: &PidConvParams
         segment_tiles: [tiles.next_multiple_of(shape.cluster), 1],
         reserved: [0; 10],
     };
-    Ok(call(driver, kernel, shape, gemm, &tma, params))
+    let grid = grid(driver, shape, gemm, &tma);
+    Ok(KernelCall::with_maps(kernel, grid, THREADS, shape.shared_bytes(), &tma, params))
 }
 
 fn shape_of(kernel: &str) -> Result<Shape, DeviceError> {
@@ -142,7 +163,9 @@ struct Maps<'a> {
 }
 
 impl Maps<'_> {
-    fn rows(&self, rows: RowsOfA) -> Result<PidTmaGemm, DeviceError> {
+    /// `output`: what is stored by boxes.
+    fn rows(&self, rows: RowsOfA, output: Option<Output>) -> Result<PidTmaGemm, DeviceError> {
+        let by_sample = rows == RowsOfA::Joint || output.is_some_and(Output::is_by_sample);
         let empty = PidTensorMap { opaque: [0; 16] };
         let mut tma = PidTmaGemm {
             a: [empty; 2],
@@ -153,7 +176,11 @@ impl Maps<'_> {
             reserved: [0; 10],
         };
         for (i, group) in self.gemm.group[..self.gemm.num_groups as usize].iter().enumerate() {
-            let (segment_rows, segments, first, apart) = segments(group, rows)?;
+            let [segment_rows, segments] = segments(&group.rows, by_sample)?;
+            let (first, apart) = match rows {
+                RowsOfA::Stream => (group.rows.first.into(), group.rows.per_sample),
+                RowsOfA::Joint => (first_joint_row(&group.rows, 1), group.rows.joint_per_sample),
+            };
             tma.a[i] = self.a(group.a, self.gemm.k, first, [segment_rows, segments], apart)?;
             tma.b[i] =
                 self.b(group.b, [self.gemm.k, self.shape.stored(self.gemm.n)], self.gemm.ldb, self.shape.block_n)?;
@@ -169,7 +196,7 @@ impl Maps<'_> {
         &self,
         base: *const u16,
         k: u32,
-        first: u32,
+        first: u64,
         [rows, segments]: [u32; 2],
         apart: u32,
     ) -> Result<PidTensorMap, DeviceError> {
@@ -177,7 +204,7 @@ impl Maps<'_> {
         self.driver.tensor_map(&Tiled {
             element: Element::Bf16,
             // A buffer that holds a range only is named by where row 0 would lie.
-            address: (base as u64).wrapping_add(u64::from(first) * row),
+            address: (base as u64).wrapping_add(first * row),
             dims: &[k, rows, segments].map(u64::from),
             strides: &[row, row * u64::from(apart.max(rows))],
             box_dims: &[BLOCK_K, BLOCK_M, 1],
@@ -198,18 +225,13 @@ impl Maps<'_> {
     }
 }
 
-/// Rows of a segment, segments, the first row in A's buffer, and rows from segment to segment.
-fn segments(group: &PidGroup, rows: RowsOfA) -> Result<(u32, u32, u32, u32), DeviceError> {
-    let of = group.rows;
-    if rows == RowsOfA::Stream {
-        return Ok((of.count, 1, of.first, 0));
-    }
-    let (sample, token) = (of.first / of.per_sample, of.first % of.per_sample);
-    let first = sample * of.joint_per_sample + of.joint_first + token;
-    if token == 0 && of.count.is_multiple_of(of.per_sample) {
-        Ok((of.per_sample, of.count / of.per_sample, first, of.joint_per_sample))
-    } else if token + of.count <= of.per_sample {
-        Ok((of.count, 1, first, of.joint_per_sample))
+/// Rows of a segment, and segments: each sample is one where `by_sample`.
+fn segments(of: &PidRows, by_sample: bool) -> Result<[u32; 2], DeviceError> {
+    let token = of.first % of.per_sample;
+    if !by_sample || token + of.count <= of.per_sample {
+        Ok([of.count, 1])
+    } else if token == 0 && of.count.is_multiple_of(of.per_sample) {
+        Ok([of.per_sample, of.count / of.per_sample])
     } else {
         Err(DeviceError::Driver(format!(
             "{} rows from {} on, in samples of {}: one tensor map has whole samples or rows of one",
@@ -218,20 +240,12 @@ fn segments(group: &PidGroup, rows: RowsOfA) -> Result<(u32, u32, u32, u32), Dev
     }
 }
 
-/// The launch: as many blocks as run at a time, fewer when there is less to do.
-fn call<P: Copy>(
-    driver: &dyn Driver,
-    kernel: &'static str,
-    shape: Shape,
-    gemm: &PidGemm,
-    tma: &PidTmaGemm,
-    params: &P,
-) -> KernelCall {
+/// As many blocks as run at a time, fewer when there is less to do.
+fn grid(driver: &dyn Driver, shape: Shape, gemm: &PidGemm, tma: &PidTmaGemm) -> [u32; 3] {
     let tiles: u32 = (0..gemm.num_groups as usize).map(|g| tma.segments[g] * tma.segment_tiles[g]).sum();
     let blocks = tiles * gemm.n.div_ceil(shape.block_n);
     let at_a_time = driver.processor().multiprocessors / shape.cluster * shape.cluster;
-    let grid = [blocks.min(at_a_time.max(shape.cluster)), 1, 1];
-    KernelCall::with_maps(kernel, grid, THREADS, shape.shared_bytes(), tma, params)
+    [blocks.min(at_a_time.max(shape.cluster)), 1, 1]
 }
 
 #[cfg(test)]
@@ -241,28 +255,29 @@ mod tests {
 
     #[test]
     fn names_say_shapes() {
-        assert_eq!(Shape::of("gemm_linear_128x256_pair_sm90"), Some(Shape { block_n: 256, cluster: 2, head: 64 }));
-        assert_eq!(
-            Shape::of("gemm_qkv_d72_128x144_pingpong_sm90_no_slot_wait"),
-            Some(Shape { block_n: 144, cluster: 1, head: 72 })
-        );
+        let pair = Shape { block_n: 256, cluster: 2, head: 64, is_bulk: false };
+        assert_eq!(Shape::of("gemm_linear_128x256_pair_sm90"), Some(pair));
+        let bulk = Shape { is_bulk: true, ..pair };
+        assert_eq!(Shape::of("gemm_linear_128x256_pair_bulk_sm90"), Some(bulk));
+        let heads = Shape { block_n: 144, cluster: 1, head: 72, is_bulk: false };
+        assert_eq!(Shape::of("gemm_qkv_d72_128x144_pingpong_sm90_no_slot_wait"), Some(heads));
         assert_eq!(Shape::of("gemm_linear"), None);
-        // Four stages of 48 KB; seven of 32 KB.
-        assert_eq!(Shape { block_n: 256, cluster: 1, head: 64 }.shared_bytes(), 4 * 49152 + 1024);
-        assert_eq!(Shape { block_n: 128, cluster: 2, head: 64 }.shared_bytes(), 7 * 32768 + 1024);
+        // Four stages of 48 KB, also beside the boxes; seven of 32 KB.
+        assert_eq!(pair.shared_bytes(), 4 * 49152 + 1024);
+        assert_eq!(bulk.shared_bytes(), 4 * 49152 + 32768 + 1024);
+        assert_eq!(Shape { block_n: 128, ..pair }.shared_bytes(), 7 * 32768 + 1024);
     }
 
     #[test]
     fn joint_rows_are_cut_at_samples() {
         let rows =
             |first, count| PidRows { first, count, per_sample: 40, joint_per_sample: 50, joint_first: 10, reserved: 0 };
-        let group = |rows| PidGroup { a: std::ptr::null(), b: std::ptr::null(), bias: std::ptr::null(), rows };
-        let segments = |rows, of| segments(&group(rows), of).map_err(|e| e.to_string());
-        assert_eq!(segments(rows(0, 120), RowsOfA::Joint), Ok((40, 3, 10, 50)));
-        assert_eq!(segments(rows(85, 7), RowsOfA::Joint), Ok((7, 1, 115, 50)));
-        assert_eq!(segments(rows(85, 70), RowsOfA::Stream), Ok((70, 1, 85, 0)));
+        let segments = |rows, by_sample| segments(&rows, by_sample).map_err(|e| e.to_string());
+        assert_eq!(segments(rows(0, 120), true), Ok([40, 3]));
+        assert_eq!(segments(rows(85, 7), true), Ok([7, 1]));
+        assert_eq!(segments(rows(85, 70), false), Ok([70, 1]));
         for (first, count) in [(85, 36), (0, 50)] {
-            let error = segments(rows(first, count), RowsOfA::Joint).expect_err("rows of two samples");
+            let error = segments(rows(first, count), true).expect_err("rows of two samples");
             assert!(error.contains(&format!("{count} rows from {first} on, in samples of 40")), "{error}");
         }
     }

@@ -4,6 +4,8 @@
 //! addresses in `Tables`, `lower` turns each launch of a plan into `KernelCall`s, whose shapes are in `launch`.
 
 #[cfg(any(feature = "cuda", feature = "emulator"))]
+pub mod bulk;
+#[cfg(any(feature = "cuda", feature = "emulator"))]
 mod call;
 mod choice;
 pub mod cubins;

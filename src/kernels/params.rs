@@ -109,7 +109,8 @@ pub struct PidTmaGemm {
     /// B of each group, bf16 (k, n), boxes (64, columns of a tile / blocks of a cluster). pixel_update has the expansion in the
     /// second. Rows are in the order that wgmma's accumulators give to the threads (`kernels::order`).
     pub b: [PidTensorMap; 2usize],
-    /// Runs of rows that lie one after the other in A: 1, or where A is by joint row the samples.
+    /// Runs of rows that lie one after the other in A and in what is stored by boxes: 1, or where one of them is by joint
+    /// row the samples.
     pub segments: [u32; 2usize],
     /// Rows of a segment.
     pub segment_rows: [u32; 2usize],
@@ -128,6 +129,26 @@ const _: () = {
     ["Offset of field: PidTmaGemm::segment_rows"][::core::mem::offset_of!(PidTmaGemm, segment_rows) - 520usize];
     ["Offset of field: PidTmaGemm::segment_tiles"][::core::mem::offset_of!(PidTmaGemm, segment_tiles) - 528usize];
     ["Offset of field: PidTmaGemm::reserved"][::core::mem::offset_of!(PidTmaGemm, reserved) - 536usize];
+};
+
+/// The same where results leave by bulk stores too (`*_bulk_sm90`). Row tiles do not straddle a segment.
+#[repr(C)]
+#[repr(align(64))]
+#[derive(Debug, Copy, Clone)]
+pub struct PidTmaGemmStores {
+    pub gemm: PidTmaGemm,
+    /// Outputs of each group, bf16, boxes (64, 16, 1), 128-byte swizzle; rows are those of A's segments, nothing else is
+    /// written. linear (n, rows, 1); swiglu (n / 2, rows, segments); qkv has q, k and v (64, rows, segments * heads), others
+    /// the first alone, three times.
+    pub output: [[PidTensorMap; 3usize]; 2usize],
+}
+
+#[allow(clippy::unnecessary_operation, clippy::identity_op)]
+const _: () = {
+    ["Size of PidTmaGemmStores"][::core::mem::size_of::<PidTmaGemmStores>() - 1344usize];
+    ["Alignment of PidTmaGemmStores"][::core::mem::align_of::<PidTmaGemmStores>() - 64usize];
+    ["Offset of field: PidTmaGemmStores::gemm"][::core::mem::offset_of!(PidTmaGemmStores, gemm) - 0usize];
+    ["Offset of field: PidTmaGemmStores::output"][::core::mem::offset_of!(PidTmaGemmStores, output) - 576usize];
 };
 
 /// RMS norm and modulation folded into a product: `y = acc / rms + shift_product`, where A already holds x * scale.

@@ -43,7 +43,7 @@ impl Path {
         let variants = self.variants(call.base, call.n as usize, call.k as usize)?;
         let forced = self.forced.filter(|kernel| variants.kernels.contains(kernel));
         let tuned = || self.tuning.as_ref().and_then(|tuning| tuning.kernel(call));
-        Some(forced.or_else(tuned).unwrap_or(variants.default()))
+        Some(forced.or_else(tuned).unwrap_or(variants.default(call.k)))
     }
 
     /// The order in which the kernel that stands for `base` reads the rows of `weight`.
@@ -51,7 +51,7 @@ impl Path {
         self.variants(base, weight.rows, weight.cols).map_or(RowOrder::Plain, |v| v.order)
     }
 
-    /// All kernels of one call need the same order of rows, so that any of them can be taken when the weights are there.
+    /// All kernels of one call need the same order of rows: any of them can be taken when the weights are there.
     fn variants(&self, base: &str, n: usize, k: usize) -> Option<&'static variants::Variants> {
         let variants = self.is_sm_90.then(|| variants::of(base)).flatten()?;
         // Bulk copies and stores are of 16 bytes.
@@ -72,7 +72,7 @@ mod tests {
     #[test]
     fn kernels_follow_the_architecture() {
         let kernel = |capability, choice, n| Path::new(capability, choice).kernel(&call("gemm_linear", n));
-        let default = variants::of("gemm_linear").map(variants::Variants::default);
+        let default = variants::of("gemm_linear").map(|v| v.default(1536));
         assert_eq!(kernel(SM_90, KernelChoice::Auto, 1536), default);
         assert_eq!(kernel(SM_90, KernelChoice::Portable, 1536), None);
         // wgmma is neither in 8.9 nor in 10.0 or 12.0.
@@ -87,7 +87,7 @@ mod tests {
     fn a_forced_kernel_stays_with_its_own_op() {
         let path = Path::new(SM_90, KernelChoice::Auto).forcing("gemm_linear_128x256_sm90");
         assert_eq!(path.kernel(&call("gemm_linear", 64)), Some("gemm_linear_128x256_sm90"));
-        assert_eq!(path.kernel(&call("gemm_swiglu", 64)), variants::of("gemm_swiglu").map(variants::Variants::default));
+        assert_eq!(path.kernel(&call("gemm_swiglu", 64)), variants::of("gemm_swiglu").map(|v| v.default(1536)));
     }
 
     #[test]

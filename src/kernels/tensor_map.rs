@@ -4,7 +4,7 @@
 //! (`Driver::tensor_map`): the 128 bytes are opaque.
 
 /// Type of an element, with the number of `CUtensorMapDataType`.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 #[repr(u32)]
 pub enum Element {
     /// One byte.
@@ -27,7 +27,7 @@ impl Element {
 }
 
 /// Where the bytes of a box lie in shared memory, with the number of `CUtensorMapSwizzle`.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 #[repr(u32)]
 pub enum Swizzle {
     /// Row after row.

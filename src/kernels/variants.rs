@@ -11,6 +11,9 @@ pub struct Variants {
     pub order: RowOrder,
     /// Their names; the first runs where nothing was measured.
     pub kernels: &'static [&'static str],
+    /// The one that runs instead where the inner size is at most this: those whose epilogue's memory takes as long as so
+    /// short a product.
+    pub short: Option<(u32, &'static str)>,
 }
 
 /// The variants of `$base` whose names say `$name`, the default first.
@@ -23,6 +26,13 @@ macro_rules! variants {
                 concat!($base, "_", $default, "_sm90"),
                 $(concat!($base, "_", $name, "_sm90")),*
             ],
+            short: None,
+        }
+    };
+    ($base:literal, $order:expr, [$default:literal $(, $name:literal)*], k <= $k:literal: $short:literal) => {
+        Variants {
+            short: Some(($k, concat!($base, "_", $short, "_sm90"))),
+            ..variants!($base, $order, [$default $(, $name)*])
         }
     };
 }
@@ -35,18 +45,22 @@ const GROUPS: RowOrder = RowOrder::Groups16;
 /// `kernels/attention/TUNING.md`); a device's own table (`super::tuning`) is what measurements say.
 #[rustfmt::skip]
 pub const ALL: &[Variants] = &[
-    variants!("gemm_linear", HEADS_OF_64, ["128x256_pair", "128x256", "128x128_pingpong", "128x128_pingpong_pair"]),
-    variants!("gemm_qkv_folded_d64", HEADS_OF_64, ["128x256_pair", "128x256", "128x128_pingpong", "128x128_pingpong_pair"]),
+    variants!("gemm_linear", HEADS_OF_64, ["128x256_pair", "128x256", "128x256_pair_bulk", "128x128_pingpong",
+        "128x128_pingpong_pair"]),
+    variants!("gemm_qkv_folded_d64", HEADS_OF_64, ["128x256_pair", "128x256", "128x256_pair_bulk", "128x128_pingpong",
+        "128x128_pingpong_pair"]),
     variants!("gemm_qkv_d72", HEADS_OF_72, ["128x216", "128x144_pingpong", "128x144_pingpong_pair"]),
-    variants!("gemm_swiglu", HEADS_OF_64, ["128x256_pair", "128x256", "128x128_pingpong", "128x128_pingpong_pair"]),
-    variants!("gemm_residual", GROUPS, ["128x256_pair", "128x256", "128x128_pingpong", "128x128_pingpong_pair"]),
+    variants!("gemm_swiglu", HEADS_OF_64, ["128x256_pair", "128x256", "128x256_pair_bulk", "128x128_pingpong",
+        "128x128_pingpong_pair"]),
+    variants!("gemm_residual", GROUPS, ["128x256_pair", "128x256", "128x128_pingpong", "128x128_pingpong_pair"],
+        k <= 2048: "128x128_pingpong_pair"),
     variants!("gemm_latent_gate", GROUPS, ["128x256_pair", "128x256"]),
     variants!("gemm_pixel_modulate", GROUPS, ["128x256_pair", "128x256", "128x128_pingpong", "128x128_pingpong_pair"]),
     variants!("gemm_pixel_update", GROUPS, ["128x256_pair", "128x256"]),
     variants!("gemm_pixel_update_sample", GROUPS, ["128x256_pair", "128x256"]),
     variants!("conv3x3_tokens", HEADS_OF_64, ["128x256_pair", "128x256", "128x128_pingpong", "128x128_pingpong_pair"]),
-    variants!("attention_bounded_d64", RowOrder::Plain, ["q256_k80_s4_poly2", "q256_k80_s4_poly0", "q256_k80_s4_poly4",
-        "q256_k64_s4_poly2", "q256_k64_s4_poly2_pingpong", "q192_k64_s4_poly2", "q128_k96_s4_poly2"]),
+    variants!("attention_bounded_d64", RowOrder::Plain, ["q256_k64_s4_poly2", "q256_k80_s4_poly2", "q256_k80_s4_poly0",
+        "q256_k80_s4_poly4", "q256_k64_s4_poly2_pingpong", "q192_k64_s4_poly2", "q128_k96_s4_poly2"]),
     variants!("attention_online_d64", RowOrder::Plain, ["q192_k64_s4_poly1", "q192_k64_s4_poly0", "q192_k64_s4_poly2",
         "q192_k64_s4_poly1_pingpong", "q128_k128_s3_poly1"]),
     variants!("attention_bounded_d72", RowOrder::Plain, ["q256_k64_s4_poly0", "q256_k64_s4_poly2",
@@ -56,9 +70,9 @@ pub const ALL: &[Variants] = &[
 ];
 
 impl Variants {
-    /// The kernel that runs where nothing was measured.
-    pub fn default(&self) -> &'static str {
-        self.kernels[0]
+    /// The kernel that runs where nothing was measured, for an inner size of `k`.
+    pub fn default(&self, k: u32) -> &'static str {
+        self.short.filter(|(most, _)| k <= *most).map_or(self.kernels[0], |(_, kernel)| kernel)
     }
 
     /// Whether it multiplies by a matrix that is stored.
@@ -90,7 +104,10 @@ mod tests {
         names.dedup();
         assert_eq!(names.len(), count);
         for variants in ALL {
-            assert_eq!(of(variants.base).map(Variants::default), Some(variants.kernels[0]));
+            assert_eq!(of(variants.base).map(|v| v.default(u32::MAX)), Some(variants.kernels[0]));
+            let short = variants.short.map_or(variants.kernels[0], |(_, kernel)| kernel);
+            assert!(variants.kernels.contains(&short), "{short}");
+            assert_eq!(variants.default(8), short);
         }
     }
 

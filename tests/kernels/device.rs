@@ -6,6 +6,7 @@ use std::sync::{Arc, OnceLock};
 use bytemuck::{AnyBitPattern, NoUninit};
 use pid_engine::backend::device::{Driver, Labelled};
 use pid_engine::backend::emulator::{Emulator, Schedule};
+use pid_engine::kernels::bulk::RowsProduct;
 use pid_engine::kernels::hopper::{self, RowsOfA};
 use pid_engine::kernels::params::{PidGemm, PidTensorMap};
 use pid_engine::kernels::tensor_map::Tiled;
@@ -96,7 +97,13 @@ impl Device {
     }
 
     /// The launch of a product: `kernel` is the portable one or one of sm_90a's, or a fault of either.
-    pub fn product<P: Copy>(&self, kernel: &'static str, gemm: &PidGemm, rows: RowsOfA, params: &P) -> KernelCall {
+    pub fn product<P: RowsProduct>(
+        &self,
+        kernel: &'static str,
+        gemm: &PidGemm,
+        rows: RowsOfA,
+        params: &P,
+    ) -> KernelCall {
         match hopper::Shape::of(kernel) {
             Some(_) => hopper::gemm(&*self.driver, kernel, gemm, rows, params).expect("operands are aligned"),
             None => launch::gemm(kernel, gemm, params),

@@ -9,6 +9,7 @@ mod staging;
 mod status;
 mod stopwatch;
 mod telemetry;
+mod tensor_maps;
 
 use std::env;
 use std::sync::{Arc, Mutex, MutexGuard, OnceLock, PoisonError};
@@ -20,7 +21,7 @@ use crate::backend::cpu::TensorSource;
 use crate::exec::Telemetry;
 use crate::kernels::cubins::{self, CUBINS, Cubin};
 use crate::kernels::params::PidTensorMap;
-use crate::kernels::tensor_map::{Element, Swizzle, Tiled};
+use crate::kernels::tensor_map::Tiled;
 use crate::plan::ByteSize;
 use functions::Functions;
 use recording::Recordings;
@@ -28,6 +29,7 @@ use staging::Staging;
 pub use status::CudaError;
 use status::{Status, explain};
 use stopwatch::Stopwatch;
+use tensor_maps::TensorMaps;
 
 /// Set to anything but 0: every launch is waited for, so that an error names the launch it belongs to.
 pub const SYNC_VARIABLE: &str = "PID_CUDA_SYNC";
@@ -58,6 +60,7 @@ struct Work {
     staging: Staging,
     recordings: Recordings,
     functions: Functions,
+    maps: TensorMaps,
 }
 
 impl Cuda {
@@ -105,7 +108,8 @@ impl Cuda {
         let processor = Processor { capability, multiprocessors: u32::try_from(count).unwrap_or(0).max(1) };
         let functions = Functions::new(cubins, capability, driver);
         let synchronous = env::var_os(SYNC_VARIABLE).is_some_and(|v| !v.is_empty() && v != "0");
-        let work = Mutex::new(Work { staging: Staging::default(), recordings: Recordings::default(), functions });
+        let maps = TensorMaps::default();
+        let work = Mutex::new(Work { staging: Staging::default(), recordings: Recordings::default(), functions, maps });
         Ok(Self { work, stream, context, ordinal, name, processor, synchronous, lost: OnceLock::new() })
     }
 
@@ -295,37 +299,8 @@ impl Driver for Cuda {
 
     fn tensor_map(&self, tiled: &Tiled<'_>) -> Result<PidTensorMap, DeviceError> {
         tiled.check().map_err(DeviceError::Driver)?;
-        let _work = self.enter()?;
-        let element = match tiled.element {
-            Element::U8 => sys::CUtensorMapDataType::CU_TENSOR_MAP_DATA_TYPE_UINT8,
-            Element::F32 => sys::CUtensorMapDataType::CU_TENSOR_MAP_DATA_TYPE_FLOAT32,
-            Element::Bf16 => sys::CUtensorMapDataType::CU_TENSOR_MAP_DATA_TYPE_BFLOAT16,
-        };
-        let swizzle = match tiled.swizzle {
-            Swizzle::None => sys::CUtensorMapSwizzle::CU_TENSOR_MAP_SWIZZLE_NONE,
-            Swizzle::Bytes128 => sys::CUtensorMapSwizzle::CU_TENSOR_MAP_SWIZZLE_128B,
-        };
-        let mut map = sys::CUtensorMap { opaque: [0; 16] };
-        // SAFETY: the arrays have `rank` (strides: one less) elements, checked above, and live through the call. The
-        // address is stored, not followed.
-        let status = unsafe {
-            sys::cuTensorMapEncodeTiled(
-                &mut map,
-                element,
-                tiled.rank() as u32,
-                tiled.address as *mut _,
-                tiled.dims.as_ptr(),
-                tiled.strides.as_ptr(),
-                tiled.box_dims.as_ptr(),
-                [1u32; 5].as_ptr(),
-                sys::CUtensorMapInterleave::CU_TENSOR_MAP_INTERLEAVE_NONE,
-                swizzle,
-                sys::CUtensorMapL2promotion::CU_TENSOR_MAP_L2_PROMOTION_L2_256B,
-                sys::CUtensorMapFloatOOBfill::CU_TENSOR_MAP_FLOAT_OOB_FILL_NONE,
-            )
-        };
-        status.result().map_err(|e| self.failed(&format!("cuTensorMapEncodeTiled of {tiled:?}"), e))?;
-        Ok(PidTensorMap { opaque: map.opaque })
+        let mut work = self.enter()?;
+        work.maps.get(tiled).map_err(|e| self.failed(&format!("cuTensorMapEncodeTiled of {tiled:?}"), e))
     }
 }
 

@@ -8,6 +8,7 @@ mod tokens;
 
 use std::ops::Range;
 
+use super::bulk::RowsProduct;
 use super::hopper::{self, RowsOfA};
 use super::params::{PidEmit, PidGemm, PidGroup, PidRows};
 use super::path::Path;
@@ -224,7 +225,7 @@ impl<'a> Lowering<'a> {
     }
 
     /// A product whose A lies by rows.
-    fn rows_product<P: Copy>(
+    fn rows_product<P: RowsProduct>(
         &self,
         base: &'static str,
         gemm: &PidGemm,

@@ -36,12 +36,18 @@ pub const FAULTS: &[&str] = &[
     "gemm_linear_128x256_pair_sm90_no_peer_exit",
     "gemm_linear_128x256_pair_sm90_no_set_up_barrier",
     "gemm_linear_128x128_pingpong_pair_sm90_no_peer_release",
+    "gemm_linear_128x256_pair_bulk_sm90_no_box_fence",
+    "gemm_linear_128x256_pair_bulk_sm90_no_box_sync",
+    "gemm_linear_128x256_pair_bulk_sm90_no_reuse_wait",
+    "gemm_linear_128x256_pair_bulk_sm90_no_reuse_sync",
+    "gemm_linear_128x256_pair_bulk_sm90_no_end_wait",
 ];
 
 /// Those of sm_90a; n is a multiple of 8.
 pub const SM_90: &[&str] = &[
     "gemm_linear_128x256_sm90",
     "gemm_linear_128x256_pair_sm90",
+    "gemm_linear_128x256_pair_bulk_sm90",
     "gemm_linear_128x128_pingpong_sm90",
     "gemm_linear_128x128_pingpong_pair_sm90",
 ];
@@ -164,16 +170,19 @@ fn buffers_of_a_range() {
     let (rows, n, k, first) = (131, 136, 40, 1000);
     let case = Linear::plain(rows, n, k);
     let test = Test::new(Linear::plain(rows, n, k));
-    for device in devices() {
-        let on = case.operands[0].upload(&device, "gemm_linear");
+    let kernels = ["gemm_linear", "gemm_linear_128x256_pair_sm90", "gemm_linear_128x256_pair_bulk_sm90"];
+    let runs = |(device, kernel): &(Device, &str)| device.runs(kernel);
+    let pairs = devices().into_iter().flat_map(|device| kernels.map(|kernel| (device.clone(), kernel)));
+    for (device, kernel) in pairs.filter(runs) {
+        let on = case.operands[0].upload(&device, kernel);
         let output = device.output::<u16>(rows * n);
         let mut group = on.group(&one_stream(1, first + rows).only(first..first + rows));
         group.a = group.a.wrapping_sub(first * k);
         let gemm = product_of(&[group], case.size);
         let params = PidLinearParams { gemm, output: output.mut_ptr().wrapping_sub(first * n) };
-        device.run(&[launch::gemm("gemm_linear", &gemm, &params)]).unwrap();
+        device.run(&[device.product(kernel, &gemm, RowsOfA::Stream, &params)]).unwrap();
         let held = output.read().unwrap();
-        test.check_held("gemm_linear", &[held.into()]).unwrap_or_else(|e| panic!("{}: {e}", device.name));
+        test.check_held(kernel, &[held.into()]).unwrap_or_else(|e| panic!("{}: {e}", device.name));
     }
 }
 
@@ -205,5 +214,9 @@ fn faults_are_caught() {
     assert_caught(&portable, |device, kernel| test.check(device, kernel));
     // Each block has several tiles, each tile more slices than the ring slots.
     let test = Test::new(Linear::plain(601, 264, 520));
+    let (bulk, of_sm_90): (Vec<&str>, Vec<&str>) = of_sm_90.into_iter().partition(|fault| fault.contains("_bulk_"));
     assert_caught(&of_sm_90, |device, kernel| test.check(device, kernel));
+    // All boxes of a tile are stored: one without columns waits for those before it as any other.
+    let test = Test::new(Linear::plain(301, 512, 72));
+    assert_caught(&bulk, |device, kernel| test.check(device, kernel));
 }

@@ -165,6 +165,16 @@ fn dot(a: &[f64], b: &[f64]) -> f64 {
     sums.iter().sum()
 }
 
+/// Those of `kernels` that store by rows: each finds its place by itself, in whatever sample.
+pub fn storing_rows(kernels: &[&'static str]) -> Vec<&'static str> {
+    kernels.iter().filter(|kernel| !kernel.contains("_bulk_")).copied().collect()
+}
+
+/// The others, by boxes: what a launch covers of a joint output is whole samples, or rows of one.
+pub fn storing_boxes(kernels: &[&'static str]) -> Vec<&'static str> {
+    kernels.iter().filter(|kernel| kernel.contains("_bulk_")).copied().collect()
+}
+
 /// [`Operands`] on a device.
 pub struct OnDevice {
     pub a: Array<u16>,

@@ -7,7 +7,9 @@ use pid_engine::kernels::params::{PidFold, PidQkvParams, PidQkvStream};
 
 use super::case::{Case, Expected, Held, Test, assert_repeats, assert_right};
 use super::fold::{Fold, FoldOnDevice};
-use super::operands::{OnDevice, Operands, Place, Size, Stream, one_stream, product_of, two_streams};
+use super::operands::{
+    OnDevice, Operands, Place, Size, Stream, one_stream, product_of, storing_boxes, storing_rows, two_streams,
+};
 use crate::device::{Array, Device, devices, one_device};
 use crate::faults::{assert_caught, faults_of};
 use crate::values::Random;
@@ -20,6 +22,7 @@ pub const FAULTS: &[&str] = &[
     "gemm_qkv_d72_128x216_sm90_no_row_bound",
     "gemm_qkv_folded_d64_128x256_sm90_no_slot_wait",
     "gemm_qkv_folded_d64_128x256_sm90_no_row_bound",
+    "gemm_qkv_folded_d64_128x256_pair_bulk_sm90_no_reuse_wait",
 ];
 
 /// The portable one, then those of sm_90a.
@@ -27,6 +30,7 @@ pub const D64: &[&str] = &[
     "gemm_qkv_folded_d64",
     "gemm_qkv_folded_d64_128x256_sm90",
     "gemm_qkv_folded_d64_128x256_pair_sm90",
+    "gemm_qkv_folded_d64_128x256_pair_bulk_sm90",
     "gemm_qkv_folded_d64_128x128_pingpong_sm90",
     "gemm_qkv_folded_d64_128x128_pingpong_pair_sm90",
 ];
@@ -226,8 +230,9 @@ fn joint_sequences_of_any_size() {
 fn ranges_of_rows_and_wider_weights() {
     let [text, image] = two_streams(3, [20, 60]).try_into().expect("two");
     let both = vec![(text.only(25..40), 0), (image.clone().only(60..101), 12)];
-    let cases = [Qkv::new(both, [2, 64], [64, 72]), Qkv::new(vec![(image.only(7..150), 10)], [1, 64], [128, 128])];
-    assert_right(D64, &devices(), cases);
+    assert_right(D64, &devices(), [Qkv::new(both, [2, 64], [64, 72])]);
+    let parts_of_samples = Qkv::new(vec![(image.only(7..150), 10)], [1, 64], [128, 128]);
+    assert_right(&storing_rows(D64), &devices(), [parts_of_samples]);
     let pixels = vec![(one_stream(3, 48).only(45..142), 8)];
     assert_right(D72, &devices(), [Qkv::new(pixels, [1, 72], [40, 48])]);
 }
@@ -271,5 +276,8 @@ fn faults_are_caught() {
     let test = Test::new(Qkv::pixels(1, [1, 131], 2, [328, 328]));
     assert_caught(&faults_of(FAULTS, D72[0]), |device, kernel| test.check(device, kernel));
     let test = Test::new(Qkv::joint(1, 131, [1, 1], 1, 320));
-    assert_caught(&faults_of(FAULTS, D64[0]), |device, kernel| test.check(device, kernel));
+    let of_d64 = faults_of(FAULTS, D64[0]);
+    assert_caught(&storing_rows(&of_d64), |device, kernel| test.check(device, kernel));
+    let test = Test::new(Qkv::joint(2, 3, [2, 65], 2, 64));
+    assert_caught(&storing_boxes(&of_d64), |device, kernel| test.check(device, kernel));
 }

@@ -5,7 +5,7 @@ use pid_engine::kernels::params::{PidFold, PidSwiGluParams};
 
 use super::case::{Case, Expected, Held, Test, assert_repeats, assert_right};
 use super::fold::Fold;
-use super::operands::{Operands, Size, Stream, one_stream, product_of, size, two_streams};
+use super::operands::{Operands, Size, Stream, one_stream, product_of, size, storing_boxes, storing_rows, two_streams};
 use crate::device::{Device, devices, one_device};
 use crate::faults::assert_caught;
 use crate::values::Random;
@@ -15,6 +15,8 @@ pub const FAULTS: &[&str] = &[
     "gemm_swiglu_no_store_guard",
     "gemm_swiglu_128x256_sm90_no_slot_wait",
     "gemm_swiglu_128x256_sm90_no_row_bound",
+    "gemm_swiglu_128x256_pair_bulk_sm90_no_box_fence",
+    "gemm_swiglu_128x256_pair_bulk_sm90_no_reuse_wait",
 ];
 
 /// The portable one, then those of sm_90a.
@@ -22,6 +24,7 @@ pub const KERNELS: &[&str] = &[
     "gemm_swiglu",
     "gemm_swiglu_128x256_sm90",
     "gemm_swiglu_128x256_pair_sm90",
+    "gemm_swiglu_128x256_pair_bulk_sm90",
     "gemm_swiglu_128x128_pingpong_sm90",
     "gemm_swiglu_128x128_pingpong_pair_sm90",
 ];
@@ -107,10 +110,11 @@ fn ranges_of_rows() {
     let [text, image] = two_streams(3, [20, 60]).try_into().expect("two");
     let cases = [
         SwiGlu::new(vec![text.clone().only(25..40), image.clone().only(60..101)], size(64, 64)),
-        SwiGlu::new(vec![image.clone().only(7..150)], size(128, 64)),
         SwiGlu::new(vec![text.only(59..60)], size(64, 128)),
     ];
     assert_right(KERNELS, &devices(), cases);
+    let parts_of_samples = SwiGlu::new(vec![image.only(7..150)], size(128, 64));
+    assert_right(&storing_rows(KERNELS), &devices(), [parts_of_samples]);
 }
 
 /// Rows as small as the norm's epsilon.
@@ -134,5 +138,7 @@ fn the_same_bits_in_every_run() {
 #[test]
 fn faults_are_caught() {
     let test = Test::new(SwiGlu::new(two_streams(2, [3, 65]), size(64, 384)));
-    assert_caught(FAULTS, |device, kernel| test.check(device, kernel));
+    assert_caught(&storing_rows(FAULTS), |device, kernel| test.check(device, kernel));
+    let test = Test::new(SwiGlu::new(two_streams(2, [3, 65]), size(512, 64)));
+    assert_caught(&storing_boxes(FAULTS), |device, kernel| test.check(device, kernel));
 }

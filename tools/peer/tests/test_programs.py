@@ -26,6 +26,44 @@ def row(program, *options):
     return done.returncode, json.loads(lines[0])
 
 
+def trial(seconds, chosen):
+    return {"variant": "v", "seconds": seconds, "tflops": 1.0, "chosen": chosen, "default": not chosen}
+
+
+def shape(kernel, rows, n, k):
+    return {"kernel": kernel, "rows": rows, "n": n, "k": k, "trials": [trial(2.0, False), trial(1.0, True)]}
+
+
+SHAPES = [
+    shape("gemm_linear", 5, 24, 16), shape("gemm_qkv_folded_d64", 5, 192, 16), shape("gemm_qkv_d72", 5, 216, 16),
+    shape("gemm_swiglu", 5, 32, 16), shape("gemm_residual", 5, 24, 16), shape("gemm_latent_gate", 5, 24, 16),
+    shape("gemm_pixel_modulate", 5, 64, 16), shape("gemm_pixel_update", 5, 64, 16), shape("conv3x3_tokens", 24, 16, 72),
+    shape("attention_bounded_d64", 30, 10, 64),
+]
+
+
+class Kernels(unittest.TestCase):
+    def tuned(self, shapes):
+        with tempfile.NamedTemporaryFile("w", suffix=".json") as file:
+            file.write(json.dumps({"device": "a GPU", "table": "t.json", "tuned": shapes}) + "\n")
+            file.flush()
+            return row("time_kernels.py", file.name, *SMALL)
+
+    def test_a_row_for_every_shape(self):
+        status, found = self.tuned(SHAPES)
+        self.assertEqual(status, 0, found)
+        self.assertEqual([s["kernel"] for s in found["shapes"]], [s["kernel"] for s in SHAPES])
+        for timed in found["shapes"]:
+            self.assertEqual(timed["ours_s"], 1.0, "the chosen variant's")
+            same_work = timed["theirs_s"].get("with_epilogue", min(s for s in timed["theirs_s"].values() if s))
+            self.assertEqual(timed["ratio"], same_work)
+        self.assertGreater(found["geometric_mean"], 0)
+
+    def test_an_unknown_kernel_is_a_row(self):
+        status, found = self.tuned([shape("gemm_square", 5, 24, 16)])
+        self.assertEqual((status, found["kind"]), (1, "failed"), found)
+
+
 SMALL = ("--width", "96", "--height", "64", "--warm-up", "1", "--repeat", "2")
 
 
