@@ -53,6 +53,9 @@ const REQUIRED_SM_90A: &[(&str, &[&str])] = &[
 /// Of every kernel in a file for sm_90a alone (`*_sm90.cu`), and of those whose blocks work in pairs.
 const REQUIRED_SM_90: &[&str] = &["HGMMA", "UTMALDG", "SYNCS", "USETMAXREG"];
 const REQUIRED_OF_PAIRS: &[&str] = &["UTMALDG.2D.MULTICAST", "UCGABAR_ARV", "UCGABAR_WAIT", "SYNCS.ARRIVE.TRANS64.RED"];
+/// Of those whose results leave by bulk stores, and what they must not have.
+const REQUIRED_OF_BULK: &[&str] = &["UTMASTG.3D", "UTMACMDFLUSH", "FENCE.VIEW.ASYNC", "STS.128"];
+const FORBIDDEN_OF_BULK: &str = "STG";
 /// What 384 threads leave of the 65536 registers; setmaxnreg shares them out afterwards.
 const REGISTERS_OF_384_THREADS: u32 = 168;
 
@@ -194,9 +197,12 @@ fn kernels_for_sm_90_alone_are_as_meant() {
     let functions: Vec<Function> = cubins.par_iter().flat_map_iter(|cubin| disassemble(&cuobjdump, cubin)).collect();
     for function in &functions {
         let of_pairs = if function.name.contains("_pair_") { REQUIRED_OF_PAIRS } else { &[] };
-        for opcode in REQUIRED_SM_90.iter().chain(of_pairs) {
+        let is_bulk = function.name.contains("_bulk_");
+        let of_bulk = if is_bulk { REQUIRED_OF_BULK } else { &[] };
+        for opcode in REQUIRED_SM_90.iter().chain(of_pairs).chain(of_bulk) {
             assert!(function.has(opcode), "{} has no {opcode}", function.name);
         }
+        assert!(!is_bulk || !function.has(FORBIDDEN_OF_BULK), "{} stores by threads, too", function.name);
         assert!(!function.has("LDL") && !function.has("STL"), "{} uses local memory", function.name);
         // Attention has other main loops.
         if function.name.starts_with("gemm_") || function.name.starts_with("conv3x3_") {

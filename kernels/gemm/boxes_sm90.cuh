@@ -1,4 +1,4 @@
-// boxes_sm90: results by bulk stores, instead of two 16-byte stores a thread that are half a sector each.
+// boxes_sm90: results by bulk stores of whole lines; a thread's own 16-byte stores are half a sector each, or lie by pairs.
 //   A warp collects 16 rows of 64 bf16 columns of the output in shared memory, 128-byte swizzle, and one lane has them
 //   stored as one box. What lies beyond the segment's rows or the output's columns is outside of the map. Two boxes take
 //   turns, so that one is read while the next is filled.
