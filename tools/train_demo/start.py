@@ -6,6 +6,7 @@ What is laid down by hand, and why:
   which neighbour differs from it, so the first convolution holds the latent's channels and the jumps towards the four
   neighbours, each with both signs, because silu(a) - silu(-a) = a exactly and silu(a) + silu(-a) is nearly |a|.
 * The first gate multiplies copies of the latent with the half so found, in rows and in columns.
+* One pixel channel holds a large constant: the norms over the channels then hardly depend on the picture.
 * The pixel block's attention writes -x0, its feed-forward scales x - x0 to the velocity (x - x0)/t.
 * Blocks start with gates of 0.1 and no modulation; time enters through channels of its own.
 """
@@ -19,7 +20,8 @@ from network import DEMO, TIMES, PidNetwork, position_code
 
 JUMP_SCALE = 6.0  # so that |a| is sharp for jumps of a tenth of a deviation
 SHARPNESS = 6.0  # of the first gate, over the difference of jumps
-PIXEL_SCALE = 0.2  # of x among the pixel channels: small against the position code, so that the norm stays the same
+PIXEL_SCALE = 6.0  # of x among the pixel channels: large against what the readout leaves of the position code
+NORM_CHANNEL, NORM_LEVEL = 0, 96.0  # a constant among the pixel channels, so large that it alone sets their norm
 RGB_CHANNELS = (3, 11, 15)  # pixel channels that hold x; the others predict their position code well
 WAYS = ((0, -1), (0, 1), (-1, 0), (1, 0))  # (row, column) of the neighbours: left, right, up, down
 LATENT, JUMPS, HALVES = 16, 16, 2
@@ -116,6 +118,8 @@ def blocks(network):
 def time_channels(network):
     """Time `TIMES[i]` raises channel TIME + i by `TIME_LEVEL`, and nothing else."""
     mlp = network.t_embedder.mlp
+    for tensor in (mlp[0].weight, mlp[0].bias):
+        tensor.copy_(tensor.bfloat16().float())  # as shipped: what follows depends on it
     mlp[2].weight.zero_()
     mlp[2].bias.zero_()
     times = torch.tensor(TIMES)
@@ -131,6 +135,7 @@ def readout(side=512):
     """Matrix [3, 16] that reads x from the pixel channels and as little as it can of the position code."""
     code = position_code(side, side).reshape(-1, 16).double()
     moment = code.T @ code / code.shape[0]
+    moment[NORM_CHANNEL, NORM_CHANNEL] = NORM_LEVEL**2
     chosen = torch.zeros(16, 3, dtype=torch.float64)
     for i, channel in enumerate(RGB_CHANNELS):
         chosen[channel, i] = 1
@@ -153,13 +158,14 @@ def gelu_pairs(mlp, matrix):
 @torch.no_grad()
 def pixels(network):
     """Everything behind the patch blocks but what writes x0 (`reading`)."""
-    norm = math.sqrt(8 / 16)  # of the position code, over 16 channels
+    norm = math.sqrt((NORM_LEVEL**2 + 8 + 6 * PIXEL_SCALE**2) / 16)  # with |x|^2 near 6
     matrix, channels = readout(), list(RGB_CHANNELS)
     embed, block = network.pixel_embedder.proj, network.pixel_blocks[0]
     embed.weight.zero_()
     embed.bias.zero_()
     for i, channel in enumerate(channels):
         embed.weight[channel, i] = PIXEL_SCALE
+    embed.bias[NORM_CHANNEL] = NORM_LEVEL
     modulation = block.adaLN_modulation[0]
     modulation.weight.zero_()
     modulation.bias.zero_()
@@ -187,7 +193,9 @@ def reading(network):
 
 @torch.no_grad()
 def fit_reading(network, s, patches, ridge=1e-4):
-    """Least squares of patches [N, 768] over s [N, D] into the rows that write x0."""
+    """Least squares of patches [N, 768] over s [N, D], time's channels left out, into the rows that write x0."""
+    s = s.clone()
+    s[:, TIME:TIME + TIME_CHANNELS] = 0
     ones = torch.cat([s, torch.ones(len(s), 1)], dim=1).double()
     moment = ones.T @ ones + ridge * len(s) * torch.eye(ones.shape[1], dtype=torch.float64)
     solution = torch.linalg.solve(moment, ones.T @ patches.double()).float()

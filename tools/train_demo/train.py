@@ -10,8 +10,11 @@ Stages, each at least one call (the state file says where the last one stopped):
 
 import argparse
 import csv
+import os
 import pathlib
 import time
+
+os.environ.setdefault("OMP_WAIT_POLICY", "passive")  # on a busy machine spinning threads take each other's time
 
 import torch
 import torch.nn.functional as F
@@ -23,7 +26,7 @@ import start
 
 OUT = pathlib.Path(__file__).resolve().parents[2] / "out" / "train_demo"
 EMA = 0.995
-RATES = {"reading": 1e-3, "flow": 5e-4, "steps": 3e-4}
+RATES = {"reading": 2.5e-4, "flow": 5e-4, "steps": 3e-4}
 WARM_UP = 30  # batches
 SIDE, WHOLE = 256, 32  # a crop's side in pixels; the side in patches of the picture it is a window of
 NOISY = 0.3  # share of latents that are noised
@@ -46,10 +49,15 @@ def window(side, generator):
     return demo.Window(n, n, (WHOLE, WHOLE), top, left)
 
 
+def any_times(count, generator):
+    """Times [count] of the sampler's calls."""
+    return torch.tensor(demo.TIMES)[torch.randint(0, len(demo.TIMES), (count,), generator=generator)]
+
+
 def reading_loss(network, picture, latent, sigma, place, generator):
     n = place.rows
     features = network.lq_proj(latent, n, n)
-    t = torch.full((len(picture),), demo.TIMES[1])
+    t = any_times(len(picture), generator)
     s = demo.trunk(network, None, t, features, sigma, place)
     weight, bias, rows = start.reading(network)
     error = F.linear(s, weight[rows], bias[rows]) - demo.to_patches(picture)
@@ -57,8 +65,7 @@ def reading_loss(network, picture, latent, sigma, place, generator):
 
 
 def flow_loss(network, picture, latent, sigma, place, generator):
-    times = torch.tensor(demo.TIMES)
-    t = times[torch.randint(1, len(times), (len(picture),), generator=generator)]
+    t = any_times(len(picture), generator)
     at = t[:, None, None, None]
     x = (1 - at) * picture + at * torch.randn(picture.shape, generator=generator)
     features = network.lq_proj(latent, place.rows, place.columns)
@@ -104,6 +111,7 @@ class Run:
                 self.optimiser.load_state_dict(state["optimiser"])
                 self.since = state["since"]
         self.rows = []
+        self.network.t_embedder.requires_grad_(False)  # its channels must stay apart, see start.py
 
     def step(self, loss, rate):
         self.since += 1
@@ -134,7 +142,7 @@ class Run:
         self.rows = []
 
 
-def fit(run, pictures, generator, count=10):
+def fit(run, pictures, generator, count=6):
     """Sets the rows that write x0 by least squares, on fresh crops."""
     tokens, patches = [], []
     with torch.no_grad():
@@ -164,8 +172,9 @@ def train(run, args):
         run.seconds = earlier + time.monotonic() - begin
         psnr = -10 * torch.log10(clean.detach().pow(2).mean() / 4).item() if len(clean) else float("nan")
         run.rows.append((args.stage, run.done, f"{run.seconds:.1f}", f"{loss.item():.5f}", f"{psnr:.2f}"))
-        if time.monotonic() - saved > SAVE_EVERY_S:
+        if run.done % 10 == 1:
             print(*run.rows[-1], flush=True)
+        if time.monotonic() - saved > SAVE_EVERY_S:
             run.save(args.stage)
             saved = time.monotonic()
     run.save(args.stage)
