@@ -12,6 +12,7 @@ import argparse
 import csv
 import os
 import pathlib
+import sys
 import time
 
 os.environ.setdefault("OMP_WAIT_POLICY", "passive")  # on a busy machine spinning threads take each other's time
@@ -26,12 +27,12 @@ import start
 
 OUT = pathlib.Path(__file__).resolve().parents[2] / "out" / "train_demo"
 EMA = 0.995
-RATES = {"reading": 2.5e-4, "flow": 5e-4, "steps": 3e-4}
+RATES = {"reading": 2.5e-4, "flow": 1e-4, "steps": 5e-5}
 WARM_UP = 30  # batches
 SIDE, WHOLE = 256, 32  # a crop's side in pixels; the side in patches of the picture it is a window of
 NOISY = 0.3  # share of latents that are noised
 SAVE_EVERY_S = 60
-CLEAR_COLUMNS = ("stage", "batch", "seconds", "loss", "psnr_db")
+COLUMNS = ("stage", "batch", "seconds", "loss", "psnr_db")
 
 
 def noised(latent, generator):
@@ -97,6 +98,8 @@ class Run:
         self.path = args.out / "state.pt"
         self.log_path = args.out / "log.csv"
         self.network, self.done, self.seconds, self.stage = start.initial(args.seed), 0, 0.0, None
+        if args.resume and not self.path.exists():
+            sys.exit(f"{self.path}: no run to go on with; leave --resume away to start one")
         state = torch.load(self.path) if args.resume else None
         if state:
             self.network.load_state_dict(state["network"])
@@ -137,7 +140,7 @@ class Run:
         with self.log_path.open("a", newline="") as file:
             writer = csv.writer(file)
             if new:
-                writer.writerow(CLEAR_COLUMNS)
+                writer.writerow(COLUMNS)
             writer.writerows(self.rows)
         self.rows = []
 
