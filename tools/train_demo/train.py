@@ -71,7 +71,7 @@ def flow_loss(network, picture, latent, sigma, place, generator):
     x = (1 - at) * picture + at * torch.randn(picture.shape, generator=generator)
     features = network.lq_proj(latent, place.rows, place.columns)
     error = x - at * demo.velocity(network, x, t, features, sigma, place) - picture
-    # The velocity's error is the picture's over t; below t = 0.5 it counts as at 0.5, or the last time would drown the rest.
+    # The velocity's error is the picture's over t; below 0.5 it counts as at 0.5, or the last time would drown the rest.
     return weighted((error / at.clamp(min=0.5)).pow(2).mean((1, 2, 3)), sigma), error[(sigma == 0) & (t > 0.9)]
 
 
