@@ -33,7 +33,7 @@ def psnr(a, b):
 
 @torch.no_grad()
 def decode(network, latent, sigma, steps, seed=0):
-    """Picture [1, 3, 512, 512] in [-1, 1]; noise from torch's CPU generator, which the engine has as --rng torch-cpu."""
+    """Picture [1, 3, 512, 512] in [-1, 1]; noise from torch's CPU generator, the engine's --rng torch-cpu."""
     generator = torch.Generator().manual_seed(seed)
     noise = [torch.randn(1, 3, SIDE, SIDE, generator=generator) for _ in range(max(steps, 1))]
     n = SIDE // demo.DEMO.patch_size
@@ -70,7 +70,8 @@ def curve(log, path):
         for start in range(0, len(rows), size):
             piece = [row for row in rows[start:start + size] if row["stage"] == rows[start]["stage"]]
             clean = [row for row in piece if row["psnr_db"] != "nan"] or piece
-            mean = [float(np.mean([float(row[key]) for row in use])) for key, use in (("loss", piece), ("psnr_db", clean))]
+            mean = [float(np.mean([float(row[key]) for row in use]))
+                    for key, use in (("loss", piece), ("psnr_db", clean))]
             writer.writerow((piece[-1]["stage"], piece[-1]["batch"], piece[-1]["seconds"],
                              f"{mean[0]:.5f}", f"{mean[1]:.2f}"))
 

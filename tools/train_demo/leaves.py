@@ -1,4 +1,4 @@
-"""Procedural pictures: dead leaves, that is shapes of all sizes laid over each other, each with a texture of its own."""
+"""Procedural pictures: dead leaves, that is shapes of all sizes laid over each other, each with its own texture."""
 
 import numpy as np
 import torch

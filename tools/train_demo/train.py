@@ -71,7 +71,7 @@ def flow_loss(network, picture, latent, sigma, place, generator):
     x = (1 - at) * picture + at * torch.randn(picture.shape, generator=generator)
     features = network.lq_proj(latent, place.rows, place.columns)
     error = x - at * demo.velocity(network, x, t, features, sigma, place) - picture
-    # The velocity's error is the picture's over t; below 0.5 it counts as at 0.5, or the last time would drown the rest.
+    # The velocity's error is the picture's over t; below 0.5 it counts as at 0.5, or the last time drowns the rest.
     return weighted((error / at.clamp(min=0.5)).pow(2).mean((1, 2, 3)), sigma), error[(sigma == 0) & (t > 0.9)]
 
 
@@ -131,8 +131,8 @@ class Run:
         self.done += 1
 
     def save(self, stage):
-        state = {"network": self.network.state_dict(), "average": self.average, "since": self.since,
-                 "optimiser": self.optimiser.state_dict(), "batches": self.done, "seconds": self.seconds, "stage": stage}
+        state = {"network": self.network.state_dict(), "average": self.average, "stage": stage, "since": self.since,
+                 "optimiser": self.optimiser.state_dict(), "batches": self.done, "seconds": self.seconds}
         partial = self.path.with_suffix(".partial")
         torch.save(state, partial)
         partial.replace(self.path)
@@ -159,6 +159,24 @@ def fit(run, pictures, generator, count=6):
     run.average = {n: w.detach().clone() for n, w in run.network.state_dict().items()}
 
 
+@torch.no_grad()
+def rescale(run, pictures, generator, count=4):
+    """Fits the pixel block's scale to what the patch blocks have become, for the weights and their average."""
+    live = {n: w.clone() for n, w in run.network.state_dict().items()}
+    crops = [(dct16.encode(pictures.batch(4, SIDE)), window(SIDE, generator)) for _ in range(count)]
+    for weights in (run.average, live):
+        run.network.load_state_dict(weights)
+        tokens = {t: [] for t in demo.TIMES}
+        for t in demo.TIMES:
+            for clean, place in crops:
+                latent, sigma = noised(clean, generator)
+                features = run.network.lq_proj(latent, place.rows, place.columns)
+                s = demo.trunk(run.network, None, torch.full((len(clean),), t), features, sigma, place)
+                tokens[t].append(s.flatten(0, 1))
+        start.fit_scale(run.network, {t: torch.cat(parts) for t, parts in tokens.items()})
+        weights.update({n: w.clone() for n, w in run.network.state_dict().items()})
+
+
 def train(run, args):
     generator = torch.Generator().manual_seed(run.seed)
     pictures = batches.Pictures(run.seed, max(SIDE, args.side))
@@ -180,6 +198,8 @@ def train(run, args):
         if time.monotonic() - saved > SAVE_EVERY_S:
             run.save(args.stage)
             saved = time.monotonic()
+    if args.stage == "reading":
+        rescale(run, pictures, generator)
     run.save(args.stage)
 
 
