@@ -3,8 +3,8 @@
 What is laid down by hand, and why:
 
 * The adapter sees every latent cell twice in each direction (nearest upsampling). Which half a patch is in shows only
-  in which neighbour differs from it, so the first convolution holds the latent's channels and the jumps towards the four
-  neighbours, each with both signs, because silu(a) - silu(-a) = a exactly and silu(a) + silu(-a) is nearly |a|.
+  in which neighbour differs from it, so the first convolution holds the latent's channels and the jumps towards the
+  four neighbours, each with both signs, because silu(a) - silu(-a) = a exactly and silu(a) + silu(-a) is nearly |a|.
 * The first gate multiplies copies of the latent with the half so found, in rows and in columns.
 * One pixel channel holds a large constant: the norms over the channels then hardly depend on the picture.
 * The pixel block's attention writes -x0, its feed-forward scales x - x0 to the velocity (x - x0)/t.
