@@ -1,0 +1,111 @@
+"""Measures the demo model at 512x512: PSNR of a decode and of the baseline, a panel, the loss curve.
+
+    python evaluate.py [--steps 4] [--sigma 0]
+
+Reads the training run's state, writes demo.safetensors (bfloat16, which is what is measured) beside it, and
+evaluation.json, panel.png and curve.csv into the folder --report.
+"""
+
+import argparse
+import csv
+import json
+import pathlib
+
+import numpy as np
+import torch
+from PIL import Image
+
+import dct16
+import network as demo
+import photographs
+import weights
+from train import OUT
+
+SIDE = 512
+PANEL_SIDE = 224  # of a picture in the panel, in pixels
+CURVE_POINTS = 150
+
+
+def psnr(a, b):
+    """In dB, of pictures in [-1, 1]."""
+    return -10 * torch.log10((a - b).pow(2).mean() / 4).item()
+
+
+@torch.no_grad()
+def decode(network, latent, sigma, steps, seed=0):
+    """Picture [1, 3, 512, 512] in [-1, 1]; noise from torch's CPU generator, the engine's --rng torch-cpu."""
+    generator = torch.Generator().manual_seed(seed)
+    noise = [torch.randn(1, 3, SIDE, SIDE, generator=generator) for _ in range(max(steps, 1))]
+    n = SIDE // demo.DEMO.patch_size
+    picture, _ = demo.sample(network, latent, torch.tensor([sigma]), noise, demo.Window(n, n), steps)
+    return picture.clamp(-1, 1)
+
+
+def measure(network, name, sigma, steps):
+    """(numbers, pictures [3, 512, 512]: low quality enlarged, baseline, decoded, original) of one photograph."""
+    original = photographs.square(name, SIDE)[None]
+    latent = dct16.encode(original)
+    generator = torch.Generator().manual_seed(1)
+    given = (1 - sigma) * latent + sigma * torch.randn(latent.shape, generator=generator)
+    decoded, baseline = decode(network, given, sigma, steps), dct16.baseline(given)
+    blocks = dct16.decode(given).clamp(-1, 1).repeat_interleave(4, 2).repeat_interleave(4, 3)
+    numbers = {"psnr_db": round(psnr(decoded, original), 3), "baseline_psnr_db": round(psnr(baseline, original), 3)}
+    return numbers, [picture[0] for picture in (blocks, baseline, decoded, original)]
+
+
+def panel(rows):
+    """One row of four pictures per photograph, RGB [h, w, 3] uint8."""
+    lines = [torch.cat([photographs.resize(p, PANEL_SIDE, PANEL_SIDE) for p in row], dim=2) for row in rows]
+    return ((torch.cat(lines, dim=1).permute(1, 2, 0) + 1) * 127.5).round().byte().numpy()
+
+
+def curve(log, path):
+    """Means over CURVE_POINTS equal pieces of the log."""
+    with log.open() as file:
+        rows = list(csv.DictReader(file))
+    size = max(1, len(rows) // CURVE_POINTS)
+    with path.open("w", newline="") as file:
+        writer = csv.writer(file)
+        writer.writerow(("stage", "batch", "seconds", "loss", "psnr_db"))
+        for start in range(0, len(rows), size):
+            piece = [row for row in rows[start:start + size] if row["stage"] == rows[start]["stage"]]
+            clean = [row for row in piece if row["psnr_db"] != "nan"] or piece
+            mean = [float(np.mean([float(row[key]) for row in use]))
+                    for key, use in (("loss", piece), ("psnr_db", clean))]
+            writer.writerow((piece[-1]["stage"], piece[-1]["batch"], piece[-1]["seconds"],
+                             f"{mean[0]:.5f}", f"{mean[1]:.2f}"))
+
+
+def main():
+    parser = argparse.ArgumentParser(description="Measure the demo model.")
+    parser.add_argument("--run", type=pathlib.Path, default=OUT, help="folder of the training run")
+    parser.add_argument("--report", type=pathlib.Path, default=pathlib.Path(__file__).with_name("report"))
+    parser.add_argument("--steps", type=int, default=4)
+    parser.add_argument("--sigma", type=float, default=0.0, help="noise level of the latents")
+    parser.add_argument("--threads", type=int, default=4)
+    args = parser.parse_args()
+    torch.set_num_threads(args.threads)
+    args.report.mkdir(parents=True, exist_ok=True)
+    state = torch.load(args.run / "state.pt")
+    weights.export(state["average"], args.run / "demo.safetensors")
+    network = weights.load(args.run / "demo.safetensors")
+
+    numbers, rows = {}, []
+    for name in [*photographs.TRAINING, *photographs.HELD_OUT]:
+        numbers[name], pictures = measure(network, name, args.sigma, args.steps)
+        rows.append(pictures)
+        print(name, numbers[name], flush=True)
+    mean = {key: round(float(np.mean([numbers[name][key] for name in photographs.TRAINING])), 3)
+            for key in ("psnr_db", "baseline_psnr_db")}
+    report = {"steps": args.steps, "sigma": args.sigma, "batches": state["batches"],
+              "minutes": round(state["seconds"] / 60, 1), "training_mean": mean, "pictures": numbers,
+              "sources": photographs.TRAINING | photographs.HELD_OUT}
+    print(json.dumps(mean))
+    (args.report / "evaluation.json").write_text(json.dumps(report, indent=1) + "\n")
+    picture = Image.fromarray(panel([rows[0], rows[1], rows[-1]]))
+    picture.quantize(256, dither=Image.Dither.NONE).save(args.report / "panel.png", optimize=True)
+    curve(args.run / "log.csv", args.report / "curve.csv")
+
+
+if __name__ == "__main__":
+    main()

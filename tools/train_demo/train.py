@@ -1,0 +1,225 @@
+"""Trains the demo model, in pieces that may stop at any time: `python train.py --minutes 9 --resume`.
+
+Stages, each at least one call (the state file says where the last one stopped):
+
+* `reading`: time 1, where x is noise alone and flow matching is regression of the picture from the latent. Only the
+  adapter, the patch blocks and the rows that write x0 take part, which costs a fifth of the whole network.
+* `flow`: flow matching on the velocity, the whole network, at the times of the schedule.
+* `steps`: the four-step sampler itself; the loss is on every step's estimate, most on the last.
+"""
+
+import argparse
+import csv
+import os
+import pathlib
+import sys
+import time
+
+os.environ.setdefault("OMP_WAIT_POLICY", "passive")  # on a busy machine spinning threads take each other's time
+
+import torch
+import torch.nn.functional as F
+
+import batches
+import dct16
+import network as demo
+import start
+
+OUT = pathlib.Path(__file__).resolve().parents[2] / "out" / "train_demo"
+EMA = 0.995
+RATES = {"reading": 2.5e-4, "flow": 1e-4, "steps": 5e-5}
+WARM_UP = 30  # batches
+SIDE, WHOLE = 256, 32  # a crop's side in pixels; the side in patches of the picture it is a window of
+NOISY = 0.3  # share of latents that are noised
+SAVE_EVERY_S = 60
+COLUMNS = ("stage", "batch", "seconds", "loss", "psnr_db")
+
+
+def noised(latent, generator):
+    """(latent, sigma [B]): a part of the batch at (1 - sigma) z + sigma n with sigma from 0 to 0.8."""
+    sigma = 0.8 * torch.rand(len(latent), generator=generator)
+    sigma = torch.where(torch.rand(len(latent), generator=generator) < NOISY, sigma, 0.0)
+    s = sigma[:, None, None, None]
+    return (1 - s) * latent + s * torch.randn(latent.shape, generator=generator), sigma
+
+
+def window(side, generator):
+    """A random place of a crop in a whole of WHOLE x WHOLE patches."""
+    n = side // demo.DEMO.patch_size
+    top, left = (int(torch.randint(0, WHOLE - n + 1, (), generator=generator)) for _ in range(2))
+    return demo.Window(n, n, (WHOLE, WHOLE), top, left)
+
+
+def any_times(count, generator):
+    """Times [count] of the sampler's calls."""
+    return torch.tensor(demo.TIMES)[torch.randint(0, len(demo.TIMES), (count,), generator=generator)]
+
+
+def reading_loss(network, picture, latent, sigma, place, generator):
+    n = place.rows
+    features = network.lq_proj(latent, n, n)
+    t = any_times(len(picture), generator)
+    s = demo.trunk(network, None, t, features, sigma, place)
+    weight, bias, rows = start.reading(network)
+    error = F.linear(s, weight[rows], bias[rows]) - demo.to_patches(picture)
+    return weighted(error.pow(2).mean((1, 2)), sigma), error[sigma == 0]
+
+
+def flow_loss(network, picture, latent, sigma, place, generator):
+    t = any_times(len(picture), generator)
+    at = t[:, None, None, None]
+    x = (1 - at) * picture + at * torch.randn(picture.shape, generator=generator)
+    features = network.lq_proj(latent, place.rows, place.columns)
+    error = x - at * demo.velocity(network, x, t, features, sigma, place) - picture
+    # The velocity's error is the picture's over t; below 0.5 it counts as at 0.5, or the last time drowns the rest.
+    return weighted((error / at.clamp(min=0.5)).pow(2).mean((1, 2, 3)), sigma), error[(sigma == 0) & (t > 0.9)]
+
+
+def steps_loss(network, picture, latent, sigma, place, generator):
+    noise = [torch.randn(picture.shape, generator=generator) for _ in range(4)]
+    _, estimates = demo.sample(network, latent, sigma, noise, place)
+    losses = [(e - picture).pow(2).mean((1, 2, 3)) for e in estimates]
+    loss = sum(w * one for w, one in zip((0.1, 0.1, 0.2, 0.6), losses))
+    return weighted(loss, sigma), (estimates[-1] - picture)[sigma == 0]
+
+
+def weighted(per_picture, sigma):
+    """Mean loss; what little a noisy latent tells must not outweigh the rest."""
+    return (per_picture * (1 - 0.7 * sigma)).mean()
+
+
+LOSSES = {"reading": reading_loss, "flow": flow_loss, "steps": steps_loss}
+
+
+class Run:
+    """Weights, their moving average, the optimiser and the log of a training run."""
+
+    def __init__(self, args):
+        self.path = args.out / "state.pt"
+        self.log_path = args.out / "log.csv"
+        self.network, self.done, self.seconds, self.stage = start.initial(args.seed), 0, 0.0, None
+        if args.resume and not self.path.exists():
+            sys.exit(f"{self.path}: no run to go on with; leave --resume away to start one")
+        state = torch.load(self.path) if args.resume else None
+        if state:
+            self.network.load_state_dict(state["network"])
+            self.done, self.seconds, self.stage = state["batches"], state["seconds"], state["stage"]
+        self.seed = args.seed * 1_000_003 + self.done
+        self.average = {n: w.detach().clone() for n, w in self.network.state_dict().items()}
+        self.optimiser = torch.optim.AdamW(self.network.parameters(), lr=1e-3, betas=(0.9, 0.98), weight_decay=1e-4)
+        self.since = 0
+        if state:
+            self.average = state["average"]
+            if state["stage"] == args.stage:
+                self.optimiser.load_state_dict(state["optimiser"])
+                self.since = state["since"]
+        self.rows = []
+        self.network.t_embedder.requires_grad_(False)  # its channels must stay apart, see start.py
+
+    def step(self, loss, rate):
+        self.since += 1
+        for group in self.optimiser.param_groups:
+            group["lr"] = rate * min(1.0, self.since / WARM_UP)
+        self.optimiser.zero_grad()
+        loss.backward()
+        torch.nn.utils.clip_grad_norm_(self.network.parameters(), 1.0)
+        self.optimiser.step()
+        decay = min(EMA, (1 + self.since) / (10 + self.since))
+        with torch.no_grad():
+            for name, weight in self.network.state_dict().items():
+                self.average[name].lerp_(weight, 1 - decay)
+        self.done += 1
+
+    def save(self, stage):
+        state = {"network": self.network.state_dict(), "average": self.average, "stage": stage, "since": self.since,
+                 "optimiser": self.optimiser.state_dict(), "batches": self.done, "seconds": self.seconds}
+        partial = self.path.with_suffix(".partial")
+        torch.save(state, partial)
+        partial.replace(self.path)
+        new = not self.log_path.exists()
+        with self.log_path.open("a", newline="") as file:
+            writer = csv.writer(file)
+            if new:
+                writer.writerow(COLUMNS)
+            writer.writerows(self.rows)
+        self.rows = []
+
+
+def fit(run, pictures, generator, count=6):
+    """Sets the rows that write x0 by least squares, on fresh crops."""
+    tokens, patches = [], []
+    with torch.no_grad():
+        for _ in range(count):
+            picture, place = pictures.batch(4, SIDE), window(SIDE, generator)
+            features = run.network.lq_proj(dct16.encode(picture), place.rows, place.columns)
+            t = torch.full((len(picture),), demo.TIMES[1])
+            tokens.append(demo.trunk(run.network, None, t, features, torch.zeros(len(picture)), place).flatten(0, 1))
+            patches.append(demo.to_patches(picture).flatten(0, 1))
+    start.fit_reading(run.network, torch.cat(tokens), torch.cat(patches))
+    run.average = {n: w.detach().clone() for n, w in run.network.state_dict().items()}
+
+
+@torch.no_grad()
+def rescale(run, pictures, generator, count=4):
+    """Fits the pixel block's scale to what the patch blocks have become, for the weights and their average."""
+    live = {n: w.clone() for n, w in run.network.state_dict().items()}
+    crops = [(dct16.encode(pictures.batch(4, SIDE)), window(SIDE, generator)) for _ in range(count)]
+    for weights in (run.average, live):
+        run.network.load_state_dict(weights)
+        tokens = {t: [] for t in demo.TIMES}
+        for t in demo.TIMES:
+            for clean, place in crops:
+                latent, sigma = noised(clean, generator)
+                features = run.network.lq_proj(latent, place.rows, place.columns)
+                s = demo.trunk(run.network, None, torch.full((len(clean),), t), features, sigma, place)
+                tokens[t].append(s.flatten(0, 1))
+        start.fit_scale(run.network, {t: torch.cat(parts) for t, parts in tokens.items()})
+        weights.update({n: w.clone() for n, w in run.network.state_dict().items()})
+
+
+def train(run, args):
+    generator = torch.Generator().manual_seed(run.seed)
+    pictures = batches.Pictures(run.seed, max(SIDE, args.side))
+    if run.done == 0:
+        fit(run, pictures, generator)
+    begin = saved = time.monotonic()
+    earlier = run.seconds
+    while time.monotonic() - begin < 60 * args.minutes:
+        picture = pictures.batch(args.batch, args.side)
+        latent, sigma = noised(dct16.encode(picture), generator)
+        loss, clean = LOSSES[args.stage](run.network, picture, latent, sigma, window(args.side, generator), generator)
+        fade = max(0.1, 1 - (time.monotonic() - begin) / (60 * args.minutes)) if args.fade else 1.0
+        run.step(loss, (args.rate or RATES[args.stage]) * fade)
+        run.seconds = earlier + time.monotonic() - begin
+        psnr = -10 * torch.log10(clean.detach().pow(2).mean() / 4).item() if len(clean) else float("nan")
+        run.rows.append((args.stage, run.done, f"{run.seconds:.1f}", f"{loss.item():.5f}", f"{psnr:.2f}"))
+        if run.done % 10 == 1:
+            print(*run.rows[-1], flush=True)
+        if time.monotonic() - saved > SAVE_EVERY_S:
+            run.save(args.stage)
+            saved = time.monotonic()
+    if args.stage == "reading":
+        rescale(run, pictures, generator)
+    run.save(args.stage)
+
+
+def main():
+    parser = argparse.ArgumentParser(description="Train the demo model.")
+    parser.add_argument("--stage", choices=LOSSES, default="reading")
+    parser.add_argument("--minutes", type=float, default=9)
+    parser.add_argument("--resume", action="store_true", help="go on from the state file")
+    parser.add_argument("--batch", type=int, default=4)
+    parser.add_argument("--side", type=int, default=SIDE, help="of a crop in pixels, a multiple of 32 up to 512")
+    parser.add_argument("--rate", type=float, help="learning rate; by default the stage's")
+    parser.add_argument("--fade", action="store_true", help="lower the rate to a tenth over this call")
+    parser.add_argument("--seed", type=int, default=0)
+    parser.add_argument("--threads", type=int, default=4)
+    parser.add_argument("--out", type=pathlib.Path, default=OUT)
+    args = parser.parse_args()
+    torch.set_num_threads(args.threads)
+    args.out.mkdir(parents=True, exist_ok=True)
+    train(Run(args), args)
+
+
+if __name__ == "__main__":
+    main()
