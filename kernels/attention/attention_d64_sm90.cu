@@ -1,5 +1,5 @@
-// attention_d64_sm90: hopper.cuh for heads of 64. The first kernel of each form is the default; the others wait for a
-// measurement (TUNING.md). Names: queries of a block, keys of a tile, slots, share of polynomial exponentials.
+// attention_d64_sm90: hopper.cuh for heads of 64. src/kernels/variants.rs has the default of each form, the
+// others wait for a measurement (TUNING.md). Names: queries of a block, keys of a tile, slots, share of polynomial exponentials.
 #include "hopper.cuh"
 
 PID_KERNEL(attention_bounded_d64_q256_k80_s4_poly2_sm90, PidAttentionSm90Params, 384, 1) {

@@ -1,5 +1,5 @@
-// attention_d72_sm90: hopper.cuh for heads of 72. The first kernel of each form is the default; the others wait for a
-// measurement (TUNING.md). Names: queries of a block, keys of a tile, slots, share of polynomial exponentials.
+// attention_d72_sm90: hopper.cuh for heads of 72. src/kernels/variants.rs has the default of each form, the
+// others wait for a measurement (TUNING.md). Names: queries of a block, keys of a tile, slots, share of polynomial exponentials.
 #include "hopper.cuh"
 
 PID_KERNEL(attention_bounded_d72_q256_k64_s4_poly0_sm90, PidAttentionSm90Params, 384, 1) {

@@ -1,5 +1,6 @@
-// hopper_tile: sizes, shared memory and ring positions of the attention of sm_90a (hopper.cuh).
+// hopper_tile: sizes and shared memory of the attention of sm_90a (hopper.cuh).
 #pragma once
+#include "../common/ring.cuh"
 #include "../params.h"
 #include "hopper_softmax.cuh"
 
@@ -51,16 +52,6 @@ struct HopperTile {
         std::uint64_t value_full[kNumStages], value_empty[kNumStages];
     };
     static_assert(sizeof(Shared) <= 227 * 1024, "what a block may have");
-};
-
-// A place in a ring of kNumStages slots: the slot, and the parity of the phase in which it is filled.
-template <int kNumStages>
-struct RingPlace {
-    std::uint32_t slot = 0, parity = 0;
-
-    PID_DEVICE void advance() {
-        if (++slot == kNumStages) slot = 0, parity ^= 1;
-    }
 };
 
 // Turns of the consumers, one for each; 0 is syncthreads.

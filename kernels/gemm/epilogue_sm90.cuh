@@ -94,7 +94,9 @@ PID_DEVICE void each_unit(const Epilogue& epilogue, const PidGemm& gemm, const R
         const float factor[2] = {epilogue.row_factor(tile.group, pair.row[0], q),
                                  epilogue.row_factor(tile.group, pair.row[1], q)};
         const auto column = [&](int unit) { return tile.column + static_cast<std::uint32_t>(unit / 2 * kBlock); };
-        const auto valid = [&](int unit) { return pair.inside[unit % 2] && (kFault == kNoColumnBound || column(unit) < gemm.n); };
+        const auto valid = [&](int unit) {
+            return pair.inside[unit % 2] && (kFault == kNoColumnBound || column(unit) < gemm.n);
+        };
         const auto fetch = [&](int unit) {
             return epilogue.fetch(tile.group, pair.row[unit % 2], valid(unit), column(unit), q);
         };
@@ -121,7 +123,8 @@ PID_DEVICE void finish_rows(const Epilogue& epilogue, const PidGemm& gemm, const
 }
 
 // The kernel: load(smem, at, tile, rank) issues the copies of a tile, consume(smem, at, tile, first_row, passed) multiplies
-// and ends it, mend(smem, at, tile) is called by the producer's second warp for each tile. first_slices: of the first product of a tile; num_slices: of all its products.
+// and ends it, mend(smem, at, tile) is called by the producer's second warp for each tile. first_slices: of the first
+// product of a tile; num_slices: of all its products.
 template <class Shape, int kFault, class Load, class Consume, class Mend>
 PID_DEVICE void run_product(const PidTmaGemm& tma, const PidGemm& gemm, std::uint32_t first_slices, std::uint32_t num_slices,
                             const Load& load, const Consume& consume, const Mend& mend) {

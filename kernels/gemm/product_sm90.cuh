@@ -12,6 +12,7 @@
 //   sm_90a; smem sizeof(ProductShared), one block an SM.
 //   source: the structure is that of CUTLASS's sm90 warp-specialised kernels and of FlashAttention-3 (arXiv 2407.08608).
 #pragma once
+#include "../common/ring.cuh"
 #include "../common/rows.cuh"
 
 constexpr std::uint32_t kProductThreads = 384;
@@ -124,20 +125,9 @@ struct ProductWalk {
     }
 };
 
-// Position in the ring of stages.
+// Of the ring of stages.
 template <class Shape>
-struct RingAt {
-    std::uint32_t slot = 0, parity = 0;
-
-    PID_DEVICE void advance() {
-        if (++slot == Shape::kStages) slot = 0, parity ^= 1;
-    }
-    PID_DEVICE void skip(std::uint32_t count) {
-        slot += count;
-        parity ^= slot / Shape::kStages % 2;
-        slot %= Shape::kStages;
-    }
-};
+using RingAt = RingPlace<Shape::kStages>;
 
 PID_DEVICE std::uint32_t warpgroup_of_thread() { return static_cast<std::uint32_t>(threadIdx.x) / 128; }
 
@@ -147,6 +137,13 @@ PID_DEVICE std::uint32_t rank_in_cluster() {
         return 0;
     else
         return cluster_ctarank();
+}
+
+// All threads of all blocks of the cluster.
+PID_DEVICE void cluster_sync() {
+    syncwarp();
+    barrier_cluster_arrive_release();
+    barrier_cluster_wait_acquire();
 }
 
 // Barriers ready in all blocks of the cluster.
@@ -161,24 +158,17 @@ PID_DEVICE void set_up(ProductShared<Shape>& smem) {
         if (kFault != kNoBarrierFence) fence_mbarrier_init_release_cluster();
     }
     if (kFault == kNoSetUpBarrier) return;
-    if constexpr (Shape::kCluster == 1) {
+    if constexpr (Shape::kCluster == 1)
         syncthreads();
-    } else {
-        syncwarp();
-        barrier_cluster_arrive_release();
-        barrier_cluster_wait_acquire();
-    }
+    else
+        cluster_sync();
 }
 
 // All threads, at the end: this block's shared memory stays until no peer copies or arrives there.
 template <class Shape, int kFault>
 PID_DEVICE void tear_down() {
-    if constexpr (Shape::kCluster > 1) {
-        if (kFault == kNoPeerExit) return;
-        syncwarp();
-        barrier_cluster_arrive_release();
-        barrier_cluster_wait_acquire();
-    }
+    if constexpr (Shape::kCluster > 1)
+        if (kFault != kNoPeerExit) cluster_sync();
 }
 
 // ---- producer: one thread
