@@ -9,8 +9,8 @@ import torch
 import leaves
 import photographs
 
-PHOTOGRAPHS = 0.6  # share of a batch's crops
-SCALES = 5  # scaled copies at hand of every photograph
+SHARES = {"photographs": 0.65, "textures": 0.1, "leaves": 0.25}  # of the crops
+SCALES = 5  # scaled copies at hand of every photograph and texture
 LEAVES = 16  # procedural pictures at hand
 
 
@@ -19,12 +19,16 @@ class Pictures:
 
     def __init__(self, seed, side):
         self.rng, self.side = np.random.default_rng(seed), side
-        self.originals = [photographs.load(name) for name in photographs.TRAINING]
-        self.photographs = [self.scaled(picture) for _ in range(SCALES) for picture in self.originals]
-        self.leaves = [self.procedural() for _ in range(LEAVES)]
+        photos, textures = ([photographs.load(name) for name in names]
+                            for names in (photographs.TRAINING, photographs.TEXTURES))
+        self.renew = {"photographs": lambda: self.scaled(photos), "textures": lambda: self.scaled(textures),
+                      "leaves": self.procedural}
+        sizes = {"photographs": SCALES * len(photos), "textures": SCALES * len(textures), "leaves": LEAVES}
+        self.pools = {kind: [self.renew[kind]() for _ in range(size)] for kind, size in sizes.items()}
 
-    def scaled(self, picture):
-        """A photograph at 0.7 to 1.6 times the size at which it is measured (512 on the short side)."""
+    def scaled(self, originals):
+        """One of them at 0.7 to 1.6 times the size at which photographs are measured (512 on the short side)."""
+        picture = originals[self.rng.integers(len(originals))]
         short = max(self.side, int(512 * np.exp(self.rng.uniform(np.log(0.7), np.log(1.6)))))
         height, width = (round(extent * short / min(picture.shape[1:])) for extent in picture.shape[1:])
         return photographs.resize(picture, height, width)
@@ -36,18 +40,19 @@ class Pictures:
 
     def batch(self, count, side):
         """Crops [count, 3, side, side] in [-1, 1]."""
-        if self.rng.random() < PHOTOGRAPHS:
-            index = int(self.rng.integers(len(self.photographs)))
-            self.photographs[index] = self.scaled(self.originals[index % len(self.originals)])
-        else:
-            self.leaves[self.rng.integers(LEAVES)] = self.procedural()
+        kind = self.kind()
+        self.pools[kind][self.rng.integers(len(self.pools[kind]))] = self.renew[kind]()
         return torch.stack([self.crop(side) for _ in range(count)])
 
+    def kind(self):
+        return self.rng.choice(list(SHARES), p=list(SHARES.values()))
+
     def crop(self, side):
-        pool = self.photographs if self.rng.random() < PHOTOGRAPHS else self.leaves
-        picture = pool[self.rng.integers(len(pool))]
+        kind = self.kind()
+        picture = self.pools[kind][self.rng.integers(len(self.pools[kind]))]
         top, left = (int(self.rng.integers(0, extent - side + 1)) for extent in picture.shape[1:])
-        return self.recolour(self.turn(picture[:, top:top + side, left:left + side]))
+        crop = self.turn(picture[:, top:top + side, left:left + side])
+        return crop if kind == "photographs" and self.rng.random() < 0.5 else self.recolour(crop)
 
     def turn(self, crop):
         if self.rng.random() < 0.5:
@@ -55,10 +60,8 @@ class Pictures:
         return crop.rot90(int(self.rng.integers(4)), (1, 2)) if self.rng.random() < 0.5 else crop
 
     def recolour(self, crop):
-        """Half the crops stay as they are; the others change contrast, brightness, tint and the order of colours."""
+        """The crop with other contrast, brightness, tint and order of colours."""
         rng = self.rng
-        if rng.random() < 0.5:
-            return crop
         if rng.random() < 0.4:
             crop = crop[torch.from_numpy(rng.permutation(3))]
         gain = torch.from_numpy(rng.uniform(0.6, 1.2) * rng.uniform(0.85, 1.15, 3)).float()[:, None, None]

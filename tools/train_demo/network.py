@@ -48,6 +48,12 @@ class Window:
                        image_rotary(*whole, pixel_head, DEMO, "cpu")[index])
 
 
+def time_embedding(network, t):
+    """The embedding [B, 1, D] of times t [B], in float32 even under autocast: the time's channels depend on it."""
+    with torch.autocast("cpu", enabled=False):
+        return network.t_embedder(t)[:, None]
+
+
 def to_patches(picture, p=16):
     """[B, C, H, W] -> [B, L, C*p*p], channel-major rows."""
     return F.pixel_unshuffle(picture, p).flatten(2).transpose(1, 2)
@@ -55,7 +61,7 @@ def to_patches(picture, p=16):
 
 def trunk(network, patches, t, features, sigma, window):
     """What the pixel blocks are given, [B, L, D]; `patches` [B, L, 768] of x, or None where x tells nothing."""
-    condition = F.silu(network.t_embedder(t)[:, None])
+    time = time_embedding(network, t)
     batch, tokens, _ = features[0].shape
     y = network.y_embedder(empty_caption(batch)) + network.y_pos_embedding
     if patches is None:
@@ -66,8 +72,8 @@ def trunk(network, patches, t, features, sigma, window):
         if i % DEMO.lq_interval == 0:
             gate = i // DEMO.lq_interval
             s = network.lq_proj.gate_modules[gate](s, features[gate], sigma)
-        s, y = block(s, y, condition, window.rotary[0], window.rotary[1])
-    return F.silu(network.t_embedder(t)[:, None] + s)
+        s, y = block(s, y, F.silu(time), window.rotary[0], window.rotary[1])
+    return F.silu(time + s)
 
 
 def position_code(rows, columns, top=0, left=0):

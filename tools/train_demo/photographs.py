@@ -5,6 +5,7 @@ Run as a program, it writes the latent code's statistics, dct16.json, from the t
 
 import json
 
+import numpy as np
 import torch
 import torch.nn.functional as F
 
@@ -19,6 +20,13 @@ TRAINING = {
     "retina": "Mikael Haggstrom, Wikimedia Commons Fundus_photograph_of_normal_left_eye.jpg; CC0",
     "immunohistochemistry": "Center for Microscopy And Molecular Imaging; no known copyright restrictions",
 }
+# without colour; training tints them
+TEXTURES = {
+    "brick": "CC0Textures; CC0",
+    "grass": "Linolafett, DeviantArt; CC0",
+    "gravel": "CC0Textures; CC0",
+    "camera": "Lav Varshney; CC0",
+}
 HELD_OUT = {"chelsea": "Stefan van der Walt; CC0"}
 
 
@@ -26,8 +34,8 @@ def load(name):
     """Picture [3, H, W] at its own size."""
     from skimage import data
 
-    picture = torch.from_numpy(getattr(data, name)().copy()).permute(2, 0, 1)
-    return picture.float() / 127.5 - 1
+    picture = torch.from_numpy(np.atleast_3d(getattr(data, name)()).copy()).permute(2, 0, 1)
+    return picture.float().expand(3, -1, -1) / 127.5 - 1
 
 
 def resize(picture, height, width):

@@ -26,9 +26,11 @@ import network as demo
 import start
 
 OUT = pathlib.Path(__file__).resolve().parents[2] / "out" / "train_demo"
-EMA = 0.995
-RATES = {"reading": 2.5e-4, "flow": 1e-4, "steps": 5e-5}
-WARM_UP = 30  # batches
+EMA = 0.998
+RATES = {"reading": 3e-3, "flow": 3e-4, "steps": 2e-4}
+WARM_UP = 100  # batches
+FLOOR = 0.003  # squared error that no longer counts; 31 dB
+SEAMS = 0.1  # weight of the squared jump of the error across the borders of patches
 SIDE, WHOLE = 256, 32  # a crop's side in pixels; the side in patches of the picture it is a window of
 NOISY = 0.3  # share of latents that are noised
 SAVE_EVERY_S = 60
@@ -61,8 +63,8 @@ def reading_loss(network, picture, latent, sigma, place, generator):
     t = any_times(len(picture), generator)
     s = demo.trunk(network, None, t, features, sigma, place)
     weight, bias, rows = start.reading(network)
-    error = F.linear(s, weight[rows], bias[rows]) - demo.to_patches(picture)
-    return weighted(error.pow(2).mean((1, 2)), sigma), error[sigma == 0]
+    read = F.linear(s, weight[rows], bias[rows]).float().transpose(1, 2).unflatten(2, (n, n))
+    return weighted([F.pixel_shuffle(read, demo.DEMO.patch_size) - picture], (1.0,), sigma)
 
 
 def flow_loss(network, picture, latent, sigma, place, generator):
@@ -70,25 +72,46 @@ def flow_loss(network, picture, latent, sigma, place, generator):
     at = t[:, None, None, None]
     x = (1 - at) * picture + at * torch.randn(picture.shape, generator=generator)
     features = network.lq_proj(latent, place.rows, place.columns)
-    error = x - at * demo.velocity(network, x, t, features, sigma, place) - picture
-    # The velocity's error is the picture's over t; below 0.5 it counts as at 0.5, or the last time drowns the rest.
-    return weighted((error / at.clamp(min=0.5)).pow(2).mean((1, 2, 3)), sigma), error[(sigma == 0) & (t > 0.9)]
+    velocity = demo.velocity(network, x, t, features, sigma, place)
+    return weighted([x - at * velocity - picture], (1.0,), sigma)
 
 
 def steps_loss(network, picture, latent, sigma, place, generator):
     noise = [torch.randn(picture.shape, generator=generator) for _ in range(4)]
     _, estimates = demo.sample(network, latent, sigma, noise, place)
-    losses = [(e - picture).pow(2).mean((1, 2, 3)) for e in estimates]
-    loss = sum(w * one for w, one in zip((0.1, 0.1, 0.2, 0.6), losses))
-    return weighted(loss, sigma), (estimates[-1] - picture)[sigma == 0]
+    return weighted([estimate - picture for estimate in estimates], (0.1, 0.1, 0.2, 0.6), sigma)
 
 
-def weighted(per_picture, sigma):
-    """Mean loss; what little a noisy latent tells must not outweigh the rest."""
-    return (per_picture * (1 - 0.7 * sigma)).mean()
+def weighted(errors, shares, sigma):
+    """(loss, mean squared error of each clean picture by the last of `errors`), errors [B, 3, H, W] with their shares.
+
+    The loss is the logarithm of the squared error, since decibels are what is measured: pictures that are hard to tell
+    do not outweigh the rest. What little a noisy latent tells counts less."""
+    loss = 0.0
+    for error, share in zip(errors, shares):
+        squared = error.pow(2).mean((1, 2, 3))
+        loss = loss + share * torch.log(squared + SEAMS * seams(error) + FLOOR)
+    return (loss * (1 - 0.7 * sigma)).mean(), squared.detach()[sigma == 0]
+
+
+def seams(error):
+    """Mean squared jump [B] of `error` across the borders of patches."""
+    p = demo.DEMO.patch_size
+    across = error[..., p::p] - error[..., p - 1:-1:p]
+    down = error[..., p::p, :] - error[..., p - 1:-1:p, :]
+    return (across.pow(2).mean((1, 2, 3)) + down.pow(2).mean((1, 2, 3))) / 2
 
 
 LOSSES = {"reading": reading_loss, "flow": flow_loss, "steps": steps_loss}
+
+
+def optimisers(network):
+    """Muon for the matrices of the patch blocks, AdamW for the rest; one learning rate serves both."""
+    matrices = {name: w for name, w in network.patch_blocks.named_parameters() if w.ndim == 2 and "adaLN" not in name}
+    chosen = {id(w) for w in matrices.values()}
+    others = [w for w in network.parameters() if id(w) not in chosen]
+    return (torch.optim.Muon(list(matrices.values()), weight_decay=0.01, adjust_lr_fn="match_rms_adamw"),
+            torch.optim.AdamW(others, betas=(0.9, 0.98), weight_decay=1e-4, fused=True))
 
 
 class Run:
@@ -106,24 +129,26 @@ class Run:
             self.done, self.seconds, self.stage = state["batches"], state["seconds"], state["stage"]
         self.seed = args.seed * 1_000_003 + self.done
         self.average = {n: w.detach().clone() for n, w in self.network.state_dict().items()}
-        self.optimiser = torch.optim.AdamW(self.network.parameters(), lr=1e-3, betas=(0.9, 0.98), weight_decay=1e-4)
+        self.optimisers = optimisers(self.network)
         self.since = 0
         if state:
             self.average = state["average"]
             if state["stage"] == args.stage:
-                self.optimiser.load_state_dict(state["optimiser"])
+                for optimiser, saved in zip(self.optimisers, state["optimisers"]):
+                    optimiser.load_state_dict(saved)
                 self.since = state["since"]
         self.rows = []
         self.network.t_embedder.requires_grad_(False)  # its channels must stay apart, see start.py
 
     def step(self, loss, rate):
         self.since += 1
-        for group in self.optimiser.param_groups:
-            group["lr"] = rate * min(1.0, self.since / WARM_UP)
-        self.optimiser.zero_grad()
+        self.network.zero_grad()
         loss.backward()
         torch.nn.utils.clip_grad_norm_(self.network.parameters(), 1.0)
-        self.optimiser.step()
+        for optimiser in self.optimisers:
+            for group in optimiser.param_groups:
+                group["lr"] = rate * min(1.0, self.since / WARM_UP)
+            optimiser.step()
         decay = min(EMA, (1 + self.since) / (10 + self.since))
         with torch.no_grad():
             for name, weight in self.network.state_dict().items():
@@ -132,7 +157,8 @@ class Run:
 
     def save(self, stage):
         state = {"network": self.network.state_dict(), "average": self.average, "stage": stage, "since": self.since,
-                 "optimiser": self.optimiser.state_dict(), "batches": self.done, "seconds": self.seconds}
+                 "optimisers": [optimiser.state_dict() for optimiser in self.optimisers], "batches": self.done,
+                 "seconds": self.seconds}
         partial = self.path.with_suffix(".partial")
         torch.save(state, partial)
         partial.replace(self.path)
@@ -187,11 +213,12 @@ def train(run, args):
     while time.monotonic() - begin < 60 * args.minutes:
         picture = pictures.batch(args.batch, args.side)
         latent, sigma = noised(dct16.encode(picture), generator)
-        loss, clean = LOSSES[args.stage](run.network, picture, latent, sigma, window(args.side, generator), generator)
+        with torch.autocast("cpu", torch.bfloat16):
+            loss, clean = LOSSES[args.stage](run.network, picture, latent, sigma, window(args.side, generator), generator)
         fade = max(0.1, 1 - (time.monotonic() - begin) / (60 * args.minutes)) if args.fade else 1.0
         run.step(loss, (args.rate or RATES[args.stage]) * fade)
         run.seconds = earlier + time.monotonic() - begin
-        psnr = -10 * torch.log10(clean.detach().pow(2).mean() / 4).item() if len(clean) else float("nan")
+        psnr = -10 * torch.log10(clean / 4).mean().item() if len(clean) else float("nan")
         run.rows.append((args.stage, run.done, f"{run.seconds:.1f}", f"{loss.item():.5f}", f"{psnr:.2f}"))
         if run.done % 10 == 1:
             print(*run.rows[-1], flush=True)
@@ -208,7 +235,7 @@ def main():
     parser.add_argument("--stage", choices=LOSSES, default="reading")
     parser.add_argument("--minutes", type=float, default=9)
     parser.add_argument("--resume", action="store_true", help="go on from the state file")
-    parser.add_argument("--batch", type=int, default=4)
+    parser.add_argument("--batch", type=int, default=16, help="crops in a batch")
     parser.add_argument("--side", type=int, default=SIDE, help="of a crop in pixels, a multiple of 32 up to 512")
     parser.add_argument("--rate", type=float, help="learning rate; by default the stage's")
     parser.add_argument("--fade", action="store_true", help="lower the rate to a tenth over this call")
