@@ -10,28 +10,6 @@ use std::fs;
 use common::{Sandbox, json};
 
 #[test]
-fn demo_needs_no_files() {
-    let sandbox = Sandbox::new();
-    let run = sandbox.pid(&["demo", "--size", "128", "--out", "d.png", "--json"]);
-    assert_eq!(run.code, 0, "{}", run.stderr);
-    let report = json(&run.stdout);
-    assert_eq!(report["device"], "cpu");
-    assert!(report["seconds"]["steps"].as_array().is_some_and(|s| s.len() == 4));
-    assert_eq!(sandbox.files(), ["d-plan.svg", "d.png"]);
-    assert!(run.stderr.is_empty(), "quiet in a pipe: {}", run.stderr);
-    let svg = fs::read_to_string(sandbox.path("d-plan.svg")).unwrap();
-    assert!(svg.starts_with("<svg") || svg.starts_with("<?xml"), "{}", &svg[..60]);
-}
-
-#[test]
-fn demo_says_that_weights_are_synthetic() {
-    let sandbox = Sandbox::new();
-    let run = sandbox.pid(&["demo", "--size", "64"]);
-    assert_eq!(run.code, 0, "{}", run.stderr);
-    assert!(run.stdout.contains("synthetic") && run.stdout.contains("not a photograph"), "{}", run.stdout);
-}
-
-#[test]
 fn decode_writes_png_jpeg_and_safetensors() {
     let sandbox = Sandbox::with_model();
     for out in ["a.png", "a.jpg", "a.safetensors"] {

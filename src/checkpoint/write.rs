@@ -63,7 +63,7 @@ pub(super) fn write_file(
     progress: &dyn Progress,
     body: impl FnMut(usize, &mut BufWriter<&File>) -> std::io::Result<()>,
 ) -> Result<(), CheckpointError> {
-    Ok(stage_file(path, entries, metadata, progress, body)?.commit()?)
+    Ok(stage_file(path, entries, metadata, progress, body)?.commit().map(drop)?)
 }
 
 /// A safetensors file of one float32 tensor that waits for its name.

@@ -17,8 +17,7 @@ use crate::kernels::{KernelChoice, TuningFile};
 use crate::latent::{
     Backbone, Caption, Latent, LatentFrame, LatentOptions, Sigma, disagreements, read_metadata, read_noise, read_tensor,
 };
-use crate::model::Config;
-use crate::output::{self, PictureInfo};
+use crate::output::{self, PictureInfo, SOFTWARE};
 use crate::plan::ByteSize;
 use crate::sampler::{NoiseSource, Schedule, Variant};
 
@@ -141,7 +140,7 @@ pub(super) fn run(args: &DecodeArgs) -> Result<Report, CliError> {
     let decoder = builder.build(checkpoint)?;
     let (latent, euler) = args.latent(&decoder, &mut warnings)?;
     let request = Request {
-        caption: args.caption(decoder.config(), &mut warnings)?,
+        caption: args.caption(&decoder, &mut warnings)?,
         sigma: euler.or_else(|| args.sigma.clone()).unwrap_or_default(),
         steps: args.steps,
         variant,
@@ -182,17 +181,18 @@ impl DecodeArgs {
         Ok(Latent::from_tensor(tensor, decoder.config(), &options, warnings)?)
     }
 
-    fn caption(&self, config: &Config, warnings: &mut Vec<String>) -> Result<Caption, CliError> {
-        match &self.caption {
-            Some(path) => Ok(Caption::from_tensor(read_tensor(path, "caption")?)?),
-            None => {
-                warnings.push(format!(
-                    "no --caption: {} zero embeddings stand in; a released network was trained with Gemma-2 embeddings and decodes worse without",
-                    config.txt_max_length
-                ));
-                Ok(Caption::zeros(config))
-            }
+    fn caption(&self, decoder: &Decoder, warnings: &mut Vec<String>) -> Result<Caption, CliError> {
+        if let Some(path) = &self.caption {
+            return Ok(Caption::from_tensor(read_tensor(path, "caption")?)?);
         }
+        let config = decoder.config();
+        if !Caption::is_never_given(decoder.checkpoint().metadata()) {
+            warnings.push(format!(
+                "no --caption: {} zero embeddings stand in; a released network was trained with Gemma-2 embeddings and decodes worse without",
+                config.txt_max_length
+            ));
+        }
+        Ok(Caption::zeros(config))
     }
 
     fn noise_source(&self) -> Result<NoiseSource, CliError> {
@@ -222,7 +222,7 @@ pub(super) fn picture_info(decoder: &Decoder, request: &Request, seed: String) -
     let times = Schedule::new(request.steps, request.variant).map(|s| s.times).unwrap_or_default();
     let join = |values: &mut dyn Iterator<Item = String>| values.collect::<Vec<_>>().join(",");
     vec![
-        ("Software".into(), format!("pid-engine {}", env!("CARGO_PKG_VERSION"))),
+        ("Software".into(), SOFTWARE.into()),
         ("pid.seed".into(), seed),
         ("pid.sigma".into(), join(&mut request.sigma.values().iter().map(f32::to_string))),
         ("pid.steps".into(), request.steps.to_string()),

@@ -7,11 +7,11 @@ use clap::Args;
 use serde_json::json;
 
 use super::report::{CliError, Report};
-use super::{Common, shown};
+use super::{Common, dct16_statistics, one_sigma, shown};
 use crate::checkpoint::Checkpoint;
 use crate::latent::dct16::{self, Statistics};
 use crate::latent::{Latent, LatentRecord, Sigma, read_picture};
-use crate::output::{self, Picture};
+use crate::output::{self, Picture, SOFTWARE};
 
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, clap::ValueEnum)]
 enum Codec {
@@ -48,11 +48,6 @@ pub(super) struct EncodeArgs {
     out: PathBuf,
     #[command(flatten)]
     pub(super) common: Common,
-}
-
-fn one_sigma(text: &str) -> Result<Sigma, String> {
-    let sigma: Sigma = text.parse().map_err(|e| format!("{e}"))?;
-    if sigma.values().len() == 1 { Ok(sigma) } else { Err("one picture has one sigma".into()) }
 }
 
 pub(super) fn run(args: &EncodeArgs) -> Result<Report, CliError> {
@@ -109,16 +104,13 @@ fn check_targets(args: &EncodeArgs) -> Result<(), CliError> {
 }
 
 fn trained_statistics(path: &Path) -> Result<Statistics, CliError> {
-    let checkpoint = Checkpoint::open(path)?;
-    Statistics::from_metadata(checkpoint.metadata())?.ok_or_else(|| {
-        CliError::failed(format!("{}: not trained on dct16 latents (no dct16.mean in its metadata)", shown(path)))
-    })
+    dct16_statistics(path, &Checkpoint::open(path)?)
 }
 
 /// Writes the baseline and returns its distance from the picture.
 fn write_preview(path: &Path, latent: &Latent, record: &LatentRecord, picture: &Picture) -> Result<f64, CliError> {
     let baseline = dct16::decode(latent, &record.statistics)?;
-    let info = vec![("Software".to_owned(), format!("pid-engine {}", env!("CARGO_PKG_VERSION")))];
+    let info = vec![("Software".to_owned(), SOFTWARE.to_owned())];
     output::save(&baseline, path, &info)?;
     Ok(baseline.psnr_db(picture).expect("a baseline has the size of the picture it was encoded from"))
 }

@@ -24,6 +24,9 @@ use std::process::ExitCode;
 
 use clap::{Args, Parser, Subcommand};
 
+use crate::checkpoint::Checkpoint;
+use crate::latent::Sigma;
+use crate::latent::dct16::Statistics;
 use crate::model::{Config, Release};
 use report::{CliError, Report};
 
@@ -54,7 +57,7 @@ enum Command {
     Convert(convert::ConvertArgs),
     /// Make a checkpoint of synthetic weights, for tests and benchmarks.
     Synth(synth::SynthArgs),
-    /// Decode a small synthetic latent, no files needed.
+    /// Send a picture through a latent and back with the small model that comes with the program.
     Demo(demo::DemoArgs),
 }
 
@@ -134,6 +137,19 @@ fn read_config(name_or_path: &str) -> Result<Config, CliError> {
 
 fn looks_like_path(text: &str) -> bool {
     text.ends_with(".json") || text.contains(std::path::MAIN_SEPARATOR) || Path::new(text).exists()
+}
+
+/// `--sigma` of a command that takes one picture.
+fn one_sigma(text: &str) -> Result<Sigma, String> {
+    let sigma: Sigma = text.parse().map_err(|e| format!("{e}"))?;
+    if sigma.values().len() == 1 { Ok(sigma) } else { Err("one picture has one sigma".into()) }
+}
+
+/// What the checkpoint at `path` has its latents normalized by.
+fn dct16_statistics(path: &Path, checkpoint: &Checkpoint) -> Result<Statistics, CliError> {
+    Statistics::from_metadata(checkpoint.metadata())?.ok_or_else(|| {
+        CliError::failed(format!("{}: not trained on dct16 latents (no dct16.mean in its metadata)", shown(path)))
+    })
 }
 
 /// A path for a message or a JSON value.

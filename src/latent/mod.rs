@@ -10,6 +10,8 @@ mod layout;
 mod picture;
 mod record;
 
+use std::collections::BTreeMap;
+
 pub use backbone::Backbone;
 pub use file::{NamedTensor, read_metadata, read_noise, read_tensor};
 pub use frame::LatentFrame;
@@ -309,6 +311,11 @@ impl Caption {
             }
         };
         Self::new(tensor.data, shape)
+    }
+
+    /// Whether a checkpoint's metadata say that it was trained without captions, on [`Self::zeros`] alone.
+    pub fn is_never_given(checkpoint: &BTreeMap<String, String>) -> bool {
+        checkpoint.get("pid.caption").is_some_and(|text| text == "none")
     }
 
     /// As many zero embeddings as the network takes.

@@ -6,7 +6,7 @@ use std::path::Path;
 use super::dct16::Statistics;
 use super::{InputError, Latent, Sigma};
 use crate::checkpoint::{self, CheckpointError};
-use crate::output::Pending;
+use crate::output::{Pending, SOFTWARE};
 
 /// The code of a latent file's `pid.codec`.
 const DCT16: &str = "dct16";
@@ -30,7 +30,7 @@ impl LatentRecord {
     fn metadata(&self) -> BTreeMap<String, String> {
         let mut entries = BTreeMap::from(self.statistics.metadata());
         let mut add = |key: &str, value: String| entries.insert(key.into(), value);
-        add("Software", format!("pid-engine {}", env!("CARGO_PKG_VERSION")));
+        add("Software", SOFTWARE.into());
         add("pid.codec", DCT16.into());
         add("pid.picture", format!("{}x{}", self.width, self.height));
         add("pid.sigma", self.sigma.to_string());
@@ -45,7 +45,7 @@ impl LatentRecord {
     /// # Errors
     /// When the file cannot be written; then nothing is left, and what was there before stays.
     pub fn write(&self, latent: &Latent, path: &Path) -> Result<(), CheckpointError> {
-        Ok(self.stage(latent, path)?.commit()?)
+        Ok(self.stage(latent, path)?.commit().map(drop)?)
     }
 
     /// As [`Self::write`], but the file waits for its name.

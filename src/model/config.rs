@@ -182,7 +182,7 @@ impl Config {
         }
     }
 
-    /// An 18-million-parameter network of the v1.5 architecture for tests and the demo.
+    /// An 18-million-parameter network of the v1.5 architecture for tests.
     pub fn tiny() -> Self {
         Self {
             num_groups: 3,
@@ -194,6 +194,23 @@ impl Config {
             txt_max_length: 24,
             lq_hidden_dim: 64,
             ..Self::v15(16, 8, 1)
+        }
+    }
+
+    /// The 12-million-parameter network of the v1 architecture that `demo/` has trained weights of; its caption is
+    /// always empty.
+    pub fn demo() -> Self {
+        Self {
+            num_groups: 3,
+            hidden_size: 192,
+            pixel_attn_hidden_size: 144,
+            pixel_num_groups: 2,
+            patch_depth: 4,
+            pixel_depth: 1,
+            txt_embed_dim: 64,
+            txt_max_length: 4,
+            lq_hidden_dim: 64,
+            ..Self::v1(16, 8, 4)
         }
     }
 

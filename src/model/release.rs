@@ -9,6 +9,8 @@ pub enum TrainedSizes {
     TwoK,
     /// Those, up to 4096 on a side.
     TwoKToFourK,
+    /// Up to this many pixels on a side.
+    UpTo(usize),
     /// A test network: any.
     Any,
 }
@@ -19,32 +21,34 @@ pub const TWO_K_SIZES: [(usize, usize); 5] = [(2048, 2048), (2304, 1728), (1728,
 impl TrainedSizes {
     /// A warning when `width x height` is not a size the checkpoint was trained for.
     pub fn warning(self, width: usize, height: usize) -> Option<String> {
+        let (long, short) = (width.max(height), width.min(height));
         let fits = match self {
             Self::Any => true,
+            Self::UpTo(side) => long <= side,
             Self::TwoK => TWO_K_SIZES.contains(&(width, height)),
-            Self::TwoKToFourK => {
-                let (long, short) = (width.max(height), width.min(height));
-                long <= 4096 && short >= 1536 && long >= 2048 && long * 4 <= short * 7 + 4
-            }
+            Self::TwoKToFourK => long <= 4096 && short >= 1536 && long >= 2048 && long * 4 <= short * 7 + 4,
         };
         if fits {
             return None;
         }
-        let list = TWO_K_SIZES.map(|(w, h)| format!("{w}x{h}")).join(", ");
-        let more =
-            if self == Self::TwoKToFourK { ", and larger ones of those shapes up to 4096 on a side" } else { "" };
+        let buckets = TWO_K_SIZES.map(|(w, h)| format!("{w}x{h}")).join(", ");
+        let sizes = match self {
+            Self::UpTo(side) => format!("up to {side} on a side"),
+            Self::TwoKToFourK => format!("{buckets}, and larger ones of those shapes up to 4096 on a side"),
+            Self::TwoK | Self::Any => buckets,
+        };
         Some(format!(
-            "{width}x{height} is not a size this checkpoint was trained for ({list}{more}): expect a worse picture"
+            "{width}x{height} is not a size this checkpoint was trained for ({sizes}): expect a worse picture"
         ))
     }
 }
 
-/// A released checkpoint (or a network for tests) by name.
+/// A released checkpoint (or a network of our own) by name.
 #[derive(Clone, Copy, Debug)]
 pub struct Release {
     /// `flux-2k`, `flux2-v1.5`, ...
     pub name: &'static str,
-    /// Folder of the published checkpoint; empty for test networks.
+    /// Folder of the published checkpoint; empty for networks of our own.
     pub checkpoint: &'static str,
     /// Sizes it was trained for.
     pub sizes: TrainedSizes,
@@ -115,6 +119,7 @@ impl Release {
             sizes: TrainedSizes::TwoKToFourK,
             config: || Config::v15(128, 16, 2),
         },
+        Self { name: "demo", checkpoint: "", sizes: TrainedSizes::UpTo(512), config: Config::demo },
         Self { name: "tiny", checkpoint: "", sizes: TrainedSizes::Any, config: Config::tiny },
     ];
 
@@ -139,5 +144,7 @@ mod tests {
         assert!(two.warning(2688, 1536).is_none() && two.warning(1024, 1024).is_some_and(|w| w.contains("2048x2048")));
         let four = TrainedSizes::TwoKToFourK;
         assert!(four.warning(4096, 4096).is_none() && four.warning(512, 512).is_some());
+        let small = TrainedSizes::UpTo(512);
+        assert!(small.warning(512, 32).is_none() && small.warning(256, 544).is_some_and(|w| w.contains("up to 512")));
     }
 }

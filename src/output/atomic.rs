@@ -60,10 +60,11 @@ impl Pending {
         Ok(Self { file, target: target.to_path_buf() })
     }
 
-    /// Gives it its name, replacing what had it.
-    pub(crate) fn commit(self) -> Result<(), OutputError> {
+    /// Gives it its name, replacing what had it, and returns that.
+    pub(crate) fn commit(self) -> Result<PathBuf, OutputError> {
         let target = self.target;
-        self.file.persist(&target).map(drop).map_err(|e| io(&target)(e.error))
+        self.file.persist(&target).map_err(|e| io(&target)(e.error))?;
+        Ok(target)
     }
 }
 
@@ -76,5 +77,5 @@ pub fn write_atomic(
     path: &Path,
     write: impl FnOnce(&mut BufWriter<&File>) -> std::io::Result<()>,
 ) -> Result<(), OutputError> {
-    Pending::write(path, |file| write(file).map_err(io(path)))?.commit()
+    Pending::write(path, |file| write(file).map_err(io(path)))?.commit().map(drop)
 }

@@ -2,9 +2,13 @@
 
 mod atomic;
 mod encode;
+#[cfg(feature = "cli")]
+mod panel;
 
 pub(crate) use atomic::Pending;
 pub use atomic::write_atomic;
+#[cfg(feature = "cli")]
+pub(crate) use panel::side_by_side;
 
 use std::path::{Path, PathBuf};
 
@@ -27,6 +31,9 @@ pub struct Picture {
 
 /// What a file records about its making: `(keyword, text)`.
 pub type PictureInfo = Vec<(String, String)>;
+
+/// The program, as files name it.
+pub(crate) const SOFTWARE: &str = concat!("pid-engine ", env!("CARGO_PKG_VERSION"));
 
 /// A file that could not be written.
 #[derive(Debug, thiserror::Error)]
@@ -88,18 +95,22 @@ pub fn check_target(path: &Path) -> Result<(), OutputError> {
 /// # Errors
 /// When a file cannot be encoded or written; then none is left, and what was there before stays.
 pub fn save(picture: &Picture, path: &Path, info: &PictureInfo) -> Result<Vec<PathBuf>, OutputError> {
+    let pending = stage(picture, path, info)?;
+    pending.into_iter().map(Pending::commit).collect()
+}
+
+/// As [`save`], but the files wait for their names.
+pub(crate) fn stage(picture: &Picture, path: &Path, info: &PictureInfo) -> Result<Vec<Pending>, OutputError> {
     let format = Format::of(path)?;
     let targets = match format {
         Format::Safetensors => vec![path.to_path_buf()],
         _ if picture.batch == 1 => vec![path.to_path_buf()],
         _ => (0..picture.batch).map(|b| numbered(path, b)).collect(),
     };
-    let mut pending = Vec::with_capacity(targets.len());
-    for (sample, target) in targets.iter().enumerate() {
-        pending.push(Pending::write(target, |file| encode::encode(format, picture, sample, info, target, file))?);
-    }
-    pending.into_iter().try_for_each(Pending::commit)?;
-    Ok(targets)
+    let write = |(sample, target): (usize, &PathBuf)| {
+        Pending::write(target, |file| encode::encode(format, picture, sample, info, target, file))
+    };
+    targets.iter().enumerate().map(write).collect()
 }
 
 /// `image.png`, 3 -> `image-3.png`.

@@ -72,5 +72,7 @@ def decode(latent):
 
 
 def baseline(latent):
-    """Full-size picture [B, 3, H, W] in [-1, 1]: `decode` enlarged by bicubic interpolation."""
-    return F.interpolate(decode(latent), scale_factor=SHRINK, mode="bicubic", align_corners=False).clamp(-1, 1)
+    """Full-size picture [B, 3, H, W] in [-1, 1]: `decode` enlarged by bicubic interpolation, whose a is -0.5 under
+    `antialias`, as in the engine."""
+    small = decode(latent)
+    return F.interpolate(small, scale_factor=SHRINK, mode="bicubic", align_corners=False, antialias=True).clamp(-1, 1)

@@ -1,6 +1,4 @@
-"""Measures the demo model at 512x512: PSNR of a decode and of the baseline, a panel, the loss curve.
-
-    python evaluate.py [--steps 4] [--sigma 0]
+"""Measures the demo model at 512x512: PSNR of its decodes and of the baseline, a panel, the loss curve.
 
 Reads the training run's state, writes demo.safetensors (bfloat16, which is what is measured) beside it, and
 evaluation.json, panel.png and curve.csv into the folder --report.
@@ -22,6 +20,7 @@ import weights
 from train import OUT
 
 SIDE = 512
+NOISY = 0.4  # sigma of the noisy latents
 PANEL_SIDE = 224  # of a picture in the panel, in pixels
 CURVE_POINTS = 150
 
@@ -32,25 +31,39 @@ def psnr(a, b):
 
 
 @torch.no_grad()
-def decode(network, latent, sigma, steps, seed=0):
-    """Picture [1, 3, 512, 512] in [-1, 1]; noise from torch's CPU generator, the engine's --rng torch-cpu."""
+def decode(network, latent, sigma=0.0, steps=4, seed=0):
+    """Picture [1, 3, H, W] in [-1, 1] of a latent [1, 16, H/32, W/32]; noise from torch's CPU generator, the engine's
+    --rng torch-cpu."""
     generator = torch.Generator().manual_seed(seed)
-    noise = [torch.randn(1, 3, SIDE, SIDE, generator=generator) for _ in range(max(steps, 1))]
-    n = SIDE // demo.DEMO.patch_size
-    picture, _ = demo.sample(network, latent, torch.tensor([sigma]), noise, demo.Window(n, n), steps)
-    return picture.clamp(-1, 1)
+    rows, columns = (2 * extent for extent in latent.shape[2:])
+    p = demo.DEMO.patch_size
+    noise = [torch.randn(1, 3, rows * p, columns * p, generator=generator) for _ in range(steps)]
+    picture, _ = demo.sample(network, latent, torch.tensor([sigma]), noise, demo.Window(rows, columns), steps)
+    return picture.float().clamp(-1, 1)
 
 
-def measure(network, name, sigma, steps):
+def measure(network, name):
     """(numbers, pictures [3, 512, 512]: low quality enlarged, baseline, decoded, original) of one photograph."""
     original = photographs.square(name, SIDE)[None]
     latent = dct16.encode(original)
-    generator = torch.Generator().manual_seed(1)
-    given = (1 - sigma) * latent + sigma * torch.randn(latent.shape, generator=generator)
-    decoded, baseline = decode(network, given, sigma, steps), dct16.baseline(given)
-    blocks = dct16.decode(given).clamp(-1, 1).repeat_interleave(4, 2).repeat_interleave(4, 3)
-    numbers = {"psnr_db": round(psnr(decoded, original), 3), "baseline_psnr_db": round(psnr(baseline, original), 3)}
+    noisy = (1 - NOISY) * latent + NOISY * torch.randn(latent.shape, generator=torch.Generator().manual_seed(1))
+    decoded, baseline = decode(network, latent), dct16.baseline(latent)
+    found = {"psnr_db": decoded, "baseline_psnr_db": baseline, "one_step_psnr_db": decode(network, latent, steps=1),
+             "noisy_psnr_db": decode(network, noisy, NOISY), "noisy_declared_clean_psnr_db": decode(network, noisy),
+             "noisy_baseline_psnr_db": dct16.baseline(noisy)}
+    blocks = dct16.decode(latent).clamp(-1, 1).repeat_interleave(4, 2).repeat_interleave(4, 3)
+    numbers = {key: round(psnr(picture, original), 3) for key, picture in found.items()}
     return numbers, [picture[0] for picture in (blocks, baseline, decoded, original)]
+
+
+def bf16_error(network):
+    """Relative L2 of a decode under autocast to bfloat16, of the middle 256x256 pixels of the held-out picture."""
+    edge = SIDE // 4
+    latent = dct16.encode(photographs.square("chelsea", SIDE)[None, :, edge:-edge, edge:-edge])
+    exact = decode(network, latent)
+    with torch.autocast("cpu", torch.bfloat16):
+        rounded = decode(network, latent)
+    return ((rounded - exact).norm() / exact.norm()).item()
 
 
 def panel(rows):
@@ -80,8 +93,6 @@ def main():
     parser = argparse.ArgumentParser(description="Measure the demo model.")
     parser.add_argument("--run", type=pathlib.Path, default=OUT, help="folder of the training run")
     parser.add_argument("--report", type=pathlib.Path, default=pathlib.Path(__file__).with_name("report"))
-    parser.add_argument("--steps", type=int, default=4)
-    parser.add_argument("--sigma", type=float, default=0.0, help="noise level of the latents")
     parser.add_argument("--threads", type=int, default=4)
     args = parser.parse_args()
     torch.set_num_threads(args.threads)
@@ -92,14 +103,14 @@ def main():
 
     numbers, rows = {}, []
     for name in [*photographs.TRAINING, *photographs.HELD_OUT]:
-        numbers[name], pictures = measure(network, name, args.sigma, args.steps)
+        numbers[name], pictures = measure(network, name)
         rows.append(pictures)
         print(name, numbers[name], flush=True)
     mean = {key: round(float(np.mean([numbers[name][key] for name in photographs.TRAINING])), 3)
-            for key in ("psnr_db", "baseline_psnr_db")}
-    report = {"steps": args.steps, "sigma": args.sigma, "batches": state["batches"],
-              "minutes": round(state["seconds"] / 60, 1), "training_mean": mean, "pictures": numbers,
-              "sources": photographs.TRAINING | photographs.HELD_OUT}
+            for key in numbers["chelsea"]}
+    report = {"batches": state["batches"], "minutes": round(state["seconds"] / 60, 1), "noisy_sigma": NOISY,
+              "bf16_error": bf16_error(network), "training_mean": mean, "pictures": numbers,
+              "sources": photographs.TRAINING | photographs.TEXTURES | photographs.HELD_OUT}
     print(json.dumps(mean))
     (args.report / "evaluation.json").write_text(json.dumps(report, indent=1) + "\n")
     picture = Image.fromarray(panel([rows[0], rows[1], rows[-1]]))

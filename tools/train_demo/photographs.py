@@ -45,12 +45,12 @@ def resize(picture, height, width):
 
 
 def square(name, side=512):
-    """The picture's middle square, at `side` x `side`: [3, side, side]. This is what is measured."""
+    """The picture's middle square, at `side` x `side` and in 8 bits: [3, side, side]. This is what is measured."""
     picture = load(name)
     _, height, width = picture.shape
     cut = min(height, width)
     top, left = (height - cut) // 2, (width - cut) // 2
-    return resize(picture[:, top:top + cut, left:left + cut], side, side)
+    return ((resize(picture[:, top:top + cut, left:left + cut], side, side) + 1) * 127.5).round() / 127.5 - 1
 
 
 def main():

@@ -80,7 +80,7 @@ def adapter(lq):
 def gates(lq):
     head, gate = lq.output_heads[0], lq.gate_modules[0]
     d = DEMO.hidden_size
-    head.weight[:TIME + TIME_CHANNELS].zero_()
+    head.weight[:TIME].zero_()
     head.bias.zero_()
     gate.content_proj.weight.mul_(0.3)
     gate.content_proj.weight[:TIME].zero_()
@@ -95,7 +95,6 @@ def gates(lq):
         gate.content_proj.weight[group:group + 32, d + HALF + axis] = SHARPNESS
         gate.content_proj.bias[group:group + 32] = 0.0
     lq.output_heads[1].weight.mul_(0.3)
-    lq.output_heads[1].weight[TIME:TIME + TIME_CHANNELS].zero_()
     lq.output_heads[1].bias.zero_()
     for module in lq.gate_modules:
         module.log_alpha.fill_(math.log(2.0))
@@ -110,8 +109,18 @@ def blocks(network):
             linear.bias.zero_()
             gate = linear.bias.view(6, -1)
             gate[2], gate[5] = 0.1, 0.1
-        for weight in (block.attn.proj_x.weight, block.attn.proj_x.bias, block.mlp_x.w2.weight):
-            weight[TIME:TIME + TIME_CHANNELS] = 0.0
+
+
+@torch.no_grad()
+def keep_time(network):
+    """Has nothing but the time embedder write into time's channels. Training must call it after every step: a scale by
+    1/t that is 8 % off costs more than a decibel."""
+    embedder, (first, second) = network.s_embedder.proj, network.lq_proj.output_heads
+    writers = [embedder.weight, embedder.bias, first.weight, first.bias, second.weight, second.bias]
+    for block in network.patch_blocks:
+        writers += [block.attn.proj_x.weight, block.attn.proj_x.bias, block.mlp_x.w2.weight]
+    for weight in writers:
+        weight[TIME:TIME + TIME_CHANNELS] = 0.0
 
 
 @torch.no_grad()
@@ -205,8 +214,7 @@ def fit_reading(network, s, patches, ridge=1e-4):
 
 @torch.no_grad()
 def fit_scale(network, tokens, ridge=1e-4):
-    """Sets anew, by least squares over tokens {time: s [N, D]}, the rows that scale x - x0 by 1/t: training lets the
-    blocks write into time's channels, and a scale that is 8 % off costs more than a decibel."""
+    """Sets anew, by least squares over tokens {time: s [N, D]}, the rows that scale x - x0 by 1/t."""
     s = torch.cat(list(tokens.values())).double()
     target = torch.cat([torch.full((len(one),), 1 / t - 1, dtype=torch.float64) for t, one in tokens.items()])
     ones = torch.cat([s, torch.ones(len(s), 1, dtype=torch.float64)], dim=1)
@@ -226,6 +234,7 @@ def initial(seed):
     adapter(network.lq_proj)
     gates(network.lq_proj)
     blocks(network)
+    keep_time(network)
     time_channels(network)
     pixels(network)
     return network

@@ -30,7 +30,7 @@ EMA = 0.998
 RATES = {"reading": 3e-3, "flow": 3e-4, "steps": 2e-4}
 WARM_UP = 100  # batches
 FLOOR = 0.003  # squared error that no longer counts; 31 dB
-SEAMS = 0.1  # weight of the squared jump of the error across the borders of patches
+SEAMS = 2.0  # weight of the squared jump of the error across the borders of patches
 SIDE, WHOLE = 256, 32  # a crop's side in pixels; the side in patches of the picture it is a window of
 NOISY = 0.3  # share of latents that are noised
 SAVE_EVERY_S = 60
@@ -149,6 +149,7 @@ class Run:
             for group in optimiser.param_groups:
                 group["lr"] = rate * min(1.0, self.since / WARM_UP)
             optimiser.step()
+        start.keep_time(self.network)
         decay = min(EMA, (1 + self.since) / (10 + self.since))
         with torch.no_grad():
             for name, weight in self.network.state_dict().items():

@@ -12,7 +12,7 @@ import network as demo
 def export(average, path):
     """Writes {name: float32 tensor} as bfloat16, with the configuration and the latent code's statistics."""
     mean, std = dct16.statistics()
-    metadata = {"format": "pt", "config": demo.config_json(demo.DEMO),
+    metadata = {"format": "pt", "config": demo.config_json(demo.DEMO), "pid.caption": "none",
                 "dct16.mean": json.dumps(rounded(mean)), "dct16.std": json.dumps(rounded(std)),
                 "description": "pid-engine's demo model: own weights, not NVIDIA's"}
     save_file({name: weight.to(torch.bfloat16).contiguous() for name, weight in average.items()}, path, metadata)

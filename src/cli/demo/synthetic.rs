@@ -1,47 +1,21 @@
-//! `pid demo`: a decode that needs no files.
+//! A decode that needs no files: synthetic weights and latent.
 
-use std::path::{Path, PathBuf};
+use std::path::Path;
 use std::time::Instant;
 
-use clap::Args;
 use serde_json::json;
 
-use super::decode::{picture_info, report};
-use super::progress::TerminalProgress;
-use super::report::{CliError, Report};
-use super::{Common, shown, sibling};
+use super::DemoArgs;
 use crate::checkpoint::{Checkpoint, synthetic};
+use crate::cli::decode::{picture_info, report};
+use crate::cli::progress::TerminalProgress;
+use crate::cli::report::{CliError, Report};
+use crate::cli::{shown, sibling};
 use crate::decoder::{Decoder, Request};
-use crate::device::Device;
 use crate::latent::{Caption, Latent};
 use crate::model::Config;
 use crate::output;
 use crate::sampler::NoiseSource;
-
-#[derive(Debug, Args)]
-pub(super) struct DemoArgs {
-    /// Seed of weights, latent and noise.
-    #[arg(long, default_value_t = 0)]
-    seed: u64,
-    /// Picture to write.
-    #[arg(long, value_name = "FILE", default_value = "pid-demo.png")]
-    out: PathBuf,
-    /// Side of the picture in pixels, a multiple of 32.
-    #[arg(long, default_value_t = 512, value_parser = side)]
-    size: usize,
-    /// Where to run.
-    #[arg(long, default_value = "auto")]
-    device: Device,
-    #[command(flatten)]
-    pub(super) common: Common,
-}
-
-fn side(text: &str) -> Result<usize, String> {
-    match text.parse() {
-        Ok(size) if size > 0 && size % 32 == 0 && size <= 4096 => Ok(size),
-        _ => Err(format!("{text} is not a multiple of 32 from 32 to 4096")),
-    }
-}
 
 pub(super) fn run(args: &DemoArgs) -> Result<Report, CliError> {
     let drawing = sibling(&args.out, "-plan", "svg");

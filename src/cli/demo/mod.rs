@@ -1,0 +1,56 @@
+//! `pid demo`: what a decode looks like, with files that come with the program, or with none.
+
+mod fit;
+mod photograph;
+mod shipped;
+mod synthetic;
+
+use std::path::PathBuf;
+
+use clap::Args;
+
+use super::report::{CliError, Report};
+use super::{Common, one_sigma};
+use crate::device::Device;
+use crate::latent::Sigma;
+
+#[derive(Debug, Args)]
+pub(super) struct DemoArgs {
+    /// Picture to send through the latent, .png or .jpg; by default one that the model has not been trained on.
+    #[arg(long, value_name = "FILE")]
+    image: Option<PathBuf>,
+    /// Noise level to bring the latent to, 0 (clean) to 1; the model was trained up to 0.8.
+    #[arg(long, value_name = "S", value_parser = one_sigma, default_value = "0")]
+    sigma: Sigma,
+    /// Weights trained on dct16 latents, in place of the demo model's.
+    #[arg(long, value_name = "FILE")]
+    checkpoint: Option<PathBuf>,
+    /// Synthetic weights and a synthetic latent instead, which need no file at all; draws the plan of the decode, too.
+    #[arg(long, conflicts_with_all = ["image", "sigma", "checkpoint"])]
+    synthetic: bool,
+    /// Longest side of the picture in pixels, a multiple of 32; a larger picture is scaled down to it.
+    #[arg(long, default_value_t = 512, value_parser = side)]
+    size: usize,
+    /// Seed of all noise, and of synthetic weights.
+    #[arg(long, default_value_t = 0)]
+    seed: u64,
+    /// Picture to write; the panel gets its name with `-panel`.
+    #[arg(long, value_name = "FILE", default_value = "pid-demo.png")]
+    out: PathBuf,
+    /// Where to run.
+    #[arg(long, default_value = "auto")]
+    device: Device,
+    #[command(flatten)]
+    pub(super) common: Common,
+}
+
+fn side(text: &str) -> Result<usize, String> {
+    match text.parse() {
+        Ok(size) if size > 0 && size % 32 == 0 && size <= 4096 => Ok(size),
+        _ => Err(format!("{text} is not a multiple of 32 from 32 to 4096")),
+    }
+}
+
+pub(super) fn run(args: &DemoArgs) -> Result<Report, CliError> {
+    if args.synthetic { synthetic::run(args) } else { photograph::run(args) }
+}
