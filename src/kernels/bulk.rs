@@ -5,7 +5,7 @@ use super::params::{
     PidLatentGateParams, PidLinearParams, PidPixelModulateParams, PidQkvParams, PidResidualParams, PidRows,
     PidSwiGluParams, PidTensorMap,
 };
-use super::tensor_map::{Element, Swizzle, Tiled};
+use super::tensor_map::{Element, Planes, Swizzle};
 use crate::backend::device::{DeviceError, Driver};
 
 /// Columns and rows of a box.
@@ -39,15 +39,14 @@ impl Output {
     ) -> Result<[PidTensorMap; 3], DeviceError> {
         // `plane_rows`: from the first row of a plane to the next one's.
         let map = |base: *mut u16, first: u64, columns: u32, plane_rows: u32, planes: u32| {
-            let row = 2 * u64::from(columns);
-            driver.tensor_map(&Tiled {
-                element: Element::Bf16,
-                address: (base as u64).wrapping_add(first * row),
-                dims: &[columns, segment_rows, planes].map(u64::from),
-                strides: &[row, row * u64::from(plane_rows.max(segment_rows))],
-                box_dims: &[BOX[0], BOX[1], 1],
+            let planes = Planes {
+                address: (base as u64).wrapping_add(first * Element::Bf16.bytes() * u64::from(columns)),
+                dims: [columns, segment_rows, planes],
+                apart: plane_rows,
+                box_dims: BOX,
                 swizzle: Swizzle::Bytes128,
-            })
+            };
+            planes.map(driver)
         };
         match self {
             Self::Stream(base, columns) => Ok([map(base, rows.first.into(), columns, rows.per_sample, segments)?; 3]),

@@ -6,7 +6,7 @@ use super::bulk::{Output, RowsProduct, first_joint_row};
 use super::params::{
     PidConvParams, PidGemm, PidPixelUpdateParams, PidRows, PidTensorMap, PidTmaGemm, PidTmaGemmStores,
 };
-use super::tensor_map::{Element, Swizzle, Tiled};
+use super::tensor_map::{Element, Planes, Swizzle, Tiled};
 use crate::backend::device::{DeviceError, Driver};
 
 /// Rows of a tile.
@@ -200,16 +200,15 @@ impl Maps<'_> {
         [rows, segments]: [u32; 2],
         apart: u32,
     ) -> Result<PidTensorMap, DeviceError> {
-        let row = 2 * u64::from(k);
-        self.driver.tensor_map(&Tiled {
-            element: Element::Bf16,
+        let planes = Planes {
             // A buffer that holds a range only is named by where row 0 would lie.
-            address: (base as u64).wrapping_add(first * row),
-            dims: &[k, rows, segments].map(u64::from),
-            strides: &[row, row * u64::from(apart.max(rows))],
-            box_dims: &[BLOCK_K, BLOCK_M, 1],
+            address: (base as u64).wrapping_add(first * Element::Bf16.bytes() * u64::from(k)),
+            dims: [k, rows, segments],
+            apart,
+            box_dims: [BLOCK_K, BLOCK_M],
             swizzle: Swizzle::Bytes128,
-        })
+        };
+        planes.map(self.driver)
     }
 
     /// `n` rows as stored, of `k`.

@@ -3,6 +3,9 @@
 //! Each driver makes its own of a [`Tiled`], with element strides 1, no interleave, zeros outside of the tensor
 //! (`Driver::tensor_map`): the 128 bytes are opaque.
 
+use super::params::PidTensorMap;
+use crate::backend::device::{DeviceError, Driver};
+
 /// Type of an element, with the number of `CUtensorMapDataType`.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 #[repr(u32)]
@@ -51,6 +54,40 @@ pub struct Tiled<'a> {
     pub box_dims: &'a [u32],
     /// How the box lies in shared memory.
     pub swizzle: Swizzle,
+}
+
+/// Planes of row-major bf16 rows without gaps, of which one copy moves a box of one plane.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct Planes {
+    /// Address of the first element.
+    pub(crate) address: u64,
+    /// Columns, rows and planes.
+    pub(crate) dims: [u32; 3],
+    /// Rows from the start of one plane to the next one's, where that is more than it has.
+    pub(crate) apart: u32,
+    /// Columns and rows of the box.
+    pub(crate) box_dims: [u32; 2],
+    /// How the box lies in shared memory.
+    pub(crate) swizzle: Swizzle,
+}
+
+impl Planes {
+    /// The map for `driver`'s device.
+    ///
+    /// # Errors
+    /// When the driver refuses it.
+    pub(crate) fn map(&self, driver: &dyn Driver) -> Result<PidTensorMap, DeviceError> {
+        let [columns, rows, _] = self.dims;
+        let row = Element::Bf16.bytes() * u64::from(columns);
+        driver.tensor_map(&Tiled {
+            element: Element::Bf16,
+            address: self.address,
+            dims: &self.dims.map(u64::from),
+            strides: &[row, row * u64::from(self.apart.max(rows))],
+            box_dims: &[self.box_dims[0], self.box_dims[1], 1],
+            swizzle: self.swizzle,
+        })
+    }
 }
 
 impl Tiled<'_> {

@@ -24,6 +24,7 @@ import batches
 import dct16
 import network as demo
 import start
+import weights
 
 OUT = pathlib.Path(__file__).resolve().parents[2] / "out" / "train_demo"
 EMA = 0.998
@@ -121,6 +122,8 @@ class Run:
         self.path = args.out / "state.pt"
         self.log_path = args.out / "log.csv"
         self.network, self.done, self.seconds, self.stage = start.initial(args.seed), 0, 0.0, None
+        if args.weights:
+            self.network.load_state_dict(weights.load(args.weights).state_dict())
         if args.resume and not self.path.exists():
             sys.exit(f"{self.path}: no run to go on with; leave --resume away to start one")
         state = torch.load(self.path) if args.resume else None
@@ -207,7 +210,7 @@ def rescale(run, pictures, generator, count=4):
 def train(run, args):
     generator = torch.Generator().manual_seed(run.seed)
     pictures = batches.Pictures(run.seed, max(SIDE, args.side))
-    if run.done == 0:
+    if run.done == 0 and not args.weights:
         fit(run, pictures, generator)
     begin = saved = time.monotonic()
     earlier = run.seconds
@@ -236,6 +239,7 @@ def main():
     parser.add_argument("--stage", choices=LOSSES, default="reading")
     parser.add_argument("--minutes", type=float, default=9)
     parser.add_argument("--resume", action="store_true", help="go on from the state file")
+    parser.add_argument("--weights", type=pathlib.Path, help="exported weights to start a run from")
     parser.add_argument("--batch", type=int, default=16, help="crops in a batch")
     parser.add_argument("--side", type=int, default=SIDE, help="of a crop in pixels, a multiple of 32 up to 512")
     parser.add_argument("--rate", type=float, help="learning rate; by default the stage's")

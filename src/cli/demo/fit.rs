@@ -62,7 +62,7 @@ mod tests {
             let (x, channel) = (i % 320, i / (320 * 320));
             let expected = (2 * x) as f32 / 640.0 + 0.5 / 640.0 - 0.5 + channel as f32 / 10.0;
             // Beyond the edges there is no ramp.
-            assert!((2..318).contains(&x) == false || (value - expected).abs() < 1e-4, "{x}: {value}, {expected}");
+            assert!(!(2..318).contains(&x) || (value - expected).abs() < 1e-4, "{x}: {value}, {expected}");
         }
     }
 }

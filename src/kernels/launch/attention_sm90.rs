@@ -3,14 +3,13 @@
 
 use crate::backend::device::{DeviceError, Driver};
 use crate::kernels::KernelCall;
-use crate::kernels::params::{PidAttentionParams, PidAttentionSm90Params, PidTensorMap};
-use crate::kernels::tensor_map::{Element, Swizzle, Tiled};
+use crate::kernels::params::{PidAttentionParams, PidAttentionSm90Params};
+use crate::kernels::tensor_map::{Planes, Swizzle};
 
 /// Rows of a box of q and of the output: one warp's.
 const SLAB_ROWS: u32 = 16;
 /// Columns of a box of q, k and v: 128 bytes.
 const BOX_COLUMNS: u32 = 64;
-const ELEMENT_BYTES: u64 = 2;
 
 /// What `attention_bounded_d64_q192_k128_s3_poly4_sm90` says.
 struct Variant {
@@ -47,26 +46,6 @@ impl Variant {
     }
 }
 
-/// One row-major tensor of bf16, `dims` innermost first, without gaps.
-fn map(
-    driver: &dyn Driver,
-    address: u64,
-    dims: [u64; 3],
-    [columns, rows]: [u32; 2],
-    swizzle: Swizzle,
-) -> Result<PidTensorMap, DeviceError> {
-    let strides = [dims[0] * ELEMENT_BYTES, dims[0] * dims[1] * ELEMENT_BYTES];
-    let box_dims = [columns, rows, 1];
-    driver.tensor_map(&Tiled {
-        element: Element::Bf16,
-        address,
-        dims: &dims,
-        strides: &strides,
-        box_dims: &box_dims,
-        swizzle,
-    })
-}
-
 /// Attention on compute capability 9.0 (`attention_<bounded|online>_d<64|72>_<variant>_sm90`, or a fault of it).
 ///
 /// # Errors
@@ -77,23 +56,22 @@ pub fn attention_sm90(
     params: &PidAttentionParams,
 ) -> Result<KernelCall, DeviceError> {
     let variant = Variant::of(kernel)?;
-    let [head_dim, tokens, heads, batch] = [variant.head_dim, params.tokens, params.heads, params.batch].map(u64::from);
+    let (head_dim, PidAttentionParams { tokens, query_start, batch, heads, .. }) = (variant.head_dim, *params);
+    let map = |address, dims, box_dims, swizzle| Planes { address, dims, apart: tokens, box_dims, swizzle }.map(driver);
     let operand = |pointer: *const u16, rows| {
-        let dims = [head_dim, tokens, batch * heads];
-        map(driver, pointer as u64, dims, [BOX_COLUMNS, rows], Swizzle::Bytes128)
+        map(pointer as u64, [head_dim, tokens, batch * heads], [BOX_COLUMNS, rows], Swizzle::Bytes128)
     };
     // Rows of 128 bytes are swizzled; those of 144 spread over the banks as they are.
-    let swizzle = if variant.head_dim == BOX_COLUMNS { Swizzle::Bytes128 } else { Swizzle::None };
+    let swizzle = if head_dim == BOX_COLUMNS { Swizzle::Bytes128 } else { Swizzle::None };
     let dims = [heads * head_dim, tokens, batch];
     let params = PidAttentionSm90Params {
         q: operand(params.q, SLAB_ROWS)?,
         k: operand(params.k, variant.keys)?,
         v: operand(params.v, variant.keys)?,
-        output: map(driver, params.output as u64, dims, [variant.head_dim, SLAB_ROWS], swizzle)?,
+        output: map(params.output as u64, dims, [head_dim, SLAB_ROWS], swizzle)?,
         op: *params,
         reserved: [0; 4],
     };
-    let PidAttentionParams { tokens, query_start, batch, heads, .. } = params.op;
     let grid = [(tokens - query_start).div_ceil(variant.queries), batch * heads, 1];
     let threads = 128 * (1 + variant.consumers());
     Ok(KernelCall::new(kernel, grid, threads, variant.shared_bytes(), &params))
