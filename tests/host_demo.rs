@@ -9,6 +9,7 @@ mod common;
 use std::fs;
 
 use common::{Sandbox, json};
+use pid_engine::latent::read_picture;
 
 const ASTRONAUT: &str = concat!(env!("CARGO_MANIFEST_DIR"), "/demo/astronaut.png");
 
@@ -50,6 +51,24 @@ fn a_picture_of_ones_own_with_noise() {
     assert!(said.contains("decoded as if it were clean"), "{said}");
 }
 
+/// What `demo` does in one go, step by step: the same pixels, and nothing to warn of.
+#[test]
+fn encode_and_decode_make_the_same_picture() {
+    let sandbox = Sandbox::new();
+    let weights = concat!(env!("CARGO_MANIFEST_DIR"), "/demo/demo.safetensors");
+    let noise = ["--sigma", "0.3", "--seed", "5"];
+    for args in [
+        &["encode", "--image", ASTRONAUT, "--out", "l.safetensors", "--checkpoint", weights][..],
+        &["decode", "--latent", "l.safetensors", "--out", "a.png", "--checkpoint", weights, "--device", "cpu"],
+        &["demo", "--image", ASTRONAUT, "--out", "b.png", "--device", "cpu"],
+    ] {
+        let run = sandbox.pid(&[args, &noise].concat());
+        assert_eq!((run.code, run.stderr.as_str()), (0, ""), "{args:?}");
+    }
+    let [a, b] = ["a.png", "b.png"].map(|name| read_picture(&sandbox.path(name)).unwrap());
+    assert!(a == b, "the pictures differ");
+}
+
 #[test]
 fn the_synthetic_form_needs_no_files() {
     let sandbox = Sandbox::new();
@@ -70,6 +89,9 @@ fn the_synthetic_form_needs_no_files() {
 fn refusals_name_what_is_wrong_and_leave_nothing() {
     let sandbox = Sandbox::with_model();
     fs::write(sandbox.path("broken.png"), b"\x89PNG no").unwrap();
+    for name in ["own.png", "own-panel.png"] {
+        fs::copy(ASTRONAUT, sandbox.path(name)).unwrap();
+    }
     let before = sandbox.files();
     let large = ["--size", "4128"];
     let cases: &[(&[&str], i32, &str)] = &[
@@ -82,6 +104,8 @@ fn refusals_name_what_is_wrong_and_leave_nothing() {
         (&large, 2, "4096"),
         (&["--synthetic", "--image", ASTRONAUT], 2, "--image"),
         (&["--out", "none/a.png"], 1, "does not exist"),
+        (&["--image", "own.png", "--out", "./own.png"], 2, "written over"),
+        (&["--image", "own-panel.png", "--out", "own.png"], 2, "written over"),
         (&["--out", "a.bmp"], 1, "bmp"),
         (&["--out", "a"], 1, "safetensors"),
     ];

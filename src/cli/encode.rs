@@ -7,7 +7,7 @@ use clap::Args;
 use serde_json::json;
 
 use super::report::{CliError, Report};
-use super::{Common, dct16_statistics, one_sigma, shown};
+use super::{Common, dct16_statistics, keeps, one_sigma, shown, sigma_json};
 use crate::checkpoint::Checkpoint;
 use crate::latent::dct16::{self, Statistics};
 use crate::latent::{Latent, LatentRecord, Sigma, read_picture};
@@ -76,8 +76,7 @@ pub(super) fn run(args: &EncodeArgs) -> Result<Report, CliError> {
         "width": width,
         "height": height,
         "shape": shape,
-        // The shortest decimal number, not the float32 next to it.
-        "sigma": sigma.to_string().parse::<f64>().unwrap_or_default(),
+        "sigma": sigma_json(&args.sigma),
         "seed": args.seed,
         "seconds": { "total": seconds },
     });
@@ -96,7 +95,10 @@ fn check_targets(args: &EncodeArgs) -> Result<(), CliError> {
         return Err(CliError::failed(format!("{}: a latent is written as .safetensors", shown(&args.out))));
     }
     output::check_target(&args.out)?;
-    args.preview.as_deref().map_or(Ok(()), output::check_target)?;
+    if let Some(preview) = &args.preview {
+        output::check_target(preview)?;
+        keeps(preview, &args.image)?;
+    }
     if args.preview.as_ref() == Some(&args.out) {
         return Err(CliError::usage(format!("--preview and --out both name {}", shown(&args.out))));
     }

@@ -145,6 +145,20 @@ fn one_sigma(text: &str) -> Result<Sigma, String> {
     if sigma.values().len() == 1 { Ok(sigma) } else { Err("one picture has one sigma".into()) }
 }
 
+/// The value of such a `--sigma`: the shortest decimal number, not the float32 next to it.
+fn sigma_json(sigma: &Sigma) -> serde_json::Value {
+    serde_json::json!(sigma.values()[0].to_string().parse::<f64>().unwrap_or_default())
+}
+
+/// Refuses a result that would take the place of what it is made from.
+fn keeps(target: &Path, source: &Path) -> Result<(), CliError> {
+    let same = matches!((target.canonicalize(), source.canonicalize()), (Ok(a), Ok(b)) if a == b);
+    if same {
+        return Err(CliError::usage(format!("{} is read and would be written over; name another file", shown(target))));
+    }
+    Ok(())
+}
+
 /// What the checkpoint at `path` has its latents normalized by.
 fn dct16_statistics(path: &Path, checkpoint: &Checkpoint) -> Result<Statistics, CliError> {
     Statistics::from_metadata(checkpoint.metadata())?.ok_or_else(|| {

@@ -1,4 +1,5 @@
-"""Measures the demo model at 512x512: PSNR of its decodes and of the baseline, a panel, the loss curve.
+"""Measures the demo model at 512x512: PSNR of its decodes and of the baseline, what shows of the patches, a panel,
+the loss curve.
 
 Reads the training run's state, writes demo.safetensors (bfloat16, which is what is measured) beside it, and
 evaluation.json, panel.png and curve.csv into the folder --report.
@@ -30,6 +31,16 @@ def psnr(a, b):
     return -10 * torch.log10((a - b).pow(2).mean() / 4).item()
 
 
+def grid(picture):
+    """How visible the patches are: neighbouring pixels' mean difference across their borders over that within them."""
+    p, ratios = demo.DEMO.patch_size, []
+    for axis in (2, 3):
+        differences = picture.diff(dim=axis).abs().mean((0, 1, 5 - axis))
+        border = torch.arange(1, len(differences) + 1) % p == 0
+        ratios.append(differences[border].mean() / differences[~border].mean())
+    return torch.stack(ratios).mean().item()
+
+
 @torch.no_grad()
 def decode(network, latent, sigma=0.0, steps=4, seed=0):
     """Picture [1, 3, H, W] in [-1, 1] of a latent [1, 16, H/32, W/32]; noise from torch's CPU generator, the engine's
@@ -53,6 +64,8 @@ def measure(network, name):
              "noisy_baseline_psnr_db": dct16.baseline(noisy)}
     blocks = dct16.decode(latent).clamp(-1, 1).repeat_interleave(4, 2).repeat_interleave(4, 3)
     numbers = {key: round(psnr(picture, original), 3) for key, picture in found.items()}
+    shown = {"grid": decoded, "baseline_grid": baseline, "original_grid": original}
+    numbers |= {key: round(grid(picture), 3) for key, picture in shown.items()}
     return numbers, [picture[0] for picture in (blocks, baseline, decoded, original)]
 
 

@@ -3,29 +3,46 @@
 use std::path::Path;
 use std::time::Instant;
 
-use serde_json::json;
+use serde_json::{Map, Value, json};
 
 use super::{DemoArgs, fit, shipped};
 use crate::checkpoint::Checkpoint;
 use crate::cli::decode::{picture_info, report};
 use crate::cli::progress::TerminalProgress;
 use crate::cli::report::{CliError, Report};
-use crate::cli::{dct16_statistics, shown, sibling};
+use crate::cli::{dct16_statistics, keeps, shown, sibling, sigma_json};
 use crate::decoder::{Decoder, Request};
 use crate::latent::{Caption, Latent, Sigma, dct16, read_picture};
-use crate::output::{self, Pending, Picture};
+use crate::output::{self, Picture};
 use crate::sampler::NoiseSource;
+
+/// What there is to see and to measure of one way through the latent, all of one size.
+struct Pictures {
+    /// The latent's own pixels, enlarged by repeating them.
+    held: Picture,
+    /// Enlarged without a network.
+    baseline: Picture,
+    /// What the network makes of a noisy latent that it believes to be clean.
+    undeclared: Option<Picture>,
+    decoded: Picture,
+    original: Picture,
+}
 
 pub(super) fn run(args: &DemoArgs) -> Result<Report, CliError> {
     let panel_path = sibling(&args.out, "-panel", panel_extension(&args.out));
-    output::check_target(&args.out)?;
-    output::check_target(&panel_path)?;
     let image = args.image.clone().map_or_else(|| shipped::find(shipped::PICTURE, "--image"), Ok)?;
     let weights = args.checkpoint.clone().map_or_else(|| shipped::find(shipped::WEIGHTS, "--checkpoint"), Ok)?;
+    for target in [&args.out, &panel_path] {
+        output::check_target(target)?;
+        keeps(target, &image)?;
+        keeps(target, &weights)?;
+    }
     let progress = TerminalProgress::new(args.common.json);
 
     let begin = Instant::now();
-    let original = fit::fitted(read_picture(&image)?, args.size)?;
+    let given = read_picture(&image)?;
+    let size = (given.width, given.height);
+    let original = fit::fitted(given, args.size)?;
     let checkpoint = Checkpoint::open(&weights)?;
     let statistics = dct16_statistics(&weights, &checkpoint)?;
     let latent = dct16::encode(&original, &statistics)?.noised(&args.sigma, args.seed)?;
@@ -36,44 +53,70 @@ pub(super) fn run(args: &DemoArgs) -> Result<Report, CliError> {
         ..Request::new(Caption::zeros(decoder.config()))
     };
     let load = begin.elapsed().as_secs_f64();
+
     let decoded = decoder.decode_observed(&latent, &request, &mut progress.observer())?;
-    let sigma = args.sigma.values()[0];
-    let undeclared = if sigma > 0.0 { Some(declared_clean(&decoder, &latent, &request)?) } else { None };
+    let is_noisy = args.sigma.values()[0] > 0.0;
+    let undeclared = is_noisy.then(|| decoder.decode(&latent, &Request { sigma: Sigma::default(), ..request.clone() }));
+    let pictures = Pictures {
+        held: repeated(&dct16::low_quality(&latent, &statistics)?, original.width),
+        baseline: dct16::decode(&latent, &statistics)?,
+        undeclared: undeclared.transpose()?.map(|d| d.picture),
+        decoded: decoded.picture.clone(),
+        original,
+    };
 
     let begin = Instant::now();
-    let held = repeated(&dct16::low_quality(&latent, &statistics)?, original.width);
-    let baseline = dct16::decode(&latent, &statistics)?;
-    let row: Vec<&Picture> =
-        [&held, &baseline].into_iter().chain(&undeclared).chain([&decoded.picture, &original]).collect();
     let info = picture_info(&decoder, &request, args.seed.to_string());
-    let panel = output::stage(&output::side_by_side(&row), &panel_path, &info)?;
-    let pending = output::stage(&decoded.picture, &args.out, &info)?;
-    panel.into_iter().try_for_each(|file| file.commit().map(drop))?;
-    let files = pending.into_iter().map(Pending::commit).collect::<Result<Vec<_>, _>>()?;
-    let save = begin.elapsed().as_secs_f64();
-
-    let psnr = |picture: &Picture| picture.psnr_db(&original).expect("a decode has the size of what was encoded");
-    let mut report = report(&decoder, &decoded, &files, load, save);
-    let (pid, without) = (psnr(&decoded.picture), psnr(&baseline));
-    let clean = undeclared.as_ref().map(psnr);
-    report.text.push_str(&format!(
-        "\n{}, from left to right: the latent's {} numbers as they are, enlarged without a network {without:.2} dB, \
-         {}decoded by PiD {pid:.2} dB, the original's {}",
-        shown(&panel_path),
-        latent.data.len(),
-        clean.map_or(String::new(), |db| format!("decoded as if it were clean {db:.2} dB, ")),
-        original.data.len(),
-    ));
+    let mut pending = output::stage(&pictures.panel(), &panel_path, &info)?;
+    pending.extend(output::stage(&pictures.decoded, &args.out, &info)?);
+    pending.into_iter().try_for_each(|file| file.commit().map(drop))?;
+    let files = std::slice::from_ref(&args.out);
+    let mut report = report(&decoder, &decoded, files, load, begin.elapsed().as_secs_f64());
+    report.text.push_str(&format!("\n{}, from left to right: {}", shown(&panel_path), pictures.text(&latent, size)));
     report.json.insert("image".into(), json!(shown(&image)));
     report.json.insert("panel".into(), json!(shown(&panel_path)));
-    // The shortest decimal number, not the float32 next to it.
-    report.json.insert("sigma".into(), json!(sigma.to_string().parse::<f64>().unwrap_or_default()));
-    report.json.insert("psnr_db".into(), json!(pid));
-    report.json.insert("baseline_psnr_db".into(), json!(without));
-    if let Some(clean) = clean {
-        report.json.insert("declared_clean_psnr_db".into(), json!(clean));
-    }
+    report.json.insert("sigma".into(), sigma_json(&args.sigma));
+    report.json.extend(pictures.psnr_json());
     Ok(report.with_warnings(decoded.warnings))
+}
+
+impl Pictures {
+    /// All of them, from left to right.
+    fn panel(&self) -> Picture {
+        let first = [&self.held, &self.baseline].into_iter();
+        let row: Vec<&Picture> = first.chain(&self.undeclared).chain([&self.decoded, &self.original]).collect();
+        output::side_by_side(&row)
+    }
+
+    fn psnr(&self, picture: &Picture) -> f64 {
+        picture.psnr_db(&self.original).expect("a decode has the size of what was encoded")
+    }
+
+    /// What the panel shows; `size` is that of the file.
+    fn text(&self, latent: &Latent, (width, height): (usize, usize)) -> String {
+        let mut parts = vec![
+            format!("the latent's {} numbers as they are", latent.data.len()),
+            format!("enlarged without a network {:.2} dB", self.psnr(&self.baseline)),
+        ];
+        if let Some(undeclared) = &self.undeclared {
+            parts.push(format!("decoded as if it were clean {:.2} dB", self.psnr(undeclared)));
+        }
+        parts.push(format!("decoded by PiD {:.2} dB", self.psnr(&self.decoded)));
+        let fits = (self.original.width, self.original.height) == (width, height);
+        let from = if fits { String::new() } else { format!(" (of {width}x{height}, scaled and cut to fit)") };
+        parts.push(format!("the original's {}{from}", self.original.data.len()));
+        parts.join(", ")
+    }
+
+    fn psnr_json(&self) -> Map<String, Value> {
+        let mut map = Map::new();
+        map.insert("psnr_db".into(), json!(self.psnr(&self.decoded)));
+        map.insert("baseline_psnr_db".into(), json!(self.psnr(&self.baseline)));
+        if let Some(undeclared) = &self.undeclared {
+            map.insert("declared_clean_psnr_db".into(), json!(self.psnr(undeclared)));
+        }
+        map
+    }
 }
 
 fn panel_extension(out: &Path) -> &str {
@@ -82,12 +125,6 @@ fn panel_extension(out: &Path) -> &str {
         Some(extension) => extension,
         None => "png",
     }
-}
-
-/// What the decode makes of a noisy latent that it believes to be clean.
-fn declared_clean(decoder: &Decoder, latent: &Latent, request: &Request) -> Result<Picture, CliError> {
-    let request = Request { sigma: Sigma::default(), ..request.clone() };
-    Ok(decoder.decode(latent, &request)?.picture)
 }
 
 /// The picture with its pixels repeated, `width` pixels wide.
