@@ -137,20 +137,20 @@ fn a_declared_noise_level_helps() {
     }
 }
 
+/// By little (0.02 to 0.13 dB over the pictures at 512x512): what the latent tells, the first step knows.
 #[test]
 fn four_steps_are_better_than_one() {
-    for device in devices() {
-        let decoder = decoder(device);
-        for name in PICTURES {
-            let original = square(name, 128);
-            let latent = encoded(&original);
-            let psnr = |steps| {
-                let request = Request { steps, ..request(&decoder) };
-                decoded(&decoder, &latent, &request).psnr_db(&original).unwrap()
-            };
-            let (four, one) = (psnr(4), psnr(1));
-            println!("{name} on {device}: four steps {four:.2} dB, one {one:.2} dB");
-            assert!(four > one, "{name} on {device}: four steps {four:.2} dB, one {one:.2} dB");
-        }
+    let whole = PICTURES.map(|name| (Device::Cpu, name, 512));
+    let parts = bf16_devices().into_iter().map(|device| (device, "chelsea", 256));
+    for (device, name, side) in whole.into_iter().chain(parts) {
+        let (decoder, original) = (decoder(device), square(name, side));
+        let latent = encoded(&original);
+        let psnr = |steps| {
+            let request = Request { steps, ..request(&decoder) };
+            decoded(&decoder, &latent, &request).psnr_db(&original).unwrap()
+        };
+        let (four, one) = (psnr(4), psnr(1));
+        println!("{name} on {device}: four steps {four:.3} dB, one {one:.3} dB");
+        assert!(four > one, "{name} on {device}: four steps {four:.3} dB, one {one:.3} dB");
     }
 }

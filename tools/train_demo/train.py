@@ -28,11 +28,12 @@ import weights
 
 OUT = pathlib.Path(__file__).resolve().parents[2] / "out" / "train_demo"
 EMA = 0.998
-RATES = {"reading": 3e-3, "flow": 3e-4, "steps": 2e-4}
+RATES = {"reading": 3e-3, "flow": 1e-4, "steps": 1e-4}
+BATCHES = {"reading": 16, "flow": 8, "steps": 4}  # crops in a batch
 WARM_UP = 100  # batches
 FLOOR = 0.003  # squared error that no longer counts; 31 dB
 SLOPES = 4.0  # weight of the error's squared differences between neighbouring pixels
-SEAM = 4.0  # how much more such a difference counts across the border of two patches
+SEAM = 16.0  # how much more such a difference counts across the border of two patches
 SIDE, WHOLE = 256, 32  # a crop's side in pixels; the side in patches of the picture it is a window of
 NOISY = 0.3  # share of latents that are noised
 SAVE_EVERY_S = 60
@@ -220,7 +221,7 @@ def train(run, args):
     begin = saved = time.monotonic()
     earlier = run.seconds
     while time.monotonic() - begin < 60 * args.minutes:
-        picture = pictures.batch(args.batch, args.side)
+        picture = pictures.batch(args.batch or BATCHES[args.stage], args.side)
         latent, sigma = noised(dct16.encode(picture), generator)
         with torch.autocast("cpu", torch.bfloat16):
             loss, clean = LOSSES[args.stage](run.network, picture, latent, sigma, window(args.side, generator), generator)
@@ -245,7 +246,7 @@ def main():
     parser.add_argument("--minutes", type=float, default=9)
     parser.add_argument("--resume", action="store_true", help="go on from the state file")
     parser.add_argument("--weights", type=pathlib.Path, help="exported weights to start a run from")
-    parser.add_argument("--batch", type=int, default=16, help="crops in a batch")
+    parser.add_argument("--batch", type=int, help="crops in a batch; by default the stage's")
     parser.add_argument("--side", type=int, default=SIDE, help="of a crop in pixels, a multiple of 32 up to 512")
     parser.add_argument("--rate", type=float, help="learning rate; by default the stage's")
     parser.add_argument("--fade", action="store_true", help="lower the rate to a tenth over this call")
