@@ -270,6 +270,10 @@ fn wrong_outputs_are_refused() {
     refused(&sandbox, &["--out", "folder.png"], 1, &["folder.png"]);
     refused(&sandbox, &["--out", "absent/a.png"], 1, &["absent"]);
     refused(&sandbox, &["--out", "a.tiff"], 1, &["tiff", "png"]);
+    // What a decode reads is never written over.
+    for input in ["w.safetensors", "./l.safetensors", "c.safetensors"] {
+        refused(&sandbox, &["--out", input], 2, &[input, "written over"]);
+    }
 }
 
 #[test]

@@ -155,7 +155,7 @@ fn refusals_name_values_and_leave_nothing() {
     fs::write(sandbox.path("cut.png"), &whole[..whole.len() / 2]).unwrap();
     fs::create_dir(sandbox.path("folder.png")).unwrap();
     let before = sandbox.files();
-    let cases: [(&[&str], i32, &[&str]); 14] = [
+    let cases: [(&[&str], i32, &[&str]); 15] = [
         (&["--image", "odd.png"], 1, &["500x333", "480x320", "512x352", "--crop"]),
         (&["--image", "small.png", "--crop"], 1, &["20x64", "32x64"]),
         (&["--image", "none.png"], 1, &["none.png"]),
@@ -166,6 +166,7 @@ fn refusals_name_values_and_leave_nothing() {
         (&["--preview", "p.bmp"], 1, &["bmp"]),
         (&["--preview", "folder.png"], 1, &["folder.png is a directory"]),
         (&["--preview", "l.safetensors"], 2, &["--preview and --out"]),
+        (&["--preview", "./x.png"], 2, &["x.png", "written over"]),
         (&["--sigma", "1.5"], 2, &["1.5"]),
         (&["--sigma", "0.1,0.2"], 2, &["one sigma"]),
         (&["--seed", "3"], 2, &["--sigma"]),

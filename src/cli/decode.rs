@@ -9,7 +9,7 @@ use serde_json::{Value, json};
 use super::bench::tuning_fits;
 use super::progress::TerminalProgress;
 use super::report::{CliError, Report};
-use super::{Common, read_config, shown};
+use super::{Common, keeps, read_config, shown};
 use crate::checkpoint::Checkpoint;
 use crate::decoder::{Decoded, Decoder, Request};
 use crate::device::Device;
@@ -119,6 +119,8 @@ pub(super) fn run(args: &DecodeArgs) -> Result<Report, CliError> {
     let variant = args.variant();
     Schedule::new(args.steps, variant).map_err(CliError::usage)?;
     output::check_target(&args.out)?;
+    let given = [&args.caption, &args.noise].into_iter().flatten();
+    keeps(&args.out, given.chain([&args.checkpoint, &args.latent]).map(PathBuf::as_path))?;
     tuning_fits(args.kernels, args.tuning.as_deref())?;
     let config = args.config.as_deref().map(read_config).transpose()?;
     let progress = TerminalProgress::new(args.common.json);

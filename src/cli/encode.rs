@@ -95,9 +95,10 @@ fn check_targets(args: &EncodeArgs) -> Result<(), CliError> {
         return Err(CliError::failed(format!("{}: a latent is written as .safetensors", shown(&args.out))));
     }
     output::check_target(&args.out)?;
+    keeps(&args.out, args.checkpoint.as_deref())?;
     if let Some(preview) = &args.preview {
         output::check_target(preview)?;
-        keeps(preview, &args.image)?;
+        keeps(preview, [args.image.as_path()])?;
     }
     if args.preview.as_ref() == Some(&args.out) {
         return Err(CliError::usage(format!("--preview and --out both name {}", shown(&args.out))));

@@ -151,9 +151,10 @@ fn sigma_json(sigma: &Sigma) -> serde_json::Value {
 }
 
 /// Refuses a result that would take the place of what it is made from.
-fn keeps(target: &Path, source: &Path) -> Result<(), CliError> {
-    let same = matches!((target.canonicalize(), source.canonicalize()), (Ok(a), Ok(b)) if a == b);
-    if same {
+fn keeps<'a>(target: &Path, sources: impl IntoIterator<Item = &'a Path>) -> Result<(), CliError> {
+    // What does not exist yet is none of the sources.
+    let Ok(place) = target.canonicalize() else { return Ok(()) };
+    if sources.into_iter().any(|source| source.canonicalize().is_ok_and(|source| source == place)) {
         return Err(CliError::usage(format!("{} is read and would be written over; name another file", shown(target))));
     }
     Ok(())

@@ -34,8 +34,7 @@ pub(super) fn run(args: &DemoArgs) -> Result<Report, CliError> {
     let weights = args.checkpoint.clone().map_or_else(|| shipped::find(shipped::WEIGHTS, "--checkpoint"), Ok)?;
     for target in [&args.out, &panel_path] {
         output::check_target(target)?;
-        keeps(target, &image)?;
-        keeps(target, &weights)?;
+        keeps(target, [image.as_path(), &weights])?;
     }
     let progress = TerminalProgress::new(args.common.json);
 
