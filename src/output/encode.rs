@@ -58,6 +58,9 @@ fn png_file(picture: &Picture, sample: usize, info: &PictureInfo, file: &mut Buf
     let mut encoder = png::Encoder::new(file, width, height);
     encoder.set_color(png::ColorType::Rgb);
     encoder.set_depth(png::BitDepth::Eight);
+    // The default takes longer than a GPU's decode: 5.0 s for a grainy 4096x4096 picture of 24.9 MB, this 0.11 s and
+    // 24.2 MB (smooth pictures grow by some 10 %).
+    encoder.set_compression(png::Compression::Fast);
     for (keyword, value) in info {
         // tEXt is Latin-1; anything else needs iTXt.
         let latin1 = value.chars().all(|c| (c as u32) < 256);
