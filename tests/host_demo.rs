@@ -13,10 +13,9 @@ use pid_engine::latent::read_picture;
 
 const ASTRONAUT: &str = concat!(env!("CARGO_MANIFEST_DIR"), "/demo/astronaut.png");
 
-fn size(sandbox: &Sandbox, name: &str) -> (u32, u32) {
-    let decoder = png::Decoder::new(std::io::BufReader::new(fs::File::open(sandbox.path(name)).unwrap()));
-    let reader = decoder.read_info().unwrap();
-    (reader.info().width, reader.info().height)
+fn size(sandbox: &Sandbox, name: &str) -> (usize, usize) {
+    let picture = read_picture(&sandbox.path(name)).unwrap();
+    (picture.width, picture.height)
 }
 
 #[test]

@@ -10,6 +10,7 @@ use std::fs;
 
 use common::{Run, Sandbox, json};
 use pid_engine::checkpoint::Checkpoint;
+use pid_engine::latent::read_picture;
 
 /// A soft RGB picture; 37 is prime to every period of the grid.
 fn draw(sandbox: &Sandbox, name: &str, width: u32, height: u32) {
@@ -57,9 +58,8 @@ fn encode_writes_what_decode_reads() {
     assert_eq!(run.code, 0, "{}", run.stderr);
     assert!(run.stderr.contains("not trained on"), "the model knows no dct16: {}", run.stderr);
     let size = |name: &str| {
-        let decoder = png::Decoder::new(std::io::BufReader::new(fs::File::open(sandbox.path(name)).unwrap()));
-        let reader = decoder.read_info().unwrap();
-        (reader.info().width, reader.info().height)
+        let picture = read_picture(&sandbox.path(name)).unwrap();
+        (picture.width, picture.height)
     };
     assert_eq!((size("a.png"), size("base.png")), ((64, 96), (64, 96)));
 }

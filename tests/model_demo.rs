@@ -3,8 +3,9 @@
 
 #![allow(clippy::unwrap_used)]
 
-use std::path::PathBuf;
+mod model;
 
+use model::{path, relative_l2};
 use pid_engine::latent::dct16::{self, Statistics};
 use pid_engine::latent::{Caption, Latent, Sigma, read_picture};
 use pid_engine::model::Config;
@@ -14,11 +15,6 @@ use pid_engine::{Decoder, Device, Request};
 
 const PICTURES: [&str; 2] = ["chelsea", "astronaut"];
 
-fn path(name: &str) -> PathBuf {
-    // Cargo says where; a test binary carried to another machine is run in the repository's folder.
-    PathBuf::from(std::env::var_os("CARGO_MANIFEST_DIR").unwrap_or_else(|| ".".into())).join(name)
-}
-
 fn evaluation() -> serde_json::Value {
     let text = std::fs::read_to_string(path("tools/train_demo/report/evaluation.json")).unwrap();
     serde_json::from_str(&text).unwrap()
@@ -26,11 +22,7 @@ fn evaluation() -> serde_json::Value {
 
 /// The middle square of a picture of `demo/`.
 fn square(name: &str, side: usize) -> Picture {
-    let whole = read_picture(&path(&format!("demo/{name}.png"))).unwrap();
-    let (left, top) = ((whole.width - side) / 2, (whole.height - side) / 2);
-    let rows = (0..3).flat_map(|c| (top..top + side).map(move |y| c * whole.height + y));
-    let data = rows.flat_map(|row| whole.data[row * whole.width + left..][..side].to_vec()).collect();
-    Picture { data, batch: 1, height: side, width: side }
+    read_picture(&path(&format!("demo/{name}.png"))).unwrap().middle(side, side)
 }
 
 fn decoder(device: Device) -> Decoder {
@@ -107,10 +99,7 @@ fn bf16_kernels_are_as_exact_as_pytorch() {
     for device in bf16_devices() {
         let decoder = decoder(device);
         let picture = decoded(&decoder, &latent, &request(&decoder));
-        let squares = |f: &dyn Fn(f32, f32) -> f32| {
-            picture.data.iter().zip(&exact.data).map(|(a, b)| f64::from(f(*a, *b)).powi(2)).sum::<f64>()
-        };
-        let error = (squares(&|a, b| a - b) / squares(&|_, b| b)).sqrt();
+        let error = relative_l2(&picture.data, &exact.data);
         let lost = exact.psnr_db(&original).unwrap() - picture.psnr_db(&original).unwrap();
         println!("{device}: relative L2 {error:.2e}, PyTorch {allowed:.2e}; {lost:.4} dB lost");
         assert!(error <= allowed, "{device}: relative L2 {error:.2e}, PyTorch's own bf16 run {allowed:.2e}");

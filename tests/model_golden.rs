@@ -5,10 +5,13 @@
 
 #![allow(clippy::unwrap_used)]
 
+mod model;
+
 use std::collections::BTreeMap;
 use std::fmt::Write as _;
 use std::sync::Mutex;
 
+use model::{path, relative_l2};
 use pid_engine::checkpoint::{Checkpoint, synthetic};
 use pid_engine::exec::Observer;
 use pid_engine::latent::{Caption, Latent, Sigma};
@@ -22,18 +25,6 @@ const BOUND: f64 = 2e-4;
 
 /// Full-size cases hold 2.8 GB of weights each: one at a time.
 static MEMORY: Mutex<()> = Mutex::new(());
-
-fn path(name: &str) -> std::path::PathBuf {
-    // Cargo says where; a test binary carried to another machine is run in the repository's folder.
-    let root = std::env::var_os("CARGO_MANIFEST_DIR").unwrap_or_else(|| ".".into());
-    std::path::Path::new(&root).join("tests/golden").join(name)
-}
-
-fn relative_l2(a: &[f32], b: &[f32]) -> f64 {
-    assert_eq!(a.len(), b.len(), "lengths");
-    let sum = |f: &dyn Fn(f64, f64) -> f64| a.iter().zip(b).map(|(x, y)| f(f64::from(*x), f64::from(*y))).sum::<f64>();
-    (sum(&|x, y| (x - y) * (x - y)) / sum(&|_, y| y * y)).sqrt()
-}
 
 /// Compares what passes by with the golden tensors of the same name.
 struct Comparer<'a> {
@@ -83,7 +74,7 @@ struct Case {
 
 impl Case {
     fn new(name: &'static str, device: Device) -> Self {
-        let golden = Checkpoint::open(&path(&format!("{name}.safetensors"))).unwrap();
+        let golden = Checkpoint::open(&path(&format!("tests/golden/{name}.safetensors"))).unwrap();
         let meta = |key: &str| golden.metadata()[key].clone();
         let number = |key: &str| meta(key).parse::<usize>().unwrap();
         let config = Config::from_json(&meta("config")).unwrap();

@@ -12,6 +12,7 @@
 //   sm_90a; smem sizeof(ProductShared), one block an SM.
 //   source: the structure is that of CUTLASS's sm90 warp-specialised kernels and of FlashAttention-3 (arXiv 2407.08608).
 #pragma once
+#include "../common/cluster.cuh"
 #include "../common/ring.cuh"
 #include "../common/rows.cuh"
 
@@ -137,13 +138,6 @@ PID_DEVICE std::uint32_t rank_in_cluster() {
         return 0;
     else
         return cluster_ctarank();
-}
-
-// All threads of all blocks of the cluster.
-PID_DEVICE void cluster_sync() {
-    syncwarp();
-    barrier_cluster_arrive_release();
-    barrier_cluster_wait_acquire();
 }
 
 // Barriers ready in all blocks of the cluster.

@@ -6,17 +6,10 @@
 //   8 an arrival outside of the cluster   9 stages are freed before they are read
 //   10 one lane alone arrives at the last cluster barrier   11 the last cluster barrier is arrived at twice
 //   12 the consumers do not wait for the data
-#include "../intrinsics/intrinsics.cuh"
+#include "../common/cluster.cuh"
 #include "../params_tests.h"
 
 namespace {
-
-PID_DEVICE void cluster_sync() {
-    // Lanes that waited or branched apart are one warp again.
-    syncwarp();
-    barrier_cluster_arrive_release();
-    barrier_cluster_wait_acquire();
-}
 
 struct alignas(1024) BoxSmem {
     std::uint32_t box[2][4096];

@@ -9,7 +9,7 @@ use crate::backend::device::{DeviceBackend, Driver};
 use crate::checkpoint::{Checkpoint, DType, TensorView, synthetic};
 use crate::exec::{Inputs, Program, StepContext};
 use crate::kernels::KernelChoice;
-use crate::model::{self, Config, GateType, NetworkOptions, PaddingMode, Precision, TimeConstants};
+use crate::model::{self, Config, NetworkOptions, Precision, TimeConstants};
 use crate::progress::NoProgress;
 use crate::sampler::{Schedule, Variant};
 
@@ -119,15 +119,7 @@ impl Case {
 
 /// The v1 architecture (gates per channel, zeros at borders, none before the pixel blocks) in the size of the tiny one.
 fn tiny_v1(channels: usize) -> Config {
-    Config {
-        lq_latent_channels: channels,
-        lq_gate_type: GateType::PerTokenPerDim,
-        lq_conv_padding_mode: PaddingMode::Zeros,
-        pit_lq_inject: false,
-        rope_ref_h: 1024,
-        rope_ref_w: 1024,
-        ..Config::tiny()
-    }
+    Config::v1(channels, 8, 4).small()
 }
 
 /// The tiny network on FLUX.2's latents: 128 channels, 16 pixels each, unpacked by two.

@@ -53,7 +53,10 @@ pub(super) struct EncodeArgs {
 pub(super) fn run(args: &EncodeArgs) -> Result<Report, CliError> {
     check_targets(args)?;
     let begin = Instant::now();
-    let statistics = args.checkpoint.as_deref().map_or_else(|| Ok(Statistics::default()), trained_statistics)?;
+    let statistics = match &args.checkpoint {
+        Some(path) => dct16_statistics(path, &Checkpoint::open(path)?)?,
+        None => Statistics::default(),
+    };
     let Codec::Dct16 = args.codec;
     let read = read_picture(&args.image)?;
     let full = (read.width, read.height);
@@ -104,10 +107,6 @@ fn check_targets(args: &EncodeArgs) -> Result<(), CliError> {
         return Err(CliError::usage(format!("--preview and --out both name {}", shown(&args.out))));
     }
     Ok(())
-}
-
-fn trained_statistics(path: &Path) -> Result<Statistics, CliError> {
-    dct16_statistics(path, &Checkpoint::open(path)?)
 }
 
 /// Writes the baseline and returns its distance from the picture.

@@ -116,14 +116,7 @@ pub fn crop(picture: Picture) -> Result<Picture, InputError> {
     if width == 0 || height == 0 {
         return Err(InputError::PictureSize { width: picture.width, height: picture.height, of: PIXELS });
     }
-    if (width, height) == (picture.width, picture.height) {
-        return Ok(picture);
-    }
-    let (left, top) = ((picture.width - width) / 2, (picture.height - height) / 2);
-    let rows = picture.data.chunks_exact(picture.width).enumerate();
-    let kept = rows.filter(|(row, _)| (top..top + height).contains(&(row % picture.height)));
-    let data = kept.flat_map(|(_, row)| &row[left..left + width]).copied().collect();
-    Ok(Picture { data, batch: picture.batch, height, width })
+    Ok(picture.middle(width, height))
 }
 
 /// Latent `[B, 16, H/32, W/32]` of pictures `[B, 3, H, W]` in [-1, 1].

@@ -165,7 +165,7 @@ pub enum ConfigError {
 }
 
 impl Config {
-    pub(super) fn v1(channels: usize, down: usize, sr_scale: usize) -> Self {
+    pub(crate) fn v1(channels: usize, down: usize, sr_scale: usize) -> Self {
         Self { lq_latent_channels: channels, latent_spatial_down_factor: down, sr_scale, ..Self::default() }
     }
 
@@ -182,8 +182,8 @@ impl Config {
         }
     }
 
-    /// An 18-million-parameter network of the v1.5 architecture for tests.
-    pub fn tiny() -> Self {
+    /// The same architecture with fewer and narrower layers.
+    pub(crate) fn small(self) -> Self {
         Self {
             num_groups: 3,
             hidden_size: 192,
@@ -193,25 +193,19 @@ impl Config {
             txt_embed_dim: 64,
             txt_max_length: 24,
             lq_hidden_dim: 64,
-            ..Self::v15(16, 8, 1)
+            ..self
         }
+    }
+
+    /// An 18-million-parameter network of the v1.5 architecture for tests.
+    pub fn tiny() -> Self {
+        Self::v15(16, 8, 1).small()
     }
 
     /// The 12-million-parameter network of the v1 architecture that `demo/` has trained weights of; its caption is
     /// always empty.
     pub fn demo() -> Self {
-        Self {
-            num_groups: 3,
-            hidden_size: 192,
-            pixel_attn_hidden_size: 144,
-            pixel_num_groups: 2,
-            patch_depth: 4,
-            pixel_depth: 1,
-            txt_embed_dim: 64,
-            txt_max_length: 4,
-            lq_hidden_dim: 64,
-            ..Self::v1(16, 8, 4)
-        }
+        Self { pixel_depth: 1, txt_max_length: 4, ..Self::v1(16, 8, 4).small() }
     }
 
     /// Checks that every value is one the network can be built with.

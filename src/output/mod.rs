@@ -67,6 +67,22 @@ impl Picture {
         rgb
     }
 
+    /// The middle of every sample, `width` x `height`.
+    ///
+    /// # Panics
+    /// When that is larger than the picture.
+    #[must_use]
+    pub fn middle(self, width: usize, height: usize) -> Self {
+        if (width, height) == (self.width, self.height) {
+            return self;
+        }
+        let (left, top) = ((self.width - width) / 2, (self.height - height) / 2);
+        let rows = self.data.chunks_exact(self.width).enumerate();
+        let kept = rows.filter(|(row, _)| (top..top + height).contains(&(row % self.height)));
+        let data = kept.flat_map(|(_, row)| &row[left..left + width]).copied().collect();
+        Self { data, batch: self.batch, height, width }
+    }
+
     /// Peak signal-to-noise ratio to `other` over all values, both clamped to [-1, 1]; infinite where they are equal,
     /// `None` where they differ in size.
     pub fn psnr_db(&self, other: &Self) -> Option<f64> {

@@ -36,6 +36,15 @@ def guarded(work, row):
     return 1 if "error" in row else 0
 
 
+def program(file, argv, args, row, work):
+    """A measuring program, whole: runs `file` again with `--inside` as its child, which fills `row` by `work(args, row)`,
+    and prints what became of it. Returns the exit status."""
+    if args.inside:
+        return guarded(lambda row: work(args, row), row)
+    row.update(run([sys.executable, file, *argv, "--inside"], args.budget_seconds))
+    return guarded(lambda _: None, row)
+
+
 def first_line(text):
     return next((line.strip() for line in text.splitlines() if line.strip()), "no message")
 

@@ -87,11 +87,7 @@ def run(args, row):
 
 def main(argv):
     args = parse(argv)
-    row = describe(args)
-    if args.inside:
-        return isolate.guarded(lambda row: run(args, row), row)
-    row.update(isolate.run([sys.executable, __file__, *argv, "--inside"], args.budget_seconds))
-    return isolate.guarded(lambda _: None, row)
+    return isolate.program(__file__, argv, args, describe(args), run)
 
 
 if __name__ == "__main__":

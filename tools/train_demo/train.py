@@ -127,7 +127,7 @@ class Run:
     def __init__(self, args):
         self.path = args.out / "state.pt"
         self.log_path = args.out / "log.csv"
-        self.network, self.done, self.seconds, self.stage = start.initial(args.seed), 0, 0.0, None
+        self.network, self.done, self.seconds = start.initial(args.seed), 0, 0.0
         if args.weights:
             self.network.load_state_dict(weights.load(args.weights).state_dict())
         if args.resume and not self.path.exists():
@@ -135,7 +135,7 @@ class Run:
         state = torch.load(self.path) if args.resume else None
         if state:
             self.network.load_state_dict(state["network"])
-            self.done, self.seconds, self.stage = state["batches"], state["seconds"], state["stage"]
+            self.done, self.seconds = state["batches"], state["seconds"]
         self.seed = args.seed * 1_000_003 + self.done
         self.average = {n: w.detach().clone() for n, w in self.network.state_dict().items()}
         self.optimisers = optimisers(self.network)

@@ -3,7 +3,7 @@
 use std::path::Path;
 use std::time::Instant;
 
-use serde_json::{Map, Value, json};
+use serde_json::json;
 
 use super::{DemoArgs, fit, shipped};
 use crate::checkpoint::Checkpoint;
@@ -26,6 +26,13 @@ struct Pictures {
     undeclared: Option<Picture>,
     decoded: Picture,
     original: Picture,
+}
+
+/// How far they are from the original, in dB.
+struct Psnr {
+    baseline: f64,
+    undeclared: Option<f64>,
+    decoded: f64,
 }
 
 pub(super) fn run(args: &DemoArgs) -> Result<Report, CliError> {
@@ -71,11 +78,17 @@ pub(super) fn run(args: &DemoArgs) -> Result<Report, CliError> {
     pending.into_iter().try_for_each(|file| file.commit().map(drop))?;
     let files = std::slice::from_ref(&args.out);
     let mut report = report(&decoder, &decoded, files, load, begin.elapsed().as_secs_f64());
-    report.text.push_str(&format!("\n{}, from left to right: {}", shown(&panel_path), pictures.text(&latent, size)));
+    let psnr = pictures.psnr();
+    let text = pictures.text(&latent, size, &psnr);
+    report.text.push_str(&format!("\n{}, from left to right: {text}", shown(&panel_path)));
     report.json.insert("image".into(), json!(shown(&image)));
     report.json.insert("panel".into(), json!(shown(&panel_path)));
     report.json.insert("sigma".into(), sigma_json(&args.sigma));
-    report.json.extend(pictures.psnr_json());
+    report.json.insert("psnr_db".into(), json!(psnr.decoded));
+    report.json.insert("baseline_psnr_db".into(), json!(psnr.baseline));
+    if let Some(undeclared) = psnr.undeclared {
+        report.json.insert("declared_clean_psnr_db".into(), json!(undeclared));
+    }
     Ok(report.with_warnings(decoded.warnings))
 }
 
@@ -87,34 +100,29 @@ impl Pictures {
         output::side_by_side(&row)
     }
 
-    fn psnr(&self, picture: &Picture) -> f64 {
-        picture.psnr_db(&self.original).expect("a decode has the size of what was encoded")
+    fn psnr(&self) -> Psnr {
+        let to_original = |p: &Picture| p.psnr_db(&self.original).expect("a decode has the size of what was encoded");
+        Psnr {
+            baseline: to_original(&self.baseline),
+            undeclared: self.undeclared.as_ref().map(to_original),
+            decoded: to_original(&self.decoded),
+        }
     }
 
     /// What the panel shows; `size` is that of the file.
-    fn text(&self, latent: &Latent, (width, height): (usize, usize)) -> String {
-        let mut parts = vec![
-            format!("the latent's {} numbers as they are", latent.data.len()),
-            format!("enlarged without a network {:.2} dB", self.psnr(&self.baseline)),
-        ];
-        if let Some(undeclared) = &self.undeclared {
-            parts.push(format!("decoded as if it were clean {:.2} dB", self.psnr(undeclared)));
-        }
-        parts.push(format!("decoded by PiD {:.2} dB", self.psnr(&self.decoded)));
+    fn text(&self, latent: &Latent, (width, height): (usize, usize), psnr: &Psnr) -> String {
+        let undeclared =
+            psnr.undeclared.map_or(String::new(), |db| format!("decoded as if it were clean {db:.2} dB, "));
         let fits = (self.original.width, self.original.height) == (width, height);
         let from = if fits { String::new() } else { format!(" (of {width}x{height}, scaled and cut to fit)") };
-        parts.push(format!("the original's {}{from}", self.original.data.len()));
-        parts.join(", ")
-    }
-
-    fn psnr_json(&self) -> Map<String, Value> {
-        let mut map = Map::new();
-        map.insert("psnr_db".into(), json!(self.psnr(&self.decoded)));
-        map.insert("baseline_psnr_db".into(), json!(self.psnr(&self.baseline)));
-        if let Some(undeclared) = &self.undeclared {
-            map.insert("declared_clean_psnr_db".into(), json!(self.psnr(undeclared)));
-        }
-        map
+        format!(
+            "the latent's {} numbers as they are, enlarged without a network {:.2} dB, {undeclared}decoded by PiD {:.2} dB, \
+             the original's {}{from}",
+            latent.data.len(),
+            psnr.baseline,
+            psnr.decoded,
+            self.original.data.len()
+        )
     }
 }
 
