@@ -29,9 +29,9 @@ pub struct Device {
 
 /// What every kernel must be right on: the GPU that `PID_TEST_DEVICE` names (`cuda:0`), else the emulator.
 pub fn devices() -> Vec<Device> {
-    static GPU: OnceLock<Option<Device>> = OnceLock::new();
+    static GPU: OnceLock<Option<Vec<Device>>> = OnceLock::new();
     let gpu = GPU.get_or_init(|| std::env::var("PID_TEST_DEVICE").ok().map(|name| open_gpu(&name)));
-    gpu.clone().map_or_else(emulators, |gpu| vec![gpu])
+    gpu.clone().unwrap_or_else(emulators)
 }
 
 /// The emulator by each schedule: LIFO finds reuse races that FIFO hides, and so do random priorities.
@@ -42,20 +42,26 @@ pub fn emulators() -> Vec<Device> {
     schedules.into_iter().take(count).map(emulator).collect()
 }
 
+/// The GPU as it is, and with four multiprocessors used: blocks of persistent kernels then have many tiles each.
 #[cfg(feature = "cuda")]
-fn open_gpu(name: &str) -> Device {
+fn open_gpu(name: &str) -> Vec<Device> {
     use pid_engine::backend::cuda::Cuda;
     use pid_engine::kernels::cubins;
     let ordinal = name.strip_prefix("cuda:").and_then(|o| o.parse().ok());
     let ordinal = ordinal.unwrap_or_else(|| panic!("PID_TEST_DEVICE = {name}: expected cuda:N"));
     // Engine and test kernels; the one GPU lives as long as the process.
     let cubins = [cubins::CUBINS, cubins::TEST_CUBINS].concat().leak();
-    let driver = Cuda::with_cubins(ordinal, cubins).unwrap_or_else(|e| panic!("{e}"));
-    Device { name: driver.name(), is_hopper: driver.capability() == (9, 0), driver: Arc::new(driver) }
+    let open = || Cuda::with_cubins(ordinal, cubins).unwrap_or_else(|e| panic!("{e}"));
+    let device = |driver: Cuda, with: &str| Device {
+        name: driver.name() + with,
+        is_hopper: driver.capability() == (9, 0),
+        driver: Arc::new(driver),
+    };
+    vec![device(open(), ""), device(open().with_multiprocessors(4), ", 4 multiprocessors")]
 }
 
 #[cfg(not(feature = "cuda"))]
-fn open_gpu(name: &str) -> Device {
+fn open_gpu(name: &str) -> Vec<Device> {
     panic!("PID_TEST_DEVICE = {name}: this build lacks the feature `cuda`")
 }
 

@@ -113,6 +113,13 @@ impl Cuda {
         Ok(Self { work, stream, context, ordinal, name, processor, synchronous, lost: OnceLock::new() })
     }
 
+    /// The same as if it had so many multiprocessors: persistent kernels start no more blocks, and each takes more tiles.
+    #[must_use]
+    pub fn with_multiprocessors(mut self, count: u32) -> Self {
+        self.processor.multiprocessors = count.max(1);
+        self
+    }
+
     /// Major and minor compute capability.
     pub fn capability(&self) -> (u32, u32) {
         self.processor.capability
