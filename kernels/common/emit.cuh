@@ -29,9 +29,9 @@ PID_DEVICE void emit_columns(const PidEmit& emit, std::uint32_t row, std::uint32
 }
 
 // The same from a product's accumulators: a quad holds 64 columns of a row, from `column` on, in the order Groups16.
-// x: the thread's 16 values of stream row `row`; all lanes call it.
-PID_DEVICE void emit_groups(const PidEmit& emit, std::uint32_t row, bool valid, std::uint32_t column, std::uint32_t hidden,
-                            int q, const float (&x)[16]) {
+// x: the thread's 16 values of stream row `row`; column_scale: emit.scale at `column`, or a copy; all lanes call it.
+PID_DEVICE void emit_groups(const PidEmit& emit, const float* column_scale, std::uint32_t row, bool valid,
+                            std::uint32_t column, std::uint32_t hidden, int q, const float (&x)[16]) {
     // The same for all threads of a launch.
     if (!emit.enabled) return;
     float sum = 0.0f;
@@ -40,7 +40,7 @@ PID_DEVICE void emit_groups(const PidEmit& emit, std::uint32_t row, bool valid, 
     sum = quad_sum(sum);
     if (!valid) return;
     float scale[16], operand[16];
-    load_groups(scale, emit.scale + column, q);
+    load_groups(scale, column_scale, q);
     PID_UNROLL
     for (int i = 0; i < 16; ++i) operand[i] = x[i] * scale[i];
     store_groups_bf16(emit.operand + static_cast<std::size_t>(row) * hidden + column, operand, q);

@@ -1,8 +1,8 @@
 // conv3x3_tokens_*_sm90: conv3x3_tokens (conv3x3.cu) by TMA and wgmma
 //   A tile of 128 rows is a rectangle of 16 x 8 tokens of the grid. A slice of 64 inner columns belongs to one tap: the
 //   rectangle, shifted by the tap, is one box of the input; outside of the grid the copy gives zeros, which is the zero
-//   padding. Where border tokens repeat (replicate), they are in the same box, one token further in: a warp of the producer
-//   copies them over the zeros before the consumers see the slice. Channels beyond the last are zeros in A.
+//   padding. Where border tokens repeat (replicate), they are in the same box, one token further in (all but those of a tile
+//   with one column or row): a warp of the producer copies them over the zeros before the consumers see the slice. Channels beyond the last are zeros in A.
 //   sm_90a; tiles and the way to share the work as named (gemm/product_sm90.cuh); grid at most one block an SM; block 384.
 #include "../gemm/epilogue_sm90.cuh"
 #include "conv3x3.cuh"
@@ -54,7 +54,7 @@ struct RowsOfGrid {
 };
 
 // Repeats the border: rows of the slice whose token, shifted by the tap, lies outside of the grid get the nearest token's
-// channels. A warp; 8 lanes a row.
+// channels, from the same box where it is there: shared memory is a tenth as far as the tensor. A warp; 8 lanes a row.
 template <class Shape, int kFault>
 PID_DEVICE void mend_slice(const PidConvParams& params, const GridTile& at, const TapSource& source, std::uint32_t slice,
                            std::uint16_t* a) {
@@ -65,21 +65,28 @@ PID_DEVICE void mend_slice(const PidConvParams& params, const GridTile& at, cons
     const bool at_border = at.x + dx < 0 || at.x + dx + static_cast<int>(kTileCols) > cols || at.y + dy < 0 ||
                            at.y + dy + static_cast<int>(kTileRows) > rows;
     if (kFault == kNoMending || !at_border) return;
+    // The 128-byte swizzle, as the copy has it.
+    const auto chunk = [&](int index) {
+        return reinterpret_cast<uint4*>(a + index * Shape::BLOCK_K + (static_cast<int>(lane) % 8 ^ index % 8) * 8);
+    };
     PID_NO_UNROLL
-    for (std::uint32_t index = lane / 8; index < 128; index += 4) {
-        const int x = at.x + static_cast<int>(index % kTileCols) + dx, y = at.y + static_cast<int>(index / kTileCols) + dy;
+    for (int index = static_cast<int>(lane) / 8; index < 128; index += 4) {
+        const int column = index % static_cast<int>(kTileCols), line = index / static_cast<int>(kTileCols);
+        const int x = at.x + column + dx, y = at.y + line + dy;
         // Tokens that are not of the grid themselves are nobody's result.
         const bool is_token = x - dx < cols && y - dy < rows;
         if (!is_token || (x >= 0 && x < cols && y >= 0 && y < rows)) continue;
-        const int from_x = x < 0 ? 0 : x >= cols ? cols - 1 : x, from_y = y < 0 ? 0 : y >= rows ? rows - 1 : y;
-        // 64-bit: tokens times channels can pass 2^31.
-        const std::size_t token = (static_cast<std::size_t>(at.sample) * params.grid_rows + static_cast<std::size_t>(from_y)) *
-                                      params.grid_cols + static_cast<std::size_t>(from_x);
+        const int right = x < 0 ? 1 : x >= cols ? -1 : 0, down = y < 0 ? 1 : y >= rows ? -1 : 0;
         uint4 value = make_uint4(0, 0, 0, 0);
-        if (kFault == kNoChannelBound || channel < params.channels)
+        if (column + right >= 0 && line + down >= 0) {
+            value = *chunk(index + right + down * static_cast<int>(kTileCols));
+        } else if (kFault == kNoChannelBound || channel < params.channels) {
+            // 64-bit: tokens times channels can pass 2^31.
+            const std::size_t token = (static_cast<std::size_t>(at.sample) * params.grid_rows +
+                                       static_cast<std::size_t>(y + down)) * params.grid_cols + static_cast<std::size_t>(x + right);
             value = *reinterpret_cast<const uint4*>(params.gemm.group[0].a + token * params.channels + channel);
-        // The 128-byte swizzle, as the copy would have it.
-        *reinterpret_cast<uint4*>(a + index * Shape::BLOCK_K + (lane % 8 ^ index % 8) * 8) = value;
+        }
+        *chunk(index) = value;
     }
     if (kFault != kNoMendedFence) fence_proxy_async();
 }
@@ -111,9 +118,10 @@ PID_DEVICE void conv3x3_sm90(const WithMaps<PidConvParams>& params) {
         float acc[Shape::kRowTiles][Shape::BLOCK_N / 2];
         multiply_slices<Shape, Shape::BLOCK_N, kFault>(smem, is_mended ? smem.mended : smem.full, at, num_slices, first_row,
                                                        acc, passed);
-        finish_rows<Shape, 64, kFault>(ConvEpilogue(op), op.gemm, RowsOfGrid{op, GridTile(op, tile)}, tile, acc);
+        const RowOperands<Shape, ConvEpilogue> none = {};
+        finish_rows<Shape, 64, kFault>(ConvEpilogue(op), op.gemm, RowsOfGrid{op, GridTile(op, tile)}, tile, none, acc);
     };
-    run_product<Shape, kFault>(tma, op.gemm, num_slices, num_slices, load, consume, mend);
+    run_product<Shape, kFault>(tma, op.gemm, num_slices, num_slices, load, consume, mend, nothing_to_begin<Shape>);
 }
 
 PID_KERNEL(conv3x3_tokens_128x256_sm90, WithMaps<PidConvParams>, kProductThreads, 1) {

@@ -35,6 +35,13 @@ TensorMap Tma::check_map(const PidTensorMap* map, unsigned rank, const char* ope
     return decoded;
 }
 
+void Tma::check_innermost(const TensorMap& map, const int* coordinates, const char* operation, Site site) {
+    // A GPU answers CUDA_ERROR_ILLEGAL_INSTRUCTION (seen on an H200); the manual does not say it.
+    const long bytes = static_cast<long>(coordinates[0]) * static_cast<long>(map.element_bytes);
+    if (bytes % 16 != 0)
+        block_.fail(site, "%s: innermost coordinate %d is %ld bytes, no multiple of 16", operation, coordinates[0], bytes);
+}
+
 void Tma::check_smem(const void* smem, unsigned bytes, unsigned alignment, const char* operation, Site site) {
     const auto offset = static_cast<const char*>(smem) - block_.shared();
     if (!block_.in_shared(smem, bytes))
@@ -61,6 +68,7 @@ Tma::Load Tma::tensor_load(const PidTensorMap* map, const int* coordinates, unsi
     load.map = check_map(map, rank, operation, site);
     load.bytes = load.map.box_bytes();
     load.site = site;
+    check_innermost(load.map, coordinates, operation, site);
     for (unsigned i = 0; i < rank; ++i) load.coordinates[i] = coordinates[i];
     for (unsigned row = 0; row < load.map.rows(); ++row) {
         const BoxRow source = box_row(load.map, coordinates, row);
@@ -158,6 +166,7 @@ void Tma::store_tensor(const PidTensorMap* map, const void* smem, const int* coo
     constexpr const char* kName = "cp.async.bulk.tensor (store)";
     Store store;
     store.map = check_map(map, rank, kName, site);
+    check_innermost(store.map, coordinates, kName, site);
     store.smem = static_cast<const char*>(smem);
     store.site = site;
     check_smem(smem, store.map.box_bytes(), store.map.swizzled ? 1024 : 128, kName, site);

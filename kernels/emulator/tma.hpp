@@ -60,6 +60,7 @@ private:
     };
 
     TensorMap check_map(const PidTensorMap* map, unsigned rank, const char* operation, Site site);
+    void check_innermost(const TensorMap& map, const int* coordinates, const char* operation, Site site);
     void check_smem(const void* smem, unsigned bytes, unsigned alignment, const char* operation, Site site);
     Load tensor_load(const PidTensorMap* map, const int* coordinates, unsigned rank, const char* operation, Site site);
     void issue(Load load);

@@ -90,11 +90,12 @@ struct BoxRows {
 };
 
 // gemm_rows (epilogue_sm90.cuh) with bulk stores, where blocks are of 64 columns.
-template <class Shape, int kFault, class Epilogue>
-PID_DEVICE void gemm_boxes(const PidTmaGemmStores& tma, const PidGemm& gemm, const Epilogue& epilogue) {
-    const auto finish = [&](auto& smem, const RowsOfTile& rows, const ProductTile& tile, const auto& acc) {
-        each_unit<Shape, 64, kFault>(epilogue, gemm, rows, tile, acc,
-                                     BoxRows<Shape, kFault, Epilogue>(epilogue, tma, gemm, tile, smem));
-    };
-    multiply_rows<Shape, kFault>(tma.gemm, gemm, finish);
+template <class Shape, int kFault, template <class> class Epilogue, class Op>
+PID_DEVICE void gemm_boxes(const PidTmaGemmStores& tma, const Op& op) {
+    multiply_rows<Shape, kFault, Epilogue>(
+        tma.gemm, op, [&](auto& smem, const auto& epilogue, const RowsOfTile& rows, const ProductTile& tile, const auto& operands,
+                          const auto& acc) {
+            using Rows = BoxRows<Shape, kFault, StagedEpilogue<Epilogue, Shape>>;
+            each_unit<Shape, 64, kFault>(epilogue, op.gemm, rows, tile, operands, acc, Rows(epilogue, tma, op.gemm, tile, smem));
+        });
 }

@@ -84,7 +84,7 @@ struct EmbedEpilogue : PlainEpilogue {
             for (int i = 0; i < 16; ++i) v[i] += bias[i];
             store_groups(params.output + static_cast<std::size_t>(row.stream) * n + column, v, q);
         }
-        if (kEmit) emit_groups(params.emit, row.stream, valid, column, n, q, v);
+        if (kEmit) emit_groups(params.emit, params.emit.enabled ? params.emit.scale + column : nullptr, row.stream, valid, column, n, q, v);
     }
 };
 

@@ -3,6 +3,8 @@
 //   ColumnOrder asks for: within a block of 64 columns thread q has 16 q .. 16 q + 15 (Consecutive16) or 4 q .. 4 q + 3 of
 //   every 16 (Groups16); src/kernels/order.rs.
 #pragma once
+#include <type_traits>
+
 #include "epilogue.cuh"
 #include "product_sm90.cuh"
 
@@ -80,10 +82,83 @@ PID_DEVICE void take_block(const float (&acc)[kCount], int first, int h, float (
     }
 }
 
+// What an epilogue reads by column (its arrays), in shared memory: a tile's columns of each, staged by a consumer for itself
+// while it multiplies. Read where they lie, they would cost a round trip to L2 for every row, behind the ring's copies.
+template <class Shape>
+struct StagedColumns {
+    const float* staged;
+    std::uint32_t first;
+    PID_DEVICE const float* at(int i, const float*, std::uint32_t column) const {
+        return staged + static_cast<std::uint32_t>(i) * Shape::BLOCK_N + (column - first);
+    }
+};
+
+// Bytes of shared memory for them, both consumers'.
+PID_DEVICE constexpr std::uint32_t staged_bytes(int arrays, int columns) { return static_cast<std::uint32_t>(2 * arrays * columns) * 4; }
+
+template <class Shape>
+PID_DEVICE float* staged_columns(ProductShared<Shape>& smem) {
+    return reinterpret_cast<float*>(smem.operands.staged) + (warpgroup_of_thread() - 1) * (Shape::kStagedBytes / 8);
+}
+
+// A consumer, before it multiplies.
+template <class Shape, int kFault, class Epilogue>
+PID_DEVICE void stage_columns(ProductShared<Shape>& smem, const typename Epilogue::Op& op, const ProductTile& tile) {
+    constexpr std::uint32_t kChunks = Shape::BLOCK_N / 4;
+    static_assert(Shape::kStagedBytes == staged_bytes(Epilogue::kArrays, Shape::BLOCK_N), "room for all arrays");
+    // All of it are done with the tile before.
+    if (kFault != kNoStagedReuse) consumer_sync();
+    float* to = staged_columns<Shape>(smem);
+    for (std::uint32_t i = threadIdx.x % 128; i < Epilogue::kArrays * kChunks; i += 128) {
+        const float* array = Epilogue::array(op, tile.group, static_cast<int>(i / kChunks));
+        const std::uint32_t column = tile.column + i % kChunks * 4;
+        if (array != nullptr && column < op.gemm.n) cp_async_cg_16(to + 4 * i, array + column);
+    }
+    cp_async_commit_group();
+}
+
+// A consumer, before its epilogue.
+template <int kFault>
+PID_DEVICE void wait_for_columns() {
+    if (kFault != kNoStagedWait) cp_async_wait_group<0>();
+    if (kFault != kNoStagedSync) consumer_sync();
+}
+
+// The epilogue of a product whose operands by column are staged; where it has none it reads memory.
+template <template <class> class Epilogue, class Shape>
+using StagedEpilogue = Epilogue<
+    std::conditional_t<Epilogue<ColumnsInMemory>::kArrays == 0, ColumnsInMemory, StagedColumns<Shape>>>;
+
+template <template <class> class Epilogue, class Shape, class Op>
+PID_DEVICE StagedEpilogue<Epilogue, Shape> staged_epilogue(ProductShared<Shape>& smem, const Op& op, const ProductTile& tile) {
+    using Staged = StagedEpilogue<Epilogue, Shape>;
+    if constexpr (Staged::kArrays == 0)
+        return Staged(op);
+    else
+        return Staged(op, StagedColumns<Shape>{staged_columns<Shape>(smem), tile.column});
+}
+
+// What row_factor() needs of each of the thread's rows.
+template <class Shape, class Epilogue>
+using RowOperands = typename Epilogue::RowOperands[Shape::kRowTiles][2];
+
+template <class Shape, int kFault, class Epilogue, class Rows>
+PID_DEVICE void fetch_operands(const Epilogue& epilogue, const Rows& rows, const ProductTile& tile,
+                               RowOperands<Shape, Epilogue>& operands) {
+    PID_UNROLL
+    for (int m = 0; m < Shape::kRowTiles; ++m) {
+        const RowPair pair = row_pair<Shape, kFault>(rows, m);
+        PID_UNROLL
+        for (int h = 0; h < 2; ++h)
+            operands[m][h] = epilogue.row_operands(tile.group, pair.row[h], static_cast<int>(threadIdx.x) % 4);
+    }
+}
+
 // Calls finish(unit, what the epilogue's row() takes) for each of the thread's rows and blocks of kBlock columns: units go
 // by block, its two rows one after the other. What the epilogue fetches for the next one is under way.
 template <class Shape, int kBlock, int kFault, class Rows, class Epilogue, class Finish>
 PID_DEVICE void each_unit(const Epilogue& epilogue, const PidGemm& gemm, const Rows& rows, const ProductTile& tile,
+                          const RowOperands<Shape, Epilogue>& operands,
                           const float (&acc)[Shape::kRowTiles][Shape::BLOCK_N / 2], Finish&& finish) {
     constexpr int kUnits = 2 * (Shape::BLOCK_N / kBlock);
     static_assert(Shape::BLOCK_N % kBlock == 0, "a tile is whole blocks of columns");
@@ -91,8 +166,8 @@ PID_DEVICE void each_unit(const Epilogue& epilogue, const PidGemm& gemm, const R
     PID_UNROLL
     for (int m = 0; m < Shape::kRowTiles; ++m) {
         const RowPair pair = row_pair<Shape, kFault>(rows, m);
-        const float factor[2] = {epilogue.row_factor(tile.group, pair.row[0], q),
-                                 epilogue.row_factor(tile.group, pair.row[1], q)};
+        const float factor[2] = {epilogue.row_factor(tile.group, pair.row[0], q, operands[m][0]),
+                                 epilogue.row_factor(tile.group, pair.row[1], q, operands[m][1])};
         const auto column = [&](int unit) { return tile.column + static_cast<std::uint32_t>(unit / 2 * kBlock); };
         const auto valid = [&](int unit) {
             return pair.inside[unit % 2] && (kFault == kNoColumnBound || column(unit) < gemm.n);
@@ -100,7 +175,7 @@ PID_DEVICE void each_unit(const Epilogue& epilogue, const PidGemm& gemm, const R
         const auto fetch = [&](int unit) {
             return epilogue.fetch(tile.group, pair.row[unit % 2], valid(unit), column(unit), q);
         };
-        constexpr int kAhead = Epilogue::kFetchesAhead;
+        constexpr int kAhead = Epilogue::template fetches_ahead<Shape::kPingPong>();
         typename Epilogue::Fetched fetched[kAhead + 1];
         PID_UNROLL
         for (int unit = 0; unit < kAhead; ++unit) fetched[unit] = fetch(unit);
@@ -118,16 +193,18 @@ PID_DEVICE void each_unit(const Epilogue& epilogue, const PidGemm& gemm, const R
 // The epilogue ends each row itself.
 template <class Shape, int kBlock, int kFault, class Rows, class Epilogue>
 PID_DEVICE void finish_rows(const Epilogue& epilogue, const PidGemm& gemm, const Rows& rows, const ProductTile& tile,
+                            const RowOperands<Shape, Epilogue>& operands,
                             const float (&acc)[Shape::kRowTiles][Shape::BLOCK_N / 2]) {
-    each_unit<Shape, kBlock, kFault>(epilogue, gemm, rows, tile, acc, [&](int, auto&&... of) { epilogue.row(of...); });
+    each_unit<Shape, kBlock, kFault>(epilogue, gemm, rows, tile, operands, acc,
+                                     [&](int, auto&&... of) { epilogue.row(of...); });
 }
 
 // The kernel: load(smem, at, tile, rank) issues the copies of a tile, consume(smem, at, tile, first_row, passed) multiplies
-// and ends it, mend(smem, at, tile) is called by the producer's second warp for each tile. first_slices: of the first
-// product of a tile; num_slices: of all its products.
-template <class Shape, int kFault, class Load, class Consume, class Mend>
+// and ends it, mend(smem, at, tile) is called by the producer's second warp for each tile, begin(smem) by the consumers before
+// their first. first_slices: of the first product of a tile; num_slices: of all its products.
+template <class Shape, int kFault, class Load, class Consume, class Mend, class Begin>
 PID_DEVICE void run_product(const PidTmaGemm& tma, const PidGemm& gemm, std::uint32_t first_slices, std::uint32_t num_slices,
-                            const Load& load, const Consume& consume, const Mend& mend) {
+                            const Load& load, const Consume& consume, const Mend& mend, const Begin& begin) {
     PID_SHARED(ProductShared<Shape>, smem);
     // Under the set-up, by a warp that has no part in it: nothing overlaps with a launch's first loads.
     if (threadIdx.x == 32) {
@@ -154,6 +231,7 @@ PID_DEVICE void run_product(const PidTmaGemm& tma, const PidGemm& gemm, std::uin
         const ProductWalk<Shape> walk(tma, gemm);
         const std::uint32_t rank = rank_in_cluster<Shape>(), step = gridDim.x / Shape::kCluster;
         const std::uint32_t consumer = warpgroup_of_thread() - 1;
+        begin(smem);
         RingAt<Shape> at;
         Turns<Shape, kFault> turns(first_slices);
         std::uint32_t turn = 0;
@@ -176,11 +254,16 @@ PID_DEVICE void run_product(const PidTmaGemm& tma, const PidGemm& gemm, std::uin
 
 template <class Shape>
 PID_DEVICE void nothing_to_mend(ProductShared<Shape>&, RingAt<Shape>&, const ProductTile&) {}
+template <class Shape>
+PID_DEVICE void nothing_to_begin(ProductShared<Shape>&) {}
 
-// A grouped product whose A lies by rows; finish(smem, rows, tile, acc) ends a tile.
-template <class Shape, int kFault, class Finish>
-PID_DEVICE void multiply_rows(const PidTmaGemm& tma, const PidGemm& gemm, const Finish& finish) {
+// A grouped product whose A lies by rows, with an epilogue that finds its columns staged; finish(smem, epilogue, rows, tile,
+// operands, acc) ends a tile.
+template <class Shape, int kFault, template <class> class Epilogue, class Op, class Finish>
+PID_DEVICE void multiply_rows(const PidTmaGemm& tma, const Op& op, const Finish& finish) {
     using Shared = ProductShared<Shape>;
+    using Staged = StagedEpilogue<Epilogue, Shape>;
+    const PidGemm& gemm = op.gemm;
     const std::uint32_t num_slices = (gemm.k + 63) / 64;
     const auto load = [&](Shared& smem, RingAt<Shape>& at, const ProductTile& tile, std::uint32_t rank) {
         load_slices<Shape, kFault>(smem, at, RowSource{&tma.a[tile.group], gemm.k, tile}, &tma.b[tile.group], tile.column,
@@ -188,17 +271,26 @@ PID_DEVICE void multiply_rows(const PidTmaGemm& tma, const PidGemm& gemm, const 
     };
     const auto consume = [&](Shared& smem, RingAt<Shape>& at, const ProductTile& tile, std::uint32_t first_row,
                              const auto& passed) {
+        const RowsOfTile rows(tma, gemm, tile);
+        if constexpr (Staged::kArrays > 0) stage_columns<Shape, kFault, Staged>(smem, op, tile);
+        const Staged epilogue = staged_epilogue<Epilogue, Shape>(smem, op, tile);
+        RowOperands<Shape, Staged> operands;
+        // By turns they are hidden as it is, and there are no registers for them.
+        if (!Shape::kPingPong) fetch_operands<Shape, kFault>(epilogue, rows, tile, operands);
         float acc[Shape::kRowTiles][Shape::BLOCK_N / 2];
         multiply_slices<Shape, Shape::BLOCK_N, kFault>(smem, smem.full, at, num_slices, first_row, acc, passed);
-        finish(smem, RowsOfTile(tma, gemm, tile), tile, acc);
+        if (Shape::kPingPong) fetch_operands<Shape, kFault>(epilogue, rows, tile, operands);
+        if constexpr (Staged::kArrays > 0) wait_for_columns<kFault>();
+        finish(smem, epilogue, rows, tile, operands, acc);
     };
-    run_product<Shape, kFault>(tma, gemm, num_slices, num_slices, load, consume, nothing_to_mend<Shape>);
+    run_product<Shape, kFault>(tma, gemm, num_slices, num_slices, load, consume, nothing_to_mend<Shape>, nothing_to_begin<Shape>);
 }
 
-// The same with an epilogue; the body of most entries.
-template <class Shape, int kBlock, int kFault, class Epilogue>
-PID_DEVICE void gemm_rows(const PidTmaGemm& tma, const PidGemm& gemm, const Epilogue& epilogue) {
-    multiply_rows<Shape, kFault>(tma, gemm, [&](auto&, const RowsOfTile& rows, const ProductTile& tile, const auto& acc) {
-        finish_rows<Shape, kBlock, kFault>(epilogue, gemm, rows, tile, acc);
-    });
+// The body of most entries: the epilogue ends each row itself.
+template <class Shape, int kBlock, int kFault, template <class> class Epilogue, class Op>
+PID_DEVICE void gemm_rows(const PidTmaGemm& tma, const Op& op) {
+    multiply_rows<Shape, kFault, Epilogue>(
+        tma, op, [&](auto&, const auto& epilogue, const RowsOfTile& rows, const ProductTile& tile, const auto& operands, const auto& acc) {
+            finish_rows<Shape, kBlock, kFault>(epilogue, op.gemm, rows, tile, operands, acc);
+        });
 }

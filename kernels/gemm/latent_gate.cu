@@ -9,7 +9,7 @@
 
 template <int kFault>
 PID_DEVICE void gemm_latent_gate_body(const PidLatentGateParams& params) {
-    gemm_tile<8, false, kFault, Groups16>(params.gemm, LatentGateEpilogue(params));
+    gemm_tile<8, false, kFault, Groups16>(params.gemm, LatentGateEpilogue<>(params));
 }
 
 PID_KERNEL(gemm_latent_gate, PidLatentGateParams, kGemmThreads, 2) { gemm_latent_gate_body<kNoFault>(params); }

@@ -3,15 +3,17 @@
 #pragma once
 #include "epilogue.cuh"
 
+// Nothing is staged: 48 values fetched a row leave no registers to spare.
+template <class = ColumnsInMemory>
 struct LatentGateEpilogue : PlainEpilogue {
+    using Op = PidLatentGateParams;
     struct Fetched {
         float x[16];
         uint2 half[4], features[4];  // bf16, 4 each
     };
-    static constexpr int kFetchesAhead = 1;
-    const PidLatentGateParams& params;
+    const Op& params;
 
-    PID_DEVICE explicit LatentGateEpilogue(const PidLatentGateParams& p) : params(p) {}
+    PID_DEVICE explicit LatentGateEpilogue(const Op& p, ColumnsInMemory = {}) : params(p) {}
 
     PID_DEVICE std::size_t offset(const Row& row, std::uint32_t column) const {
         return static_cast<std::size_t>(row.stream) * params.gemm.n + column;
@@ -42,6 +44,7 @@ struct LatentGateEpilogue : PlainEpilogue {
             }
             store_groups(params.stream + offset(row, column), v, q);
         }
-        emit_groups(params.emit, row.stream, valid, column, params.gemm.n, q, v);
+        const float* scale = params.emit.enabled ? params.emit.scale + column : nullptr;
+        emit_groups(params.emit, scale, row.stream, valid, column, params.gemm.n, q, v);
     }
 };

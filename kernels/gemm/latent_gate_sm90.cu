@@ -6,7 +6,7 @@
 
 template <class Shape, int kFault>
 PID_DEVICE void latent_gate_sm90(const WithMaps<PidLatentGateParams>& params) {
-    gemm_rows<Shape, 64, kFault>(params.tma, params.op.gemm, LatentGateEpilogue(params.op));
+    gemm_rows<Shape, 64, kFault, LatentGateEpilogue>(params.tma, params.op);
 }
 
 PID_KERNEL(gemm_latent_gate_128x256_sm90, WithMaps<PidLatentGateParams>, kProductThreads, 1) {

@@ -3,12 +3,17 @@
 #include "epilogue.cuh"
 
 // kWholeChunks: n is known to be a multiple of 8.
-template <bool kWholeChunks>
+template <bool kWholeChunks, class Columns = ColumnsInMemory>
 struct LinearEpilogue : PlainEpilogue {
+    using Op = PidLinearParams;
     static constexpr int kPackedWords = 8;
-    const PidLinearParams& params;
+    enum Array { kBias, kArrays };
+    const Op& params;
+    Columns columns;
 
-    PID_DEVICE explicit LinearEpilogue(const PidLinearParams& p) : params(p) {}
+    PID_DEVICE explicit LinearEpilogue(const Op& p, Columns of = {}) : params(p), columns(of) {}
+
+    PID_DEVICE static const float* array(const Op& op, int group, int) { return op.gemm.group[group].bias; }
 
     PID_DEVICE void row(int group, const Row& row, bool valid, float factor, std::uint32_t column, int q,
                         const Fetched& fetched, float (&v)[16]) const {
@@ -38,7 +43,7 @@ struct LinearEpilogue : PlainEpilogue {
         for (std::uint32_t i = 0; i < 2; ++i) {
             if (first + 8 * i >= params.gemm.n) continue;
             float b[8];
-            load_floats(b, params.gemm.group[group].bias + first + 8 * i);
+            load_floats(b, columns.at(kBias, params.gemm.group[group].bias, column) + 16 * q + 8 * i);
             PID_UNROLL
             for (int j = 0; j < 8; ++j) v[8 * i + j] += b[j];
         }

@@ -5,77 +5,83 @@
 #include "boxes_sm90.cuh"
 #include "linear.cuh"
 
+template <class Columns>
+using Epilogue = LinearEpilogue<true, Columns>;
+
+template <int kColumns, bool kPingPong, int kBlocks, bool kBulk = false>
+using LinearShape = ProductShape<kColumns, kPingPong, kBlocks, 24, kBulk, staged_bytes(Epilogue<ColumnsInMemory>::kArrays, kColumns)>;
+
 template <class Shape, int kFault>
 PID_DEVICE void linear_sm90(const WithMaps<PidLinearParams>& params) {
-    gemm_rows<Shape, 64, kFault>(params.tma, params.op.gemm, LinearEpilogue<true>(params.op));
+    gemm_rows<Shape, 64, kFault, Epilogue>(params.tma, params.op);
 }
 
 template <class Shape, int kFault>
 PID_DEVICE void linear_boxes(const WithBoxes<PidLinearParams>& params) {
-    gemm_boxes<Shape, kFault>(params.tma, params.op.gemm, LinearEpilogue<true>(params.op));
+    gemm_boxes<Shape, kFault, Epilogue>(params.tma, params.op);
 }
 
 PID_KERNEL(gemm_linear_128x256_sm90, WithMaps<PidLinearParams>, kProductThreads, 1) {
-    linear_sm90<ProductShape<256, false, 1>, kSoundProduct>(params);
+    linear_sm90<LinearShape<256, false, 1>, kSoundProduct>(params);
 }
 PID_CLUSTER_KERNEL(gemm_linear_128x256_pair_sm90, WithMaps<PidLinearParams>, kProductThreads, 1, 2) {
-    linear_sm90<ProductShape<256, false, 2>, kSoundProduct>(params);
+    linear_sm90<LinearShape<256, false, 2>, kSoundProduct>(params);
 }
 PID_KERNEL(gemm_linear_128x128_pingpong_sm90, WithMaps<PidLinearParams>, kProductThreads, 1) {
-    linear_sm90<ProductShape<128, true, 1>, kSoundProduct>(params);
+    linear_sm90<LinearShape<128, true, 1>, kSoundProduct>(params);
 }
 PID_CLUSTER_KERNEL(gemm_linear_128x128_pingpong_pair_sm90, WithMaps<PidLinearParams>, kProductThreads, 1, 2) {
-    linear_sm90<ProductShape<128, true, 2>, kSoundProduct>(params);
+    linear_sm90<LinearShape<128, true, 2>, kSoundProduct>(params);
 }
 PID_CLUSTER_KERNEL(gemm_linear_128x256_pair_bulk_sm90, WithBoxes<PidLinearParams>, kProductThreads, 1, 2) {
-    linear_boxes<ProductShape<256, false, 2, 24, true>, kSoundProduct>(params);
+    linear_boxes<LinearShape<256, false, 2, true>, kSoundProduct>(params);
 }
 
 PID_FAULT_KERNEL(gemm_linear_128x256_sm90_no_slot_wait, WithMaps<PidLinearParams>, kProductThreads,
-                 linear_sm90<ProductShape<256, false, 1>, kNoSlotWait>)
+                 linear_sm90<LinearShape<256, false, 1>, kNoSlotWait>)
 PID_FAULT_KERNEL(gemm_linear_128x256_sm90_no_data_wait, WithMaps<PidLinearParams>, kProductThreads,
-                 linear_sm90<ProductShape<256, false, 1>, kNoDataWait>)
+                 linear_sm90<LinearShape<256, false, 1>, kNoDataWait>)
 PID_FAULT_KERNEL(gemm_linear_128x256_sm90_early_release, WithMaps<PidLinearParams>, kProductThreads,
-                 linear_sm90<ProductShape<256, false, 1>, kEarlyRelease>)
+                 linear_sm90<LinearShape<256, false, 1>, kEarlyRelease>)
 PID_FAULT_KERNEL(gemm_linear_128x256_sm90_part_release, WithMaps<PidLinearParams>, kProductThreads,
-                 linear_sm90<ProductShape<256, false, 1>, kPartRelease>)
+                 linear_sm90<LinearShape<256, false, 1>, kPartRelease>)
 PID_FAULT_KERNEL(gemm_linear_128x256_sm90_no_last_wait, WithMaps<PidLinearParams>, kProductThreads,
-                 linear_sm90<ProductShape<256, false, 1>, kNoLastWait>)
+                 linear_sm90<LinearShape<256, false, 1>, kNoLastWait>)
 PID_FAULT_KERNEL(gemm_linear_128x256_sm90_no_row_bound, WithMaps<PidLinearParams>, kProductThreads,
-                 linear_sm90<ProductShape<256, false, 1>, kNoRowBound>)
+                 linear_sm90<LinearShape<256, false, 1>, kNoRowBound>)
 PID_FAULT_KERNEL(gemm_linear_128x256_sm90_no_accumulator_fence, WithMaps<PidLinearParams>, kProductThreads,
-                 linear_sm90<ProductShape<256, false, 1>, kNoFence>)
+                 linear_sm90<LinearShape<256, false, 1>, kNoFence>)
 PID_FAULT_KERNEL(gemm_linear_128x256_sm90_no_barrier_fence, WithMaps<PidLinearParams>, kProductThreads,
-                 linear_sm90<ProductShape<256, false, 1>, kNoBarrierFence>)
+                 linear_sm90<LinearShape<256, false, 1>, kNoBarrierFence>)
 PID_FAULT_KERNEL(gemm_linear_128x256_sm90_no_set_up_barrier, WithMaps<PidLinearParams>, kProductThreads,
-                 linear_sm90<ProductShape<256, false, 1>, kNoSetUpBarrier>)
+                 linear_sm90<LinearShape<256, false, 1>, kNoSetUpBarrier>)
 PID_FAULT_KERNEL(gemm_linear_128x128_pingpong_sm90_no_slot_wait, WithMaps<PidLinearParams>, kProductThreads,
-                 linear_sm90<ProductShape<128, true, 1>, kNoSlotWait>)
+                 linear_sm90<LinearShape<128, true, 1>, kNoSlotWait>)
 PID_FAULT_KERNEL(gemm_linear_128x128_pingpong_sm90_no_data_wait, WithMaps<PidLinearParams>, kProductThreads,
-                 linear_sm90<ProductShape<128, true, 1>, kNoDataWait>)
+                 linear_sm90<LinearShape<128, true, 1>, kNoDataWait>)
 PID_FAULT_KERNEL(gemm_linear_128x128_pingpong_sm90_early_release, WithMaps<PidLinearParams>, kProductThreads,
-                 linear_sm90<ProductShape<128, true, 1>, kEarlyRelease>)
+                 linear_sm90<LinearShape<128, true, 1>, kEarlyRelease>)
 PID_FAULT_KERNEL(gemm_linear_128x128_pingpong_sm90_no_last_wait, WithMaps<PidLinearParams>, kProductThreads,
-                 linear_sm90<ProductShape<128, true, 1>, kNoLastWait>)
+                 linear_sm90<LinearShape<128, true, 1>, kNoLastWait>)
 PID_FAULT_KERNEL(gemm_linear_128x128_pingpong_sm90_no_turns, WithMaps<PidLinearParams>, kProductThreads,
-                 linear_sm90<ProductShape<128, true, 1>, kNoTurns>)
+                 linear_sm90<LinearShape<128, true, 1>, kNoTurns>)
 PID_FAULT_CLUSTER_KERNEL(gemm_linear_128x256_pair_sm90_no_peer_release, WithMaps<PidLinearParams>, kProductThreads, 2,
-                         linear_sm90<ProductShape<256, false, 2>, kNoPeerRelease>)
+                         linear_sm90<LinearShape<256, false, 2>, kNoPeerRelease>)
 PID_FAULT_CLUSTER_KERNEL(gemm_linear_128x256_pair_sm90_no_peer_exit, WithMaps<PidLinearParams>, kProductThreads, 2,
-                         linear_sm90<ProductShape<256, false, 2>, kNoPeerExit>)
+                         linear_sm90<LinearShape<256, false, 2>, kNoPeerExit>)
 PID_FAULT_CLUSTER_KERNEL(gemm_linear_128x256_pair_sm90_no_slot_wait, WithMaps<PidLinearParams>, kProductThreads, 2,
-                         linear_sm90<ProductShape<256, false, 2>, kNoSlotWait>)
+                         linear_sm90<LinearShape<256, false, 2>, kNoSlotWait>)
 PID_FAULT_CLUSTER_KERNEL(gemm_linear_128x256_pair_sm90_no_set_up_barrier, WithMaps<PidLinearParams>, kProductThreads, 2,
-                         linear_sm90<ProductShape<256, false, 2>, kNoSetUpBarrier>)
+                         linear_sm90<LinearShape<256, false, 2>, kNoSetUpBarrier>)
 PID_FAULT_CLUSTER_KERNEL(gemm_linear_128x128_pingpong_pair_sm90_no_peer_release, WithMaps<PidLinearParams>, kProductThreads, 2,
-                         linear_sm90<ProductShape<128, true, 2>, kNoPeerRelease>)
+                         linear_sm90<LinearShape<128, true, 2>, kNoPeerRelease>)
 PID_FAULT_CLUSTER_KERNEL(gemm_linear_128x256_pair_bulk_sm90_no_box_fence, WithBoxes<PidLinearParams>, kProductThreads, 2,
-                         linear_boxes<ProductShape<256, false, 2, 24, true>, kNoBoxFence>)
+                         linear_boxes<LinearShape<256, false, 2, true>, kNoBoxFence>)
 PID_FAULT_CLUSTER_KERNEL(gemm_linear_128x256_pair_bulk_sm90_no_box_sync, WithBoxes<PidLinearParams>, kProductThreads, 2,
-                         linear_boxes<ProductShape<256, false, 2, 24, true>, kNoBoxSync>)
+                         linear_boxes<LinearShape<256, false, 2, true>, kNoBoxSync>)
 PID_FAULT_CLUSTER_KERNEL(gemm_linear_128x256_pair_bulk_sm90_no_reuse_wait, WithBoxes<PidLinearParams>, kProductThreads, 2,
-                         linear_boxes<ProductShape<256, false, 2, 24, true>, kNoReuseWait>)
+                         linear_boxes<LinearShape<256, false, 2, true>, kNoReuseWait>)
 PID_FAULT_CLUSTER_KERNEL(gemm_linear_128x256_pair_bulk_sm90_no_reuse_sync, WithBoxes<PidLinearParams>, kProductThreads, 2,
-                         linear_boxes<ProductShape<256, false, 2, 24, true>, kNoReuseSync>)
+                         linear_boxes<LinearShape<256, false, 2, true>, kNoReuseSync>)
 PID_FAULT_CLUSTER_KERNEL(gemm_linear_128x256_pair_bulk_sm90_no_end_wait, WithBoxes<PidLinearParams>, kProductThreads, 2,
-                         linear_boxes<ProductShape<256, false, 2, 24, true>, kNoEndWait>)
+                         linear_boxes<LinearShape<256, false, 2, true>, kNoEndWait>)

@@ -46,9 +46,14 @@ enum ProductFault {
     kNoReuseWait,      // a box is staged over one that is still read
     kNoReuseSync,      // lanes do not learn that a box has been read
     kNoEndWait,        // the block ends while bulk stores read its shared memory
+    kNoStagedReuse,    // what is staged for a tile is overwritten while some still read the last tile's
+    kNoStagedWait,     // what is staged is read before it is there
+    kNoStagedSync,     // threads read what others have staged, without a barrier
 };
 
-template <int kColumns, bool kIsPingPong, int kBlocks, int kRegistersToLoad = 24, bool kStoresBoxes = false>
+// kStaged: bytes of shared memory that the epilogue has beside the ring.
+template <int kColumns, bool kIsPingPong, int kBlocks, int kRegistersToLoad = 24, bool kStoresBoxes = false,
+          std::uint32_t kStaged = 0>
 struct ProductShape {
     static constexpr int BLOCK_M = 128, BLOCK_N = kColumns, BLOCK_K = 64;
     static constexpr bool kPingPong = kIsPingPong;
@@ -63,7 +68,10 @@ struct ProductShape {
     // Whether results leave by bulk stores (boxes_sm90.cuh), from two boxes of each warp.
     static constexpr bool kBulkStores = kStoresBoxes;
     static constexpr std::uint32_t kBoxBytes = kBulkStores ? 8 * 2 * 2048 : 0;
-    static constexpr std::uint32_t kStages = (kSm90SharedBytes - 1024 - kBoxBytes) / kStageBytes;
+    static constexpr std::uint32_t kStagedBytes = kStaged;
+    // A stage's three barriers count with it.
+    static constexpr std::uint32_t kStages = (kSm90SharedBytes - kBoxBytes - kStagedBytes) / (kStageBytes + 24);
+    static_assert(kStagedBytes % 16 == 0, "copies are of 16 bytes");
     static constexpr std::uint32_t kReleases = (kPingPong ? 4 : 8) * kCluster;
     // How many slices consumer 2 stays behind, where both share a tile.
     static constexpr std::uint32_t kLag = kStages - 1;
@@ -81,6 +89,14 @@ struct StagedBoxes<true> {
     alignas(1024) std::uint16_t box[8][2][16 * 64];
 };
 
+// What the epilogue has staged: a part for each consumer.
+template <std::uint32_t kBytes>
+struct StagedOperands {
+    alignas(16) unsigned char staged[kBytes];
+};
+template <>
+struct StagedOperands<0> {};
+
 template <class Shape>
 struct alignas(1024) ProductShared : StagedBoxes<Shape::kBulkStores> {
     struct alignas(1024) Stage {
@@ -91,6 +107,7 @@ struct alignas(1024) ProductShared : StagedBoxes<Shape::kBulkStores> {
     std::uint64_t full[Shape::kStages], empty[Shape::kStages];
     // Full, and mended by the producer's second warp, where a product needs that.
     std::uint64_t mended[Shape::kStages];
+    StagedOperands<Shape::kStagedBytes> operands;
 };
 
 // A tile of one block.
@@ -131,6 +148,17 @@ template <class Shape>
 using RingAt = RingPlace<Shape::kStages>;
 
 PID_DEVICE std::uint32_t warpgroup_of_thread() { return static_cast<std::uint32_t>(threadIdx.x) / 128; }
+
+// Named barriers; 0 is syncthreads.
+enum ProductBarrier { kStart = 1, kFirstsTurn, kSecondsTurn, kFirstsOwn, kSecondsOwn };
+
+// The threads of one consumer.
+PID_DEVICE void consumer_sync() {
+    if (warpgroup_of_thread() == 1)
+        bar_sync<kFirstsOwn, 128>();
+    else
+        bar_sync<kSecondsOwn, 128>();
+}
 
 template <class Shape>
 PID_DEVICE std::uint32_t rank_in_cluster() {
@@ -261,8 +289,6 @@ PID_DEVICE void multiply_slices(ProductShared<Shape>& smem, std::uint64_t* ready
 //   three: who has not seen one would take the data of the use before it for the next one's.
 template <class Shape, int kFault>
 struct Turns {
-    // The two consumers meet at these.
-    enum Barrier { kStart = 1, kFirstsTurn, kSecondsTurn };
     static constexpr std::uint32_t kNever = 0xffffffffu;
     std::uint32_t last;  // slice at which the other consumer is let go
 

@@ -7,7 +7,7 @@
 
 template <int kFault>
 PID_DEVICE void gemm_residual_body(const PidResidualParams& params) {
-    gemm_tile<8, true, kFault, Groups16>(params.gemm, ResidualEpilogue(params));
+    gemm_tile<8, true, kFault, Groups16>(params.gemm, ResidualEpilogue<>(params));
 }
 
 PID_KERNEL(gemm_residual, PidResidualParams, kGemmThreads, 2) { gemm_residual_body<kNoFault>(params); }

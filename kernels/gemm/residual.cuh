@@ -3,14 +3,25 @@
 #pragma once
 #include "epilogue.cuh"
 
+template <class Columns = ColumnsInMemory>
 struct ResidualEpilogue : PlainEpilogue {
+    using Op = PidResidualParams;
     struct Fetched {
         float x[16];
     };
-    static constexpr int kFetchesAhead = 2;
-    const PidResidualParams& params;
+    template <bool>
+    PID_DEVICE static constexpr int fetches_ahead() { return 2; }
+    enum Array { kGate, kBias, kScale, kArrays };
+    const Op& params;
+    Columns columns;
 
-    PID_DEVICE explicit ResidualEpilogue(const PidResidualParams& p) : params(p) {}
+    PID_DEVICE explicit ResidualEpilogue(const Op& p, Columns of = {}) : params(p), columns(of) {}
+
+    PID_DEVICE static const float* array(const Op& op, int group, int i) {
+        const PidResidualStream& stream = op.stream[group];
+        if (i == kScale) return stream.emit.enabled ? stream.emit.scale : nullptr;
+        return i == kGate ? stream.gate : op.gemm.group[group].bias;
+    }
 
     PID_DEVICE float* residual(int group, const Row& row, std::uint32_t column) const {
         return params.stream[group].residual + static_cast<std::size_t>(row.stream) * params.gemm.n + column;
@@ -27,12 +38,13 @@ struct ResidualEpilogue : PlainEpilogue {
         const PidResidualStream& stream = params.stream[group];
         if (valid) {
             float gate[16], bias[16];
-            load_groups(gate, stream.gate + column, q);
-            load_groups(bias, params.gemm.group[group].bias + column, q);
+            load_groups(gate, columns.at(kGate, stream.gate, column), q);
+            load_groups(bias, columns.at(kBias, params.gemm.group[group].bias, column), q);
             PID_UNROLL
             for (int i = 0; i < 16; ++i) v[i] = fetched.x[i] + gate[i] * (v[i] + bias[i]);
             store_groups(residual(group, row, column), v, q);
         }
-        emit_groups(stream.emit, row.stream, valid, column, params.gemm.n, q, v);
+        const float* scale = stream.emit.enabled ? columns.at(kScale, stream.emit.scale, column) : nullptr;
+        emit_groups(stream.emit, scale, row.stream, valid, column, params.gemm.n, q, v);
     }
 };

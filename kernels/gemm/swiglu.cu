@@ -7,7 +7,7 @@
 
 template <int kFault>
 PID_DEVICE void gemm_swiglu_body(const PidSwiGluParams& params) {
-    gemm_tile<8, false, kFault>(params.gemm, SwiGluEpilogue(params));
+    gemm_tile<8, false, kFault>(params.gemm, SwiGluEpilogue<>(params));
 }
 
 PID_KERNEL(gemm_swiglu, PidSwiGluParams, kGemmThreads, 2) { gemm_swiglu_body<kNoFault>(params); }

@@ -2,23 +2,25 @@
 #pragma once
 #include "epilogue.cuh"
 
+template <class Columns = ColumnsInMemory>
 struct SwiGluEpilogue : PlainEpilogue {
-    struct Fetched {
-        float shift[16];
-    };
+    using Op = PidSwiGluParams;
+    using RowOperands = FoldedSums;
     static constexpr int kPackedWords = 4;
-    const PidSwiGluParams& params;
+    enum Array { kShift, kArrays };
+    const Op& params;
+    Columns columns;
 
-    PID_DEVICE explicit SwiGluEpilogue(const PidSwiGluParams& p) : params(p) {}
+    PID_DEVICE explicit SwiGluEpilogue(const Op& p, Columns of = {}) : params(p), columns(of) {}
 
-    PID_DEVICE float row_factor(int group, const Row& row, int q) const {
-        return folded_inverse_rms(params.fold[group].sums, row.stream, params.gemm.k, q);
+    PID_DEVICE static const float* array(const Op& op, int group, int) { return op.fold[group].shift_product; }
+
+    PID_DEVICE RowOperands row_operands(int group, const Row& row, int q) const {
+        return folded_sums(params.fold[group].sums, row.stream, params.gemm.k, static_cast<std::uint32_t>(q));
     }
 
-    PID_DEVICE Fetched fetch(int group, const Row&, bool valid, std::uint32_t column, int q) const {
-        Fetched fetched = {};
-        if (valid) load_floats(fetched.shift, params.fold[group].shift_product + column + 16 * static_cast<std::uint32_t>(q));
-        return fetched;
+    PID_DEVICE float row_factor(int group, const Row& row, int q, const RowOperands& sums) const {
+        return folded_inverse_rms(params.fold[group].sums, row.stream, params.gemm.k, q, sums);
     }
 
     PID_DEVICE void row(int group, const Row& row, bool valid, float r, std::uint32_t column, int q,
@@ -31,10 +33,11 @@ struct SwiGluEpilogue : PlainEpilogue {
         store_packed(params.output + line * (params.gemm.n / 2) + first / 2, packed);
     }
 
-    PID_DEVICE void pack(int, const Row&, bool, float r, std::uint32_t, int, const Fetched& fetched, float (&v)[16],
-                         std::uint32_t (&packed)[kPackedWords]) const {
-        const float(&shift)[16] = fetched.shift;
-        float out[8];
+    PID_DEVICE void pack(int group, const Row&, bool valid, float r, std::uint32_t column, int q, const Fetched&,
+                         float (&v)[16], std::uint32_t (&packed)[kPackedWords]) const {
+        float shift[16] = {}, out[8];
+        // Beyond the last column there is nothing to read, and nobody reads what becomes of it.
+        if (valid) load_floats(shift, columns.at(kShift, params.fold[group].shift_product, column) + 16 * q);
         PID_UNROLL
         for (int i = 0; i < 8; ++i)
             out[i] = silu(v[2 * i] * r + shift[2 * i]) * (v[2 * i + 1] * r + shift[2 * i + 1]);

@@ -5,37 +5,40 @@
 #include "boxes_sm90.cuh"
 #include "swiglu.cuh"
 
+template <int kColumns, bool kPingPong, int kBlocks, bool kBulk = false>
+using SwiGluShape = ProductShape<kColumns, kPingPong, kBlocks, 24, kBulk, staged_bytes(SwiGluEpilogue<>::kArrays, kColumns)>;
+
 template <class Shape, int kFault>
 PID_DEVICE void swiglu_sm90(const WithMaps<PidSwiGluParams>& params) {
-    gemm_rows<Shape, 64, kFault>(params.tma, params.op.gemm, SwiGluEpilogue(params.op));
+    gemm_rows<Shape, 64, kFault, SwiGluEpilogue>(params.tma, params.op);
 }
 
 template <class Shape, int kFault>
 PID_DEVICE void swiglu_boxes(const WithBoxes<PidSwiGluParams>& params) {
-    gemm_boxes<Shape, kFault>(params.tma, params.op.gemm, SwiGluEpilogue(params.op));
+    gemm_boxes<Shape, kFault, SwiGluEpilogue>(params.tma, params.op);
 }
 
 PID_KERNEL(gemm_swiglu_128x256_sm90, WithMaps<PidSwiGluParams>, kProductThreads, 1) {
-    swiglu_sm90<ProductShape<256, false, 1>, kSoundProduct>(params);
+    swiglu_sm90<SwiGluShape<256, false, 1>, kSoundProduct>(params);
 }
 PID_CLUSTER_KERNEL(gemm_swiglu_128x256_pair_sm90, WithMaps<PidSwiGluParams>, kProductThreads, 1, 2) {
-    swiglu_sm90<ProductShape<256, false, 2>, kSoundProduct>(params);
+    swiglu_sm90<SwiGluShape<256, false, 2>, kSoundProduct>(params);
 }
 PID_KERNEL(gemm_swiglu_128x128_pingpong_sm90, WithMaps<PidSwiGluParams>, kProductThreads, 1) {
-    swiglu_sm90<ProductShape<128, true, 1>, kSoundProduct>(params);
+    swiglu_sm90<SwiGluShape<128, true, 1>, kSoundProduct>(params);
 }
 PID_CLUSTER_KERNEL(gemm_swiglu_128x128_pingpong_pair_sm90, WithMaps<PidSwiGluParams>, kProductThreads, 1, 2) {
-    swiglu_sm90<ProductShape<128, true, 2>, kSoundProduct>(params);
+    swiglu_sm90<SwiGluShape<128, true, 2>, kSoundProduct>(params);
 }
 PID_CLUSTER_KERNEL(gemm_swiglu_128x256_pair_bulk_sm90, WithBoxes<PidSwiGluParams>, kProductThreads, 1, 2) {
-    swiglu_boxes<ProductShape<256, false, 2, 24, true>, kSoundProduct>(params);
+    swiglu_boxes<SwiGluShape<256, false, 2, true>, kSoundProduct>(params);
 }
 
 PID_FAULT_KERNEL(gemm_swiglu_128x256_sm90_no_slot_wait, WithMaps<PidSwiGluParams>, kProductThreads,
-                 swiglu_sm90<ProductShape<256, false, 1>, kNoSlotWait>)
+                 swiglu_sm90<SwiGluShape<256, false, 1>, kNoSlotWait>)
 PID_FAULT_KERNEL(gemm_swiglu_128x256_sm90_no_row_bound, WithMaps<PidSwiGluParams>, kProductThreads,
-                 swiglu_sm90<ProductShape<256, false, 1>, kNoRowBound>)
+                 swiglu_sm90<SwiGluShape<256, false, 1>, kNoRowBound>)
 PID_FAULT_CLUSTER_KERNEL(gemm_swiglu_128x256_pair_bulk_sm90_no_box_fence, WithBoxes<PidSwiGluParams>, kProductThreads, 2,
-                         swiglu_boxes<ProductShape<256, false, 2, 24, true>, kNoBoxFence>)
+                         swiglu_boxes<SwiGluShape<256, false, 2, true>, kNoBoxFence>)
 PID_FAULT_CLUSTER_KERNEL(gemm_swiglu_128x256_pair_bulk_sm90_no_reuse_wait, WithBoxes<PidSwiGluParams>, kProductThreads, 2,
-                         swiglu_boxes<ProductShape<256, false, 2, 24, true>, kNoReuseWait>)
+                         swiglu_boxes<SwiGluShape<256, false, 2, true>, kNoReuseWait>)

@@ -7,6 +7,8 @@
 
 constexpr int kMlpHidden = 64;
 
+// kStride: elements from one row of fc2 to the next.
+template <int kStride = kMlpHidden>
 struct PixelMlp {
     const std::uint16_t* fc1;  // bf16 [64, 16]
     const float* fc1_bias;
@@ -49,7 +51,7 @@ struct PixelMlp {
             PID_UNROLL
             for (int t = 0; t < 2; ++t) {
                 // Output column j of tile t is channel 4 (j / 2) + 2 t + j % 2.
-                const std::uint16_t* weights = fc2 + (4 * (n / 2) + 2 * t + n % 2) * kMlpHidden + kk * 16 + 2 * q;
+                const std::uint16_t* weights = fc2 + (4 * (n / 2) + 2 * t + n % 2) * kStride + kk * 16 + 2 * q;
                 const std::uint32_t b[2] = {pair(weights), pair(weights + 8)};
                 mma_m16n8k16_bf16(acc[t], a, b);
             }

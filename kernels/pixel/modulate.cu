@@ -8,7 +8,7 @@
 
 template <int kFault>
 PID_DEVICE void gemm_pixel_modulate_body(const PidPixelModulateParams& params) {
-    gemm_tile<8, false, kFault, Groups16>(params.gemm, PixelModulateEpilogue(params));
+    gemm_tile<8, false, kFault, Groups16>(params.gemm, PixelModulateEpilogue<>(params));
 }
 
 PID_KERNEL(gemm_pixel_modulate, PidPixelModulateParams, kGemmThreads, 2) { gemm_pixel_modulate_body<kNoFault>(params); }

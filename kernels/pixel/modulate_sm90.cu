@@ -4,25 +4,28 @@
 #include "../gemm/epilogue_sm90.cuh"
 #include "modulate.cuh"
 
+template <int kColumns, bool kPingPong, int kBlocks>
+using ModulateShape = ProductShape<kColumns, kPingPong, kBlocks, 24, false, staged_bytes(PixelModulateEpilogue<>::kArrays, kColumns)>;
+
 template <class Shape, int kFault>
 PID_DEVICE void modulate_sm90(const WithMaps<PidPixelModulateParams>& params) {
-    gemm_rows<Shape, 64, kFault>(params.tma, params.op.gemm, PixelModulateEpilogue(params.op));
+    gemm_rows<Shape, 64, kFault, PixelModulateEpilogue>(params.tma, params.op);
 }
 
 PID_KERNEL(gemm_pixel_modulate_128x256_sm90, WithMaps<PidPixelModulateParams>, kProductThreads, 1) {
-    modulate_sm90<ProductShape<256, false, 1>, kSoundProduct>(params);
+    modulate_sm90<ModulateShape<256, false, 1>, kSoundProduct>(params);
 }
 PID_CLUSTER_KERNEL(gemm_pixel_modulate_128x256_pair_sm90, WithMaps<PidPixelModulateParams>, kProductThreads, 1, 2) {
-    modulate_sm90<ProductShape<256, false, 2>, kSoundProduct>(params);
+    modulate_sm90<ModulateShape<256, false, 2>, kSoundProduct>(params);
 }
 PID_KERNEL(gemm_pixel_modulate_128x128_pingpong_sm90, WithMaps<PidPixelModulateParams>, kProductThreads, 1) {
-    modulate_sm90<ProductShape<128, true, 1>, kSoundProduct>(params);
+    modulate_sm90<ModulateShape<128, true, 1>, kSoundProduct>(params);
 }
 PID_CLUSTER_KERNEL(gemm_pixel_modulate_128x128_pingpong_pair_sm90, WithMaps<PidPixelModulateParams>, kProductThreads, 1, 2) {
-    modulate_sm90<ProductShape<128, true, 2>, kSoundProduct>(params);
+    modulate_sm90<ModulateShape<128, true, 2>, kSoundProduct>(params);
 }
 
 PID_FAULT_KERNEL(gemm_pixel_modulate_128x256_sm90_no_slot_wait, WithMaps<PidPixelModulateParams>, kProductThreads,
-                 modulate_sm90<ProductShape<256, false, 1>, kNoSlotWait>)
+                 modulate_sm90<ModulateShape<256, false, 1>, kNoSlotWait>)
 PID_FAULT_KERNEL(gemm_pixel_modulate_128x256_sm90_no_row_bound, WithMaps<PidPixelModulateParams>, kProductThreads,
-                 modulate_sm90<ProductShape<256, false, 1>, kNoRowBound>)
+                 modulate_sm90<ModulateShape<256, false, 1>, kNoRowBound>)

@@ -31,7 +31,7 @@ PID_DEVICE void gemm_pixel_update_body(const PidPixelUpdateParams& params) {
     const std::uint32_t column = tile.column + static_cast<std::uint32_t>(at.warp_col) * 64;
     // A whole warp; n is a multiple of 64.
     if (column >= gemm.n) return;
-    const PixelUpdate<kSample> update{params, column};
+    const PixelUpdate<kSample> update{params, column, operands_in_memory(params, column)};
     PID_UNROLL
     for (int mi = 0; mi < kMTiles; ++mi) {
         PixelPair pair;
@@ -45,7 +45,7 @@ PID_DEVICE void gemm_pixel_update_body(const PidPixelUpdateParams& params) {
             take_row(modulation, mi, h, v[h]);
             take_row(expanded, mi, h, e[h]);
         }
-        update.apply(pair, v, e, at.q);
+        update.apply(pair, update.fetch(pair, at.q), v, e, at.q);
     }
 }
 

@@ -6,31 +6,84 @@
 #include "../gemm/epilogue_sm90.cuh"
 #include "update.cuh"
 
+// Rows of fc2 lie 72 elements apart: eight of them, which a fragment is read from, then begin in different banks.
+constexpr int kFc2Stride = kMlpHidden + 8;
+
+// What pixels' updates read, in shared memory: of each consumer's tile, and the same for all.
+struct UpdateOperands {
+    struct {
+        float bias[256], expand_bias[64];
+    } of_tile[2];
+    float norm[16], fc1_bias[kMlpHidden], fc2_bias[16], sample_norm[16], sample_weight[3 * 16];
+    std::uint16_t fc1[kMlpHidden * 16], fc2[16 * kFc2Stride];
+};
+static_assert(sizeof(UpdateOperands) % 16 == 0, "copies are of 16 bytes");
+
+template <bool kPair>
+using UpdateShape = ProductShape<256, false, kPair ? 2 : 1, 40, false, sizeof(UpdateOperands)>;
+
+// Copies of `bytes`, 16 at a time, by the threads of a consumer.
+PID_DEVICE void stage(void* to, const void* from, std::uint32_t bytes) {
+    for (std::uint32_t at = threadIdx.x % 128 * 16; at < bytes; at += 128 * 16)
+        cp_async_cg_16(static_cast<char*>(to) + at, static_cast<const char*>(from) + at);
+}
+
+// What is the same for all pixels, by the first consumer for both: the second begins when the first has passed slices of its
+// first tile (Turns), and that is after its waiting here.
+template <bool kSample>
+PID_DEVICE void stage_constants(UpdateOperands& to, const PidPixelUpdateParams& params) {
+    if (warpgroup_of_thread() != 1) return;
+    stage(to.norm, params.norm, sizeof(to.norm));
+    stage(to.fc1_bias, params.fc1_bias, sizeof(to.fc1_bias));
+    stage(to.fc2_bias, params.fc2_bias, sizeof(to.fc2_bias));
+    stage(to.fc1, params.fc1, sizeof(to.fc1));
+    // A row of eight copies each.
+    const std::uint32_t row = threadIdx.x % 128 / 8, chunk = threadIdx.x % 8;
+    cp_async_cg_16(to.fc2 + row * kFc2Stride + chunk * 8, params.fc2 + row * kMlpHidden + chunk * 8);
+    if (kSample) {
+        stage(to.sample_norm, params.sample.norm, sizeof(to.sample_norm));
+        stage(to.sample_weight, params.sample.weight, sizeof(to.sample_weight));
+    }
+    cp_async_commit_group();
+    cp_async_wait_group<0>();
+}
+
 // The thread's rows of the tile, pixel by pixel.
 template <class Shape, bool kSample, int kFault>
 PID_DEVICE void update_pixels(const PidPixelUpdateParams& params, const PidTmaGemm& tma, const ProductTile& tile,
-                              const float (&modulation)[Shape::kRowTiles][Shape::BLOCK_N / 2],
-                              const float (&expanded)[Shape::kRowTiles][Shape::BLOCK_N / 8]) {
-    const RowsOfTile rows(tma, params.gemm, tile);
+                              const UpdateOperands& staged, const float (&modulation)[1][Shape::BLOCK_N / 2],
+                              const float (&expanded)[1][Shape::BLOCK_N / 8]) {
+    constexpr int kPixels = Shape::BLOCK_N / 64;
+    using Operands = PixelOperands<kFc2Stride>;
+    const RowPair pair = row_pair<Shape, kFault>(RowsOfTile(tma, params.gemm, tile), 0);
+    const PixelPair pixels{{pair.row[0], pair.row[1]}, {pair.inside[0], pair.inside[1]}};
+    const auto& of_tile = staged.of_tile[warpgroup_of_thread() - 1];
+    const auto update = [&](int p) {
+        const Operands operands{of_tile.bias + 64 * p,  of_tile.expand_bias + 16 * p, staged.norm, staged.sample_norm,
+                                staged.sample_weight, {staged.fc1, staged.fc1_bias, staged.fc2, staged.fc2_bias}};
+        return PixelUpdate<kSample, Operands>{params, tile.column + static_cast<std::uint32_t>(p) * 64, operands};
+    };
+    const int q = static_cast<int>(threadIdx.x) % 4;
+    // The whole warpgroup; n is a multiple of 64.
+    const auto is_there = [&](int p) {
+        return kFault == kNoColumnBound || tile.column + static_cast<std::uint32_t>(p) * 64 < params.gemm.n;
+    };
+    // The next pixel's values are under way; those of the picture leave no registers for them.
+    HeldPixels held = !kSample && is_there(0) ? update(0).fetch(pixels, q) : HeldPixels{};
     PID_UNROLL
-    for (int m = 0; m < Shape::kRowTiles; ++m) {
-        const RowPair pair = row_pair<Shape, kFault>(rows, m);
-        const PixelPair pixels{{pair.row[0], pair.row[1]}, {pair.inside[0], pair.inside[1]}};
+    for (int p = 0; p < kPixels; ++p) {
+        if (!is_there(p)) break;
+        // Keeps the loads of the pixels after the next from being moved up here, where there are no registers for them.
+        syncwarp();
+        const HeldPixels now = kSample ? update(p).fetch(pixels, q) : held;
+        if (!kSample && p + 1 < kPixels && is_there(p + 1)) held = update(p + 1).fetch(pixels, q);
+        float v[2][16], e[2][4];
         PID_UNROLL
-        for (int p = 0; p < Shape::BLOCK_N / 64; ++p) {
-            const std::uint32_t column = tile.column + static_cast<std::uint32_t>(p) * 64;
-            // The whole warpgroup; n is a multiple of 64.
-            if (kFault != kNoColumnBound && column >= params.gemm.n) break;
-            // Keeps the next pixel's loads from being moved up here, where there are no registers for them.
-            syncwarp();
-            float v[2][16], e[2][4];
-            PID_UNROLL
-            for (int h = 0; h < 2; ++h) {
-                take_block(modulation[m], p * 8, h, v[h]);
-                take_block(expanded[m], p * 2, h, e[h]);
-            }
-            PixelUpdate<kSample>{params, column}.apply(pixels, v, e, static_cast<int>(threadIdx.x) % 4);
+        for (int h = 0; h < 2; ++h) {
+            take_block(modulation[0], p * 8, h, v[h]);
+            take_block(expanded[0], p * 2, h, e[h]);
         }
+        update(p).apply(pixels, now, v, e, q);
     }
 }
 
@@ -47,35 +100,51 @@ PID_DEVICE void update_sm90(const WithMaps<PidPixelUpdateParams>& params) {
         load_slices<Shape, kFault>(smem, at, RowSource{&tma.a[1], op.expand_k, tile}, &tma.b[1], tile.column / 4, kExpandN,
                                    rank);
     };
+    const auto staged_in = [](Shared& smem) -> UpdateOperands& {
+        return *reinterpret_cast<UpdateOperands*>(smem.operands.staged);
+    };
+    const auto begin = [&](Shared& smem) { stage_constants<kSample>(staged_in(smem), op); };
     const auto consume = [&](Shared& smem, RingAt<Shape>& at, const ProductTile& tile, std::uint32_t first_row,
                              const auto& passed) {
-        float modulation[Shape::kRowTiles][kN / 2], expanded[Shape::kRowTiles][kExpandN / 2];
+        UpdateOperands& staged = staged_in(smem);
+        // All of this consumer are done with the tile before.
+        if (kFault != kNoStagedReuse) consumer_sync();
+        auto& of_tile = staged.of_tile[warpgroup_of_thread() - 1];
+        // As many columns as there are; n is a multiple of 64.
+        const std::uint32_t columns = op.gemm.n - tile.column < kN ? op.gemm.n - tile.column : kN;
+        stage(of_tile.bias, op.gemm.group[0].bias + tile.column, columns * 4);
+        stage(of_tile.expand_bias, op.expand_bias + tile.column / 4, columns);
+        cp_async_commit_group();
+        float modulation[1][kN / 2], expanded[1][kExpandN / 2];
         multiply_slices<Shape, kN, kFault>(smem, smem.full, at, first, first_row, modulation, passed);
         multiply_slices<Shape, kExpandN, kFault>(smem, smem.full, at, second, first_row, expanded, [](std::uint32_t) {});
-        update_pixels<Shape, kSample, kFault>(op, tma, tile, modulation, expanded);
+        wait_for_columns<kFault>();
+        update_pixels<Shape, kSample, kFault>(op, tma, tile, staged, modulation, expanded);
     };
-    run_product<Shape, kFault>(tma, op.gemm, first, first + second, load, consume,
-                               nothing_to_mend<Shape>);
+    run_product<Shape, kFault>(tma, op.gemm, first, first + second, load, consume, nothing_to_mend<Shape>,
+                               begin);
 }
 
 PID_KERNEL(gemm_pixel_update_128x256_sm90, WithMaps<PidPixelUpdateParams>, kProductThreads, 1) {
-    update_sm90<ProductShape<256, false, 1, 40>, false, kSoundProduct>(params);
+    update_sm90<UpdateShape<false>, false, kSoundProduct>(params);
 }
 PID_CLUSTER_KERNEL(gemm_pixel_update_128x256_pair_sm90, WithMaps<PidPixelUpdateParams>, kProductThreads, 1, 2) {
-    update_sm90<ProductShape<256, false, 2, 40>, false, kSoundProduct>(params);
+    update_sm90<UpdateShape<true>, false, kSoundProduct>(params);
 }
 PID_KERNEL(gemm_pixel_update_sample_128x256_sm90, WithMaps<PidPixelUpdateParams>, kProductThreads, 1) {
-    update_sm90<ProductShape<256, false, 1, 40>, true, kSoundProduct>(params);
+    update_sm90<UpdateShape<false>, true, kSoundProduct>(params);
 }
 PID_CLUSTER_KERNEL(gemm_pixel_update_sample_128x256_pair_sm90, WithMaps<PidPixelUpdateParams>, kProductThreads, 1, 2) {
-    update_sm90<ProductShape<256, false, 2, 40>, true, kSoundProduct>(params);
+    update_sm90<UpdateShape<true>, true, kSoundProduct>(params);
 }
 
 PID_FAULT_KERNEL(gemm_pixel_update_128x256_sm90_no_slot_wait, WithMaps<PidPixelUpdateParams>, kProductThreads,
-                 update_sm90<ProductShape<256, false, 1, 40>, false, kNoSlotWait>)
+                 update_sm90<UpdateShape<false>, false, kNoSlotWait>)
 PID_FAULT_KERNEL(gemm_pixel_update_128x256_sm90_no_row_bound, WithMaps<PidPixelUpdateParams>, kProductThreads,
-                 update_sm90<ProductShape<256, false, 1, 40>, false, kNoRowBound>)
+                 update_sm90<UpdateShape<false>, false, kNoRowBound>)
 PID_FAULT_KERNEL(gemm_pixel_update_128x256_sm90_no_column_bound, WithMaps<PidPixelUpdateParams>, kProductThreads,
-                 update_sm90<ProductShape<256, false, 1, 40>, false, kNoColumnBound>)
+                 update_sm90<UpdateShape<false>, false, kNoColumnBound>)
+PID_FAULT_KERNEL(gemm_pixel_update_128x256_sm90_no_staged_wait, WithMaps<PidPixelUpdateParams>, kProductThreads,
+                 update_sm90<UpdateShape<false>, false, kNoStagedWait>)
 PID_FAULT_KERNEL(gemm_pixel_update_sample_128x256_sm90_no_row_bound, WithMaps<PidPixelUpdateParams>, kProductThreads,
-                 update_sm90<ProductShape<256, false, 1, 40>, true, kNoRowBound>)
+                 update_sm90<UpdateShape<false>, true, kNoRowBound>)

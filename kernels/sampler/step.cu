@@ -46,7 +46,10 @@ PID_DEVICE void step(const PidSampleStepParams& params) {
     float v[3];
     velocity(v, sample, params.pixels + (static_cast<std::size_t>(patch) * kThreads + threadIdx.x) * kChannels);
     PID_UNROLL
-    for (int c = 0; c < 3; ++c) sample_channel<kFault>(sample, c, v[c], sample_idx, row, col);
+    for (int c = 0; c < 3; ++c) {
+        const std::size_t at = sampled_place(sample, c, sample_idx, row, col);
+        sample_value<kFault>(sample, at, sampled_value<kFault>(sample, at), v[c]);
+    }
 }
 
 }  // namespace

@@ -18,6 +18,8 @@ const THREADS: u32 = 384;
 const SHARED_BYTES: u32 = 232_448;
 /// Of it, what stands ready for bulk stores: two boxes of 16 rows of 64 bf16 for each of 8 warps.
 const BOXES_BYTES: u32 = 8 * 2 * 2048;
+/// Bytes of shared memory that `gemm_pixel_update*` has beside its ring (`UpdateOperands`).
+const UPDATE_OPERANDS_BYTES: u32 = 7552;
 /// Grid columns and rows of a convolution's tile.
 const CONV_TILE: [u32; 2] = [16, 8];
 
@@ -32,6 +34,8 @@ pub struct Shape {
     pub head: u32,
     /// Whether results leave by bulk stores.
     pub is_bulk: bool,
+    /// Bytes of what the epilogue has staged.
+    pub staged_bytes: u32,
 }
 
 impl Shape {
@@ -43,7 +47,9 @@ impl Shape {
         says("sm90").then_some(())?;
         let head = if kernel.contains("_d72_") { 72 } else { 64 };
         let cluster = if says("pair") { 2 } else { 1 };
-        Some(Self { block_n: columns.parse().ok()?, cluster, head, is_bulk: says("bulk") })
+        let block_n = columns.parse().ok()?;
+        let staged_bytes = staged_bytes(kernel, block_n);
+        Some(Self { block_n, cluster, head, is_bulk: says("bulk"), staged_bytes })
     }
 
     /// Rows of B that are stored for `n` columns ([`super::order::RowOrder::stored_rows`]).
@@ -53,11 +59,29 @@ impl Shape {
 
     /// Bytes of dynamic shared memory: boxes, all stages, and their barriers.
     fn shared_bytes(self) -> u32 {
-        let stage = (BLOCK_M + self.block_n) * BLOCK_K * 2;
-        let boxes = if self.is_bulk { BOXES_BYTES } else { 0 };
-        let stages = (SHARED_BYTES - 1024 - boxes) / stage;
-        (boxes + stages * stage + 24 * stages).next_multiple_of(1024)
+        // With its three barriers.
+        let stage = (BLOCK_M + self.block_n) * BLOCK_K * 2 + 24;
+        let beside = self.staged_bytes + if self.is_bulk { BOXES_BYTES } else { 0 };
+        let stages = (SHARED_BYTES - beside) / stage;
+        // What is staged begins at 16 bytes.
+        (beside + (stages * stage).next_multiple_of(16)).next_multiple_of(1024)
     }
+}
+
+/// Bytes of what the epilogue of `kernel` has staged: arrays by column, for each of two consumers.
+fn staged_bytes(kernel: &str, block_n: u32) -> u32 {
+    const ARRAYS: [(&str, u32); 5] = [
+        ("gemm_linear_", 1),
+        ("gemm_qkv_folded_", 1),
+        ("gemm_swiglu_", 1),
+        ("gemm_residual_", 3),
+        ("gemm_pixel_modulate_", 1),
+    ];
+    if kernel.starts_with("gemm_pixel_update_") {
+        return UPDATE_OPERANDS_BYTES;
+    }
+    let arrays = ARRAYS.iter().find(|(base, _)| kernel.starts_with(base)).map_or(0, |(_, arrays)| *arrays);
+    2 * arrays * block_n * 4
 }
 
 /// In which rows of a buffer A lies.
@@ -254,17 +278,20 @@ mod tests {
 
     #[test]
     fn names_say_shapes() {
-        let pair = Shape { block_n: 256, cluster: 2, head: 64, is_bulk: false };
+        let pair = Shape { block_n: 256, cluster: 2, head: 64, is_bulk: false, staged_bytes: 2048 };
         assert_eq!(Shape::of("gemm_linear_128x256_pair_sm90"), Some(pair));
         let bulk = Shape { is_bulk: true, ..pair };
         assert_eq!(Shape::of("gemm_linear_128x256_pair_bulk_sm90"), Some(bulk));
-        let heads = Shape { block_n: 144, cluster: 1, head: 72, is_bulk: false };
+        let heads = Shape { block_n: 144, cluster: 1, head: 72, is_bulk: false, staged_bytes: 0 };
         assert_eq!(Shape::of("gemm_qkv_d72_128x144_pingpong_sm90_no_slot_wait"), Some(heads));
         assert_eq!(Shape::of("gemm_linear"), None);
         // Four stages of 48 KB, also beside the boxes; seven of 32 KB.
-        assert_eq!(pair.shared_bytes(), 4 * 49152 + 1024);
-        assert_eq!(bulk.shared_bytes(), 4 * 49152 + 32768 + 1024);
-        assert_eq!(Shape { block_n: 128, ..pair }.shared_bytes(), 7 * 32768 + 1024);
+        assert_eq!(pair.shared_bytes(), 4 * 49152 + 3072);
+        assert_eq!(bulk.shared_bytes(), 4 * 49152 + 32768 + 3072);
+        let small = Shape { block_n: 128, staged_bytes: 1024, ..pair };
+        assert_eq!(small.shared_bytes(), 7 * 32768 + 2048);
+        // Three arrays by column leave room for six.
+        assert_eq!(Shape { staged_bytes: 3072, ..small }.shared_bytes(), 6 * 32768 + 4096);
     }
 
     #[test]

@@ -21,6 +21,7 @@ pub const FAULTS: &[&str] = &[
     "gemm_pixel_update_128x256_sm90_no_slot_wait",
     "gemm_pixel_update_128x256_sm90_no_row_bound",
     "gemm_pixel_update_128x256_sm90_no_column_bound",
+    "gemm_pixel_update_128x256_sm90_no_staged_wait",
     "gemm_pixel_update_sample_no_store_guard",
     "gemm_pixel_update_sample_128x256_sm90_no_row_bound",
 ];

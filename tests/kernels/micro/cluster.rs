@@ -81,19 +81,19 @@ const PAIRS: [[Case; 2]; 3] = [
             swizzle: Swizzle::Bytes128,
             dims: &[200, 50],
             box_dims: &[64, 16],
-            at: &[150, 40],
+            at: &[152, 40],
         },
         Case {
             element: Element::Bf16,
             swizzle: Swizzle::Bytes128,
             dims: &[200, 50],
             box_dims: &[64, 16],
-            at: &[150, 41],
+            at: &[152, 41],
         },
     ],
     [
-        Case { element: Element::F32, swizzle: Swizzle::None, dims: &[40, 20], box_dims: &[16, 9], at: &[-3, -1] },
-        Case { element: Element::F32, swizzle: Swizzle::None, dims: &[40, 20], box_dims: &[16, 9], at: &[-3, 0] },
+        Case { element: Element::F32, swizzle: Swizzle::None, dims: &[40, 20], box_dims: &[16, 9], at: &[-4, -1] },
+        Case { element: Element::F32, swizzle: Swizzle::None, dims: &[40, 20], box_dims: &[16, 9], at: &[-4, 0] },
     ],
     [
         Case {

@@ -1,11 +1,12 @@
 //! Bulk copies: where the bytes of a box lie in shared memory, what is outside of the tensor, and what a store leaves alone.
 
+use pid_engine::backend::emulator::Schedule;
 use pid_engine::kernels::KernelCall;
 use pid_engine::kernels::tensor_map::{Element, Swizzle, Tiled};
 
 use super::params::PidMicroTmaParams;
 use super::{distinct, hopper_drivers};
-use crate::device::{Array, Device};
+use crate::device::{Array, Device, emulator};
 
 /// Shared memory of the `micro_tma` kernels.
 const SHARED_BYTES: u32 = 33792;
@@ -32,16 +33,16 @@ const fn case(
 use Element::{Bf16, F32, U8};
 use Swizzle::{Bytes128, None as Plain};
 
-/// Inside; over each edge and corner, before and behind; wholly outside.
+/// Inside; over each edge and corner, before and behind; wholly outside. The innermost coordinate is a multiple of 16 bytes.
 const CASES_2D: [Case; 8] = [
     case(Bf16, Bytes128, &[200, 50], &[64, 16], &[64, 8]),
-    case(Bf16, Bytes128, &[200, 50], &[64, 64], &[-5, 45]),
-    case(Bf16, Bytes128, &[200, 50], &[64, 12], &[190, -3]),
-    case(Bf16, Bytes128, &[200, 50], &[64, 8], &[500, 500]),
-    case(Bf16, Plain, &[72, 33], &[72, 17], &[1, -3]),
+    case(Bf16, Bytes128, &[200, 50], &[64, 64], &[-8, 45]),
+    case(Bf16, Bytes128, &[200, 50], &[64, 12], &[192, -3]),
+    case(Bf16, Bytes128, &[200, 50], &[64, 8], &[504, 500]),
+    case(Bf16, Plain, &[72, 33], &[72, 17], &[8, -3]),
     case(F32, Bytes128, &[40, 20], &[32, 8], &[20, 16]),
-    case(U8, Bytes128, &[300, 9], &[128, 8], &[250, -2]),
-    case(U8, Plain, &[300, 9], &[16, 3], &[3, 3]),
+    case(U8, Bytes128, &[300, 9], &[128, 8], &[256, -2]),
+    case(U8, Plain, &[300, 9], &[16, 3], &[-16, 3]),
 ];
 const CASES_3D: [Case; 2] = [
     case(Bf16, Bytes128, &[64, 20, 5], &[64, 8, 2], &[0, 15, 3]),
@@ -179,6 +180,16 @@ fn stores() {
     on_all(store, "micro_tma_store_2d", &CASES_2D);
     on_all(store, "micro_tma_store_read", &CASES_2D);
     on_all(store, "micro_tma_store_3d", &CASES_3D);
+}
+
+#[test]
+fn message_of_an_innermost_coordinate_off_16_bytes() {
+    let case = case(Bf16, Bytes128, &[200, 50], &[64, 16], &[-5, 8]);
+    let device = emulator(Schedule::Fifo);
+    for (copy, kernel) in [(load as Copy, "micro_tma_load_2d"), (store, "micro_tma_store_2d")] {
+        let error = copy(&device, kernel, SHARED_BYTES, &case).unwrap_err();
+        assert!(error.contains("innermost coordinate -5 is -10 bytes, no multiple of 16"), "{error}");
+    }
 }
 
 #[test]
