@@ -50,18 +50,19 @@ struct QkvEpilogue : PlainEpilogue {
     // there `row` is one that is, with positions in the tables.
     PID_DEVICE Fetched fetch(int group, const Row& row, bool, std::uint32_t column, int q) const {
         Fetched fetched;
-        if (head_at(column).part > 1) return fetched;
-        const PidQkvStream& stream = params.stream[group];
-        const bool is_image = stream.grid_cols != 0;
-        const std::uint32_t x = is_image ? row.token % stream.grid_cols : row.token;
-        const std::uint32_t y = is_image ? row.token / stream.grid_cols : row.token;
-        const float* even = stream.rotary_even + static_cast<std::size_t>(x) * (kHeadDim / 2);
-        const float* odd = stream.rotary_odd + static_cast<std::size_t>(y) * (kHeadDim / 2);
-        load_floats(fetched.even, even + 8 * q);
-        load_floats(fetched.odd, odd + 8 * q);
-        if (kHeadDim == 72) {
-            const float* last = (q % 2 == 0 ? even : odd) + 2 * (16 + q / 2);
-            fetched.last[0] = last[0], fetched.last[1] = last[1];
+        if (head_at(column).part <= 1) {
+            const PidQkvStream& stream = params.stream[group];
+            const bool is_image = stream.grid_cols != 0;
+            const std::uint32_t x = is_image ? row.token % stream.grid_cols : row.token;
+            const std::uint32_t y = is_image ? row.token / stream.grid_cols : row.token;
+            const float* even = stream.rotary_even + static_cast<std::size_t>(x) * (kHeadDim / 2);
+            const float* odd = stream.rotary_odd + static_cast<std::size_t>(y) * (kHeadDim / 2);
+            load_floats(fetched.even, even + 8 * q);
+            load_floats(fetched.odd, odd + 8 * q);
+            if (kHeadDim == 72) {
+                const float* last = (q % 2 == 0 ? even : odd) + 2 * (16 + q / 2);
+                fetched.last[0] = last[0], fetched.last[1] = last[1];
+            }
         }
         return fetched;
     }
