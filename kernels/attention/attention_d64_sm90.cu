@@ -23,30 +23,6 @@ PID_KERNEL(attention_bounded_d64_q192_k64_s4_poly2_sm90, PidAttentionSm90Params,
 PID_KERNEL(attention_bounded_d64_q128_k96_s4_poly2_sm90, PidAttentionSm90Params, 384, 1) {
     attention_sm90<HopperTile<64, true, 2, 1, 96, 4, 2, false>, kSound>(params);
 }
-PID_KERNEL(attention_bounded_d64_q192_k64_s4_poly0_sm90, PidAttentionSm90Params, 512, 1) {
-    attention_sm90<HopperTile<64, true, 3, 1, 64, 4, 0, false>, kSound>(params);
-}
-PID_KERNEL(attention_bounded_d64_q192_k64_s4_poly1_sm90, PidAttentionSm90Params, 512, 1) {
-    attention_sm90<HopperTile<64, true, 3, 1, 64, 4, 1, false>, kSound>(params);
-}
-PID_KERNEL(attention_bounded_d64_q192_k64_s4_poly3_sm90, PidAttentionSm90Params, 512, 1) {
-    attention_sm90<HopperTile<64, true, 3, 1, 64, 4, 3, false>, kSound>(params);
-}
-PID_KERNEL(attention_bounded_d64_q128_k96_s4_poly0_sm90, PidAttentionSm90Params, 384, 1) {
-    attention_sm90<HopperTile<64, true, 2, 1, 96, 4, 0, false>, kSound>(params);
-}
-PID_KERNEL(attention_bounded_d64_q128_k96_s4_poly1_sm90, PidAttentionSm90Params, 384, 1) {
-    attention_sm90<HopperTile<64, true, 2, 1, 96, 4, 1, false>, kSound>(params);
-}
-PID_KERNEL(attention_bounded_d64_q128_k96_s4_poly3_sm90, PidAttentionSm90Params, 384, 1) {
-    attention_sm90<HopperTile<64, true, 2, 1, 96, 4, 3, false>, kSound>(params);
-}
-PID_KERNEL(attention_bounded_d64_q128_k80_s4_poly2_sm90, PidAttentionSm90Params, 384, 1) {
-    attention_sm90<HopperTile<64, true, 2, 1, 80, 4, 2, false>, kSound>(params);
-}
-PID_KERNEL(attention_bounded_d64_q128_k96_s4_poly2_pingpong_sm90, PidAttentionSm90Params, 384, 1) {
-    attention_sm90<HopperTile<64, true, 2, 1, 96, 4, 2, true>, kSound>(params);
-}
 PID_KERNEL(attention_online_d64_q192_k64_s4_poly1_sm90, PidAttentionSm90Params, 512, 1) {
     attention_sm90<HopperTile<64, false, 3, 1, 64, 4, 1, false>, kSound>(params);
 }

@@ -14,17 +14,8 @@ PID_KERNEL(attention_bounded_d72_q256_k64_s4_poly0_pingpong_sm90, PidAttentionSm
 PID_KERNEL(attention_bounded_d72_q128_k96_s3_poly0_sm90, PidAttentionSm90Params, 384, 1) {
     attention_sm90<HopperTile<72, true, 2, 1, 96, 3, 0, false>, kSound>(params);
 }
-PID_KERNEL(attention_bounded_d72_q256_k64_s4_poly1_pingpong_sm90, PidAttentionSm90Params, 384, 1) {
-    attention_sm90<HopperTile<72, true, 2, 2, 64, 4, 1, true>, kSound>(params);
-}
 PID_KERNEL(attention_bounded_d72_q256_k64_s3_poly0_pingpong_sm90, PidAttentionSm90Params, 384, 1) {
     attention_sm90<HopperTile<72, true, 2, 2, 64, 3, 0, true>, kSound>(params);
-}
-PID_KERNEL(attention_bounded_d72_q128_k80_s3_poly0_sm90, PidAttentionSm90Params, 384, 1) {
-    attention_sm90<HopperTile<72, true, 2, 1, 80, 3, 0, false>, kSound>(params);
-}
-PID_KERNEL(attention_bounded_d72_q128_k96_s3_poly0_pingpong_sm90, PidAttentionSm90Params, 384, 1) {
-    attention_sm90<HopperTile<72, true, 2, 1, 96, 3, 0, true>, kSound>(params);
 }
 PID_KERNEL(attention_online_d72_q128_k96_s3_poly0_sm90, PidAttentionSm90Params, 384, 1) {
     attention_sm90<HopperTile<72, false, 2, 1, 96, 3, 0, false>, kSound>(params);

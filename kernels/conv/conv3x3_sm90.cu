@@ -53,8 +53,16 @@ struct RowsOfGrid {
     }
 };
 
+// The one place along an axis of a tile (of `extent` tokens, from `first` on, in a grid of `size`) whose neighbour at `step`
+// is not of the grid; `extent` or more where there is none.
+PID_DEVICE std::uint32_t border(int first, int step, int size, std::uint32_t extent) {
+    if (step < 0) return first == 0 ? 0 : extent;
+    return step > 0 ? static_cast<std::uint32_t>(size - 1 - first) : extent;
+}
+
 // Repeats the border: rows of the slice whose token, shifted by the tap, lies outside of the grid get the nearest token's
-// channels, from the same box where it is there: shared memory is a tenth as far as the tensor. A warp; 8 lanes a row.
+// channels, from the same box where it is there: shared memory is a tenth as far as the tensor. Those are a column of the tile,
+// a line of it, or both. A warp; 8 lanes a row.
 template <class Shape, int kFault>
 PID_DEVICE void mend_slice(const PidConvParams& params, const GridTile& at, const TapSource& source, std::uint32_t slice,
                            std::uint16_t* a) {
@@ -62,29 +70,33 @@ PID_DEVICE void mend_slice(const PidConvParams& params, const GridTile& at, cons
     const std::uint32_t channel = (slice - tap * source.per_tap()) * 64 + lane % 8 * 8;
     const int rows = static_cast<int>(params.grid_rows), cols = static_cast<int>(params.grid_cols);
     const int dx = static_cast<int>(tap % 3) - 1, dy = static_cast<int>(tap / 3) - 1;
-    const bool at_border = at.x + dx < 0 || at.x + dx + static_cast<int>(kTileCols) > cols || at.y + dy < 0 ||
-                           at.y + dy + static_cast<int>(kTileRows) > rows;
-    if (kFault == kNoMending || !at_border) return;
+    const std::uint32_t border_column = border(at.x, dx, cols, kTileCols), border_line = border(at.y, dy, rows, kTileRows);
+    const std::uint32_t in_column = border_column < kTileCols ? kTileRows : 0;
+    const std::uint32_t in_line = border_line < kTileRows ? kTileCols : 0;
+    if (kFault == kNoMending || in_column + in_line == 0) return;
     // The 128-byte swizzle, as the copy has it.
     const auto chunk = [&](int index) {
         return reinterpret_cast<uint4*>(a + index * Shape::BLOCK_K + (static_cast<int>(lane) % 8 ^ index % 8) * 8);
     };
     PID_NO_UNROLL
-    for (int index = static_cast<int>(lane) / 8; index < 128; index += 4) {
-        const int column = index % static_cast<int>(kTileCols), line = index / static_cast<int>(kTileCols);
-        const int x = at.x + column + dx, y = at.y + line + dy;
-        // Tokens that are not of the grid themselves are nobody's result.
-        const bool is_token = x - dx < cols && y - dy < rows;
-        if (!is_token || (x >= 0 && x < cols && y >= 0 && y < rows)) continue;
-        const int right = x < 0 ? 1 : x >= cols ? -1 : 0, down = y < 0 ? 1 : y >= rows ? -1 : 0;
+    for (std::uint32_t i = lane / 8; i < in_column + in_line; i += 4) {
+        const std::uint32_t column = i < in_column ? border_column : i - in_column;
+        const std::uint32_t line = i < in_column ? i : border_line;
+        const int x = at.x + static_cast<int>(column), y = at.y + static_cast<int>(line);
+        // Tokens that are not of the grid themselves are nobody's result; the corner is done with the column.
+        if (x >= cols || y >= rows || (i >= in_column && column == border_column)) continue;
+        // To the nearest token of the grid.
+        const int right = column == border_column ? -dx : 0, down = line == border_line ? -dy : 0;
+        const int index = static_cast<int>(line * kTileCols + column);
         uint4 value = make_uint4(0, 0, 0, 0);
-        if (column + right >= 0 && line + down >= 0) {
+        if (static_cast<int>(column) + right >= 0 && static_cast<int>(line) + down >= 0) {
             value = *chunk(index + right + down * static_cast<int>(kTileCols));
         } else if (kFault == kNoChannelBound || channel < params.channels) {
             // 64-bit: tokens times channels can pass 2^31.
-            const std::size_t token = (static_cast<std::size_t>(at.sample) * params.grid_rows +
-                                       static_cast<std::size_t>(y + down)) * params.grid_cols + static_cast<std::size_t>(x + right);
-            value = *reinterpret_cast<const uint4*>(params.gemm.group[0].a + token * params.channels + channel);
+            const std::size_t from = (static_cast<std::size_t>(at.sample) * params.grid_rows +
+                                      static_cast<std::size_t>(y + dy + down)) * params.grid_cols +
+                                     static_cast<std::size_t>(x + dx + right);
+            value = *reinterpret_cast<const uint4*>(params.gemm.group[0].a + from * params.channels + channel);
         }
         *chunk(index) = value;
     }
@@ -125,31 +137,31 @@ PID_DEVICE void conv3x3_sm90(const WithMaps<PidConvParams>& params) {
 }
 
 PID_KERNEL(conv3x3_tokens_128x256_sm90, WithMaps<PidConvParams>, kProductThreads, 1) {
-    conv3x3_sm90<ProductShape<256, false, 1, 40>, kSoundProduct>(params);
+    conv3x3_sm90<ProductShape<256, false, 1, 56>, kSoundProduct>(params);
 }
 PID_CLUSTER_KERNEL(conv3x3_tokens_128x256_pair_sm90, WithMaps<PidConvParams>, kProductThreads, 1, 2) {
-    conv3x3_sm90<ProductShape<256, false, 2, 40>, kSoundProduct>(params);
+    conv3x3_sm90<ProductShape<256, false, 2, 56>, kSoundProduct>(params);
 }
 PID_KERNEL(conv3x3_tokens_128x128_pingpong_sm90, WithMaps<PidConvParams>, kProductThreads, 1) {
-    conv3x3_sm90<ProductShape<128, true, 1, 40>, kSoundProduct>(params);
+    conv3x3_sm90<ProductShape<128, true, 1, 56>, kSoundProduct>(params);
 }
 PID_CLUSTER_KERNEL(conv3x3_tokens_128x128_pingpong_pair_sm90, WithMaps<PidConvParams>, kProductThreads, 1, 2) {
-    conv3x3_sm90<ProductShape<128, true, 2, 40>, kSoundProduct>(params);
+    conv3x3_sm90<ProductShape<128, true, 2, 56>, kSoundProduct>(params);
 }
 
 PID_FAULT_KERNEL(conv3x3_tokens_128x256_sm90_no_slot_wait, WithMaps<PidConvParams>, kProductThreads,
-                 conv3x3_sm90<ProductShape<256, false, 1, 40>, kNoSlotWait>)
+                 conv3x3_sm90<ProductShape<256, false, 1, 56>, kNoSlotWait>)
 PID_FAULT_KERNEL(conv3x3_tokens_128x256_sm90_no_row_bound, WithMaps<PidConvParams>, kProductThreads,
-                 conv3x3_sm90<ProductShape<256, false, 1, 40>, kNoRowBound>)
+                 conv3x3_sm90<ProductShape<256, false, 1, 56>, kNoRowBound>)
 PID_FAULT_KERNEL(conv3x3_tokens_128x256_sm90_no_mending, WithMaps<PidConvParams>, kProductThreads,
-                 conv3x3_sm90<ProductShape<256, false, 1, 40>, kNoMending>)
+                 conv3x3_sm90<ProductShape<256, false, 1, 56>, kNoMending>)
 PID_FAULT_KERNEL(conv3x3_tokens_128x256_sm90_no_mended_fence, WithMaps<PidConvParams>, kProductThreads,
-                 conv3x3_sm90<ProductShape<256, false, 1, 40>, kNoMendedFence>)
+                 conv3x3_sm90<ProductShape<256, false, 1, 56>, kNoMendedFence>)
 PID_FAULT_KERNEL(conv3x3_tokens_128x256_sm90_no_mended_wait, WithMaps<PidConvParams>, kProductThreads,
-                 conv3x3_sm90<ProductShape<256, false, 1, 40>, kNoMendedWait>)
+                 conv3x3_sm90<ProductShape<256, false, 1, 56>, kNoMendedWait>)
 PID_FAULT_KERNEL(conv3x3_tokens_128x256_sm90_no_mended_release, WithMaps<PidConvParams>, kProductThreads,
-                 conv3x3_sm90<ProductShape<256, false, 1, 40>, kNoMendedRelease>)
+                 conv3x3_sm90<ProductShape<256, false, 1, 56>, kNoMendedRelease>)
 PID_FAULT_KERNEL(conv3x3_tokens_128x256_sm90_no_channel_bound, WithMaps<PidConvParams>, kProductThreads,
-                 conv3x3_sm90<ProductShape<256, false, 1, 40>, kNoChannelBound>)
+                 conv3x3_sm90<ProductShape<256, false, 1, 56>, kNoChannelBound>)
 PID_FAULT_KERNEL(conv3x3_tokens_128x256_sm90_no_mended_barrier, WithMaps<PidConvParams>, kProductThreads,
-                 conv3x3_sm90<ProductShape<256, false, 1, 40>, kNoMendedBarrier>)
+                 conv3x3_sm90<ProductShape<256, false, 1, 56>, kNoMendedBarrier>)

@@ -167,6 +167,9 @@ void Tma::store_tensor(const PidTensorMap* map, const void* smem, const int* coo
     Store store;
     store.map = check_map(map, rank, kName, site);
     check_innermost(store.map, coordinates, kName, site);
+    // On an H200 a store of 64 x 64 at (-8, 45) is an illegal instruction, the load is not; no kernel needs one.
+    for (unsigned i = 0; i < rank; ++i)
+        if (coordinates[i] < 0) block_.fail(site, "%s: coordinate %u is %d, below zero", kName, i, coordinates[i]);
     store.smem = static_cast<const char*>(smem);
     store.site = site;
     check_smem(smem, store.map.box_bytes(), store.map.swizzled ? 1024 : 128, kName, site);

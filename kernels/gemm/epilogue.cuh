@@ -30,8 +30,7 @@ struct PlainEpilogue {
     struct Fetched {};
     enum { kArrays = 0 };
     // For how many rows more there are registers to fetch while one is worked on (sm_90a).
-    template <bool kPingPong>
-    PID_DEVICE static constexpr int fetches_ahead() { return 1; }
+    static constexpr int kFetchesAhead = 1;
     // What row_factor() needs of a row, to be read before the product.
     struct RowOperands {};
     PID_DEVICE RowOperands row_operands(int, const Row&, int) const { return {}; }

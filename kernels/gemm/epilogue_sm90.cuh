@@ -175,7 +175,7 @@ PID_DEVICE void each_unit(const Epilogue& epilogue, const PidGemm& gemm, const R
         const auto fetch = [&](int unit) {
             return epilogue.fetch(tile.group, pair.row[unit % 2], valid(unit), column(unit), q);
         };
-        constexpr int kAhead = Epilogue::template fetches_ahead<Shape::kPingPong>();
+        constexpr int kAhead = Epilogue::kFetchesAhead;
         typename Epilogue::Fetched fetched[kAhead + 1];
         PID_UNROLL
         for (int unit = 0; unit < kAhead; ++unit) fetched[unit] = fetch(unit);

@@ -10,9 +10,6 @@ using Folded64 = QkvEpilogue<64, true, Columns>;
 template <class Columns>
 using Plain72 = QkvEpilogue<72, false, Columns>;
 
-template <int kColumns, bool kPingPong, int kBlocks, bool kBulk = false>
-using FoldedShape = ProductShape<kColumns, kPingPong, kBlocks, 24, kBulk, staged_bytes(Folded64<ColumnsInMemory>::kArrays, kColumns)>;
-
 template <class Shape, template <class> class Epilogue, int kHeadDim, int kFault>
 PID_DEVICE void qkv_sm90(const WithMaps<PidQkvParams>& params) {
     gemm_rows<Shape, kHeadDim, kFault, Epilogue>(params.tma, params.op);
@@ -24,16 +21,16 @@ PID_DEVICE void qkv_boxes(const WithBoxes<PidQkvParams>& params) {
 }
 
 PID_KERNEL(gemm_qkv_folded_d64_128x256_sm90, WithMaps<PidQkvParams>, kProductThreads, 1) {
-    qkv_sm90<FoldedShape<256, false, 1>, Folded64, 64, kSoundProduct>(params);
+    qkv_sm90<ProductShape<256, false, 1>, Folded64, 64, kSoundProduct>(params);
 }
 PID_CLUSTER_KERNEL(gemm_qkv_folded_d64_128x256_pair_sm90, WithMaps<PidQkvParams>, kProductThreads, 1, 2) {
-    qkv_sm90<FoldedShape<256, false, 2>, Folded64, 64, kSoundProduct>(params);
+    qkv_sm90<ProductShape<256, false, 2>, Folded64, 64, kSoundProduct>(params);
 }
 PID_KERNEL(gemm_qkv_folded_d64_128x128_pingpong_sm90, WithMaps<PidQkvParams>, kProductThreads, 1) {
-    qkv_sm90<FoldedShape<128, true, 1>, Folded64, 64, kSoundProduct>(params);
+    qkv_sm90<ProductShape<128, true, 1>, Folded64, 64, kSoundProduct>(params);
 }
 PID_CLUSTER_KERNEL(gemm_qkv_folded_d64_128x128_pingpong_pair_sm90, WithMaps<PidQkvParams>, kProductThreads, 1, 2) {
-    qkv_sm90<FoldedShape<128, true, 2>, Folded64, 64, kSoundProduct>(params);
+    qkv_sm90<ProductShape<128, true, 2>, Folded64, 64, kSoundProduct>(params);
 }
 PID_KERNEL(gemm_qkv_d72_128x216_sm90, WithMaps<PidQkvParams>, kProductThreads, 1) {
     qkv_sm90<ProductShape<216, false, 1>, Plain72, 72, kSoundProduct>(params);
@@ -45,7 +42,7 @@ PID_CLUSTER_KERNEL(gemm_qkv_d72_128x144_pingpong_pair_sm90, WithMaps<PidQkvParam
     qkv_sm90<ProductShape<144, true, 2>, Plain72, 72, kSoundProduct>(params);
 }
 PID_CLUSTER_KERNEL(gemm_qkv_folded_d64_128x256_pair_bulk_sm90, WithBoxes<PidQkvParams>, kProductThreads, 1, 2) {
-    qkv_boxes<FoldedShape<256, false, 2, true>, kSoundProduct>(params);
+    qkv_boxes<ProductShape<256, false, 2, 24, true>, kSoundProduct>(params);
 }
 
 PID_FAULT_KERNEL(gemm_qkv_d72_128x216_sm90_no_slot_wait, WithMaps<PidQkvParams>, kProductThreads,
@@ -53,8 +50,8 @@ PID_FAULT_KERNEL(gemm_qkv_d72_128x216_sm90_no_slot_wait, WithMaps<PidQkvParams>,
 PID_FAULT_KERNEL(gemm_qkv_d72_128x216_sm90_no_row_bound, WithMaps<PidQkvParams>, kProductThreads,
                  qkv_sm90<ProductShape<216, false, 1>, Plain72, 72, kNoRowBound>)
 PID_FAULT_KERNEL(gemm_qkv_folded_d64_128x256_sm90_no_slot_wait, WithMaps<PidQkvParams>, kProductThreads,
-                 qkv_sm90<FoldedShape<256, false, 1>, Folded64, 64, kNoSlotWait>)
+                 qkv_sm90<ProductShape<256, false, 1>, Folded64, 64, kNoSlotWait>)
 PID_FAULT_KERNEL(gemm_qkv_folded_d64_128x256_sm90_no_row_bound, WithMaps<PidQkvParams>, kProductThreads,
-                 qkv_sm90<FoldedShape<256, false, 1>, Folded64, 64, kNoRowBound>)
+                 qkv_sm90<ProductShape<256, false, 1>, Folded64, 64, kNoRowBound>)
 PID_FAULT_CLUSTER_KERNEL(gemm_qkv_folded_d64_128x256_pair_bulk_sm90_no_reuse_wait, WithBoxes<PidQkvParams>, kProductThreads, 2,
-                         qkv_boxes<FoldedShape<256, false, 2, true>, kNoReuseWait>)
+                         qkv_boxes<ProductShape<256, false, 2, 24, true>, kNoReuseWait>)

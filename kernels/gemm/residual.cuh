@@ -9,8 +9,7 @@ struct ResidualEpilogue : PlainEpilogue {
     struct Fetched {
         float x[16];
     };
-    template <bool>
-    PID_DEVICE static constexpr int fetches_ahead() { return 2; }
+    static constexpr int kFetchesAhead = 2;
     enum Array { kGate, kBias, kScale, kArrays };
     const Op& params;
     Columns columns;

@@ -99,8 +99,8 @@ PID_DEVICE void mbarrier_arrive_cluster(std::uint64_t* bar, std::uint32_t cta) {
 
 // ---- bulk copies (TMA). Coordinates are elements, innermost first; outside of the tensor loads give 0, stores nothing.
 // `map` lies in the kernel's __grid_constant__ parameters. smem is 128-byte aligned, 1024 with the 128-byte swizzle.
-// NOTE: the innermost coordinate must be a multiple of 16 bytes, negative ones too; else the GPU stops with an illegal
-// instruction.
+// NOTE: the innermost coordinate must be a multiple of 16 bytes, negative ones too, and those of a store must not be negative;
+// else the GPU stops with an illegal instruction.
 
 // Thread: brings the descriptor into its cache. sm_90.
 PID_DEVICE void prefetch_tensormap(const PidTensorMap* map) {

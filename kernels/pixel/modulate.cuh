@@ -9,8 +9,7 @@ struct PixelModulateEpilogue : PlainEpilogue {
     struct Fetched {
         float x[2][4];
     };
-    template <bool>
-    PID_DEVICE static constexpr int fetches_ahead() { return 3; }
+    static constexpr int kFetchesAhead = 3;
     enum Array { kBias, kArrays };
     const Op& params;
     Columns columns;

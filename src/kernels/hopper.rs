@@ -70,9 +70,8 @@ impl Shape {
 
 /// Bytes of what the epilogue of `kernel` has staged: arrays by column, for each of two consumers.
 fn staged_bytes(kernel: &str, block_n: u32) -> u32 {
-    const ARRAYS: [(&str, u32); 5] = [
+    const ARRAYS: [(&str, u32); 4] = [
         ("gemm_linear_", 1),
-        ("gemm_qkv_folded_", 1),
         ("gemm_swiglu_", 1),
         ("gemm_residual_", 3),
         ("gemm_pixel_modulate_", 1),

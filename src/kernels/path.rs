@@ -43,7 +43,7 @@ impl Path {
         let variants = self.variants(call.base, call.n as usize, call.k as usize)?;
         let forced = self.forced.filter(|kernel| variants.kernels.contains(kernel));
         let tuned = || self.tuning.as_ref().and_then(|tuning| tuning.kernel(call));
-        Some(forced.or_else(tuned).unwrap_or(variants.default(call.k)))
+        Some(forced.or_else(tuned).unwrap_or(variants.default()))
     }
 
     /// The order in which the kernel that stands for `base` reads the rows of `weight`.
@@ -72,7 +72,7 @@ mod tests {
     #[test]
     fn kernels_follow_the_architecture() {
         let kernel = |capability, choice, n| Path::new(capability, choice).kernel(&call("gemm_linear", n));
-        let default = variants::of("gemm_linear").map(|v| v.default(1536));
+        let default = variants::of("gemm_linear").map(variants::Variants::default);
         assert_eq!(kernel(SM_90, KernelChoice::Auto, 1536), default);
         assert_eq!(kernel(SM_90, KernelChoice::Portable, 1536), None);
         // wgmma is neither in 8.9 nor in 10.0 or 12.0.

@@ -11,9 +11,6 @@ pub struct Variants {
     pub order: RowOrder,
     /// Their names; the first runs where nothing was measured.
     pub kernels: &'static [&'static str],
-    /// The one that runs instead where the inner size is at most this: those whose epilogue's memory takes as long as so
-    /// short a product.
-    pub short: Option<(u32, &'static str)>,
 }
 
 /// The variants of `$base` whose names say `$name`, the default first.
@@ -26,13 +23,6 @@ macro_rules! variants {
                 concat!($base, "_", $default, "_sm90"),
                 $(concat!($base, "_", $name, "_sm90")),*
             ],
-            short: None,
-        }
-    };
-    ($base:literal, $order:expr, [$default:literal $(, $name:literal)*], k <= $k:literal: $short:literal) => {
-        Variants {
-            short: Some(($k, concat!($base, "_", $short, "_sm90"))),
-            ..variants!($base, $order, [$default $(, $name)*])
         }
     };
 }
@@ -41,41 +31,38 @@ const HEADS_OF_64: RowOrder = RowOrder::Consecutive16 { head: 64 };
 const HEADS_OF_72: RowOrder = RowOrder::Consecutive16 { head: 72 };
 const GROUPS: RowOrder = RowOrder::Groups16;
 
-/// All of them. The first of each is what bytes of shared memory and of L2 a clock predict (of attention:
-/// `kernels/attention/TUNING.md`); a device's own table (`super::tuning`) is what measurements say.
+/// All of them. The first of each is what an H200 ran fastest at 2048x2048 (`kernels/gemm/TUNING.md`,
+/// `kernels/attention/TUNING.md`), but of the online attention, which was not measured; a device's own table
+/// (`super::tuning`) is what it measured itself.
 #[rustfmt::skip]
 pub const ALL: &[Variants] = &[
-    variants!("gemm_linear", HEADS_OF_64, ["128x256_pair", "128x256", "128x256_pair_bulk", "128x128_pingpong",
+    variants!("gemm_linear", HEADS_OF_64, ["128x128_pingpong", "128x256_pair", "128x256", "128x256_pair_bulk",
         "128x128_pingpong_pair"]),
-    variants!("gemm_qkv_folded_d64", HEADS_OF_64, ["128x256_pair", "128x256", "128x256_pair_bulk", "128x128_pingpong",
+    variants!("gemm_qkv_folded_d64", HEADS_OF_64, ["128x256_pair_bulk", "128x256_pair", "128x256", "128x128_pingpong",
         "128x128_pingpong_pair"]),
     variants!("gemm_qkv_d72", HEADS_OF_72, ["128x144_pingpong", "128x216", "128x144_pingpong_pair"]),
-    variants!("gemm_swiglu", HEADS_OF_64, ["128x256_pair", "128x256", "128x256_pair_bulk", "128x128_pingpong",
+    variants!("gemm_swiglu", HEADS_OF_64, ["128x256_pair_bulk", "128x256_pair", "128x256", "128x128_pingpong",
         "128x128_pingpong_pair"]),
-    variants!("gemm_residual", GROUPS, ["128x256_pair", "128x256", "128x128_pingpong", "128x128_pingpong_pair"],
-        k <= 2048: "128x128_pingpong_pair"),
+    variants!("gemm_residual", GROUPS, ["128x128_pingpong", "128x256_pair", "128x256", "128x128_pingpong_pair"]),
     variants!("gemm_latent_gate", GROUPS, ["128x256_pair", "128x256"]),
-    variants!("gemm_pixel_modulate", GROUPS, ["128x256_pair", "128x256", "128x128_pingpong", "128x128_pingpong_pair"]),
-    variants!("gemm_pixel_update", GROUPS, ["128x256_pair", "128x256"]),
+    variants!("gemm_pixel_modulate", GROUPS, ["128x128_pingpong", "128x256_pair", "128x256", "128x128_pingpong_pair"]),
+    variants!("gemm_pixel_update", GROUPS, ["128x256", "128x256_pair"]),
     variants!("gemm_pixel_update_sample", GROUPS, ["128x256_pair", "128x256"]),
     variants!("conv3x3_tokens", HEADS_OF_64, ["128x256_pair", "128x256", "128x128_pingpong", "128x128_pingpong_pair"]),
-    variants!("attention_bounded_d64", RowOrder::Plain, ["q192_k64_s4_poly2", "q256_k64_s4_poly2", "q256_k80_s4_poly2",
-        "q256_k80_s4_poly0", "q256_k80_s4_poly4", "q256_k64_s4_poly2_pingpong", "q128_k96_s4_poly2",
-        "q192_k64_s4_poly0", "q192_k64_s4_poly1", "q192_k64_s4_poly3", "q128_k96_s4_poly0", "q128_k96_s4_poly1",
-        "q128_k96_s4_poly3", "q128_k80_s4_poly2", "q128_k96_s4_poly2_pingpong"]),
+    variants!("attention_bounded_d64", RowOrder::Plain, ["q192_k64_s4_poly2", "q128_k96_s4_poly2",
+        "q256_k64_s4_poly2_pingpong", "q256_k80_s4_poly0", "q256_k80_s4_poly2", "q256_k64_s4_poly2", "q256_k80_s4_poly4"]),
     variants!("attention_online_d64", RowOrder::Plain, ["q192_k64_s4_poly1", "q192_k64_s4_poly0", "q192_k64_s4_poly2",
         "q192_k64_s4_poly1_pingpong", "q128_k128_s3_poly1"]),
-    variants!("attention_bounded_d72", RowOrder::Plain, ["q256_k64_s4_poly0_pingpong", "q256_k64_s4_poly0",
-        "q256_k64_s4_poly2", "q128_k96_s3_poly0", "q256_k64_s4_poly1_pingpong", "q256_k64_s3_poly0_pingpong",
-        "q128_k80_s3_poly0", "q128_k96_s3_poly0_pingpong"]),
+    variants!("attention_bounded_d72", RowOrder::Plain, ["q256_k64_s3_poly0_pingpong", "q256_k64_s4_poly0_pingpong",
+        "q256_k64_s4_poly0", "q256_k64_s4_poly2", "q128_k96_s3_poly0"]),
     variants!("attention_online_d72", RowOrder::Plain, ["q128_k96_s3_poly0", "q128_k96_s3_poly2",
         "q128_k96_s3_poly0_pingpong"]),
 ];
 
 impl Variants {
-    /// The kernel that runs where nothing was measured, for an inner size of `k`.
-    pub fn default(&self, k: u32) -> &'static str {
-        self.short.filter(|(most, _)| k <= *most).map_or(self.kernels[0], |(_, kernel)| kernel)
+    /// The kernel that runs where nothing was measured.
+    pub fn default(&self) -> &'static str {
+        self.kernels[0]
     }
 
     /// Whether it multiplies by a matrix that is stored.
@@ -107,10 +94,7 @@ mod tests {
         names.dedup();
         assert_eq!(names.len(), count);
         for variants in ALL {
-            assert_eq!(of(variants.base).map(|v| v.default(u32::MAX)), Some(variants.kernels[0]));
-            let short = variants.short.map_or(variants.kernels[0], |(_, kernel)| kernel);
-            assert!(variants.kernels.contains(&short), "{short}");
-            assert_eq!(variants.default(8), short);
+            assert_eq!(of(variants.base).map(Variants::default), Some(variants.kernels[0]));
         }
     }
 

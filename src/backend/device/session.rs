@@ -264,7 +264,7 @@ impl Session for DeviceSession<'_> {
                 continue;
             };
             let share = f64::from(shape.rows) / f64::from(rows.max(1));
-            let choice = Choice { shape, kernels: variants.kernels, default: variants.default(shape.k), share };
+            let choice = Choice { shape, kernels: variants.kernels, default: variants.default(), share };
             visit(&choice, &mut |kernel| {
                 let call = self.lower_by(&self.backend.path.forcing(kernel), launch, context)?.swap_remove(index);
                 Ok(self.driver().run_timed(&[Labelled { label: self.label(launch).into(), call }])?)
