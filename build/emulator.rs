@@ -10,30 +10,51 @@ use std::path::{Path, PathBuf};
 /// Sources compiled from `kernels/emulator`.
 const CORE: &str = "kernels/emulator";
 
-/// Builds both archives.
+/// The folder of kernels that only tests launch.
+pub const TESTS: &str = "kernels/tests";
+
+/// Builds the emulator's core and the kernels. Of kernels for one architecture and of micro-tests come the faulty copies in
+/// `tests/test_kernels`: they are most of what there is to compile.
 ///
 /// # Errors
 /// A message: no C++ compiler, or one that refuses a source.
 pub fn build() -> Result<(), String> {
-    println!("cargo::rerun-if-env-changed=PID_SANITIZE");
     if env::var_os("CARGO_FEATURE_EMULATOR").is_none() {
+        println!("cargo::rerun-if-env-changed=PID_SANITIZE");
         return Ok(());
     }
-    println!("cargo::rerun-if-changed=kernels");
     let sanitizer = sanitizer()?;
-    let mut core = compiler();
-    core.files(files(Path::new(CORE), "cpp")?).opt_level(3);
-    // -O1, as the kernels' own fibers are many and short; an uninitialised variable shows as a pattern.
-    let mut kernels = compiler();
-    kernels.files(kernels_of(Path::new("kernels"))?).opt_level(1).flag("-xc++").flag("-ftrivial-auto-var-init=pattern");
     println!("cargo::rustc-check-cfg=cfg(pid_sanitize, values(\"address\", \"thread\"))");
     if let Some(kind) = sanitizer {
         println!("cargo::rustc-cfg=pid_sanitize=\"{kind}\"");
+    }
+    let (specific, portable) = kernels_by_architecture()?;
+    let mut specific = kernels(sanitizer, &specific);
+    specific.define("PID_WITHOUT_FAULTS", None).try_compile("pid_kernels_specific").map_err(|e| e.to_string())?;
+    kernels(sanitizer, &portable).try_compile("pid_kernels").map_err(|e| e.to_string())?;
+
+    let mut core = compiler();
+    core.files(files(Path::new(CORE), "cpp")?).opt_level(3);
+    match sanitizer {
+        Some("address") => _ = core.define("PID_EMU_ASAN", None),
+        Some(_) => _ = core.define("PID_EMU_TSAN", None),
+        None => {}
+    }
+    if sanitizer.is_some() {
         core.flag("-include").flag("kernels/emulator/unintercepted.hpp");
     }
+    // Whole, as kernels of tests may come before or after it and use more of it than others.
+    core.link_lib_modifier("+whole-archive");
+    core.try_compile("pid_emulator").map_err(|e| e.to_string())
+}
+
+/// A compiler of kernels, instrumented for `sanitizer`.
+pub fn kernels(sanitizer: Option<&str>, files: &[PathBuf]) -> cc::Build {
+    // -O1, as the kernels' own fibers are many and short; an uninitialised variable shows as a pattern.
+    let mut kernels = compiler();
+    kernels.files(files).opt_level(1).flag("-xc++").flag("-ftrivial-auto-var-init=pattern");
     match sanitizer {
         Some("address") => {
-            core.define("PID_EMU_ASAN", None);
             kernels.define("PID_EMU_ASAN", None);
             // A report does not end the process: the emulator fails the launch with it (sanitizer.cpp).
             kernels.flag("-fsanitize=address,undefined").flag("-fsanitize-recover=address,undefined");
@@ -41,7 +62,6 @@ pub fn build() -> Result<(), String> {
             println!("cargo::rustc-link-lib=dylib=ubsan");
         }
         Some(_) => {
-            core.define("PID_EMU_TSAN", None);
             kernels.define("PID_EMU_TSAN", None);
             kernels.flag("-fsanitize=thread");
             println!("cargo::rustc-link-lib=dylib=tsan");
@@ -50,11 +70,15 @@ pub fn build() -> Result<(), String> {
     }
     // Kernels enter their table before main(): nothing names their objects, so all of them must be linked.
     kernels.link_lib_modifier("+whole-archive");
-    kernels.try_compile("pid_kernels").map_err(|e| e.to_string())?;
-    core.try_compile("pid_emulator").map_err(|e| e.to_string())
+    kernels
 }
 
-fn sanitizer() -> Result<Option<&'static str>, String> {
+/// `PID_SANITIZE`. What depends on it depends on the sources, too.
+pub fn sanitizer() -> Result<Option<&'static str>, String> {
+    println!("cargo::rerun-if-env-changed=PID_SANITIZE");
+    // Absolute, as cargo takes it relative to the package, which is not everywhere where the sources are.
+    let sources = std::path::absolute("kernels").map_err(|e| e.to_string())?;
+    println!("cargo::rerun-if-changed={}", sources.display());
     match env::var("PID_SANITIZE").unwrap_or_default().as_str() {
         "" => Ok(None),
         "address" => Ok(Some("address")),
@@ -65,27 +89,31 @@ fn sanitizer() -> Result<Option<&'static str>, String> {
 
 fn compiler() -> cc::Build {
     let mut build = cc::Build::new();
-    build.cpp(true).std("c++17").include("kernels").debug(true).extra_warnings(true).warnings(true);
-    for flag in ["-fno-strict-aliasing", "-fstack-clash-protection", "-fno-omit-frame-pointer"] {
+    build.cpp(true).std("c++17").include("kernels").debug(false).extra_warnings(true).warnings(true);
+    // Line numbers for messages and profilers; types and variables take a seventh of the time.
+    for flag in ["-g1", "-fno-strict-aliasing", "-fstack-clash-protection", "-fno-omit-frame-pointer"] {
         build.flag_if_supported(flag);
     }
     build
 }
 
-/// Every `.cu` file two levels down.
-fn kernels_of(root: &Path) -> Result<Vec<PathBuf>, String> {
+/// Every `.cu` file two levels down but those of tests: for one architecture (`*_sm90.cu`), and for all.
+pub fn kernels_by_architecture() -> Result<(Vec<PathBuf>, Vec<PathBuf>), String> {
+    let root = Path::new("kernels");
     let mut found = Vec::new();
     for entry in fs::read_dir(root).map_err(|e| format!("{}: {e}", root.display()))? {
         let path = entry.map_err(|e| e.to_string())?.path();
-        if path.is_dir() {
+        if path.is_dir() && path != Path::new(TESTS) {
             found.extend(files(&path, "cu")?);
         }
     }
     found.sort();
-    Ok(found)
+    let is_specific = |path: &PathBuf| path.file_stem().is_some_and(|stem| stem.to_string_lossy().ends_with("_sm90"));
+    Ok(found.into_iter().partition(is_specific))
 }
 
-fn files(folder: &Path, extension: &str) -> Result<Vec<PathBuf>, String> {
+/// Files of a folder with this extension, sorted.
+pub fn files(folder: &Path, extension: &str) -> Result<Vec<PathBuf>, String> {
     let mut found = Vec::new();
     for entry in fs::read_dir(folder).map_err(|e| format!("{}: {e}", folder.display()))? {
         let path = entry.map_err(|e| e.to_string())?.path();

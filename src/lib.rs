@@ -43,6 +43,7 @@ pub mod latent;
 pub mod memory;
 pub mod model;
 pub mod output;
+mod parallel;
 pub mod plan;
 pub mod progress;
 pub mod sampler;

@@ -8,17 +8,30 @@
 #define PID_DEVICE inline
 #define PID_UNROLL
 #define PID_NO_UNROLL
-#define PID_CLUSTER_KERNEL(name, Params, max_threads, min_blocks, cluster)                            \
-    static void name##_body(const Params& params);                                                    \
-    PID_FAULT_CLUSTER_KERNEL(name, Params, max_threads, cluster, name##_body)                         \
-    static void name##_body([[maybe_unused]] const Params& params)
-#define PID_KERNEL(name, Params, max_threads, min_blocks) PID_CLUSTER_KERNEL(name, Params, max_threads, min_blocks, 1)
-// `body` is called as body(params), with PID_FAULT the number of the fault.
-#define PID_FAULT_CLUSTER_KERNEL(name, Params, max_threads, cluster, ...) \
+// What is compiled of a file (build/emulator.rs): all of it, PID_WITHOUT_FAULTS the kernels, PID_FAULTS_ALONE what
+// PID_FAULT_KERNEL registers.
+#define PID_REGISTER(name, Params, max_threads, cluster, ...) \
     static_assert(cluster >= 1 && cluster <= 8, #name ": a card gives clusters of 1 to 8 CTAs without asking"); \
     static const ::pid::emu::Registration name##_registration(            \
         #name, sizeof(Params), max_threads, cluster,                      \
         [](const void* p) { __VA_ARGS__(*static_cast<const Params*>(p)); });
+#ifdef PID_FAULTS_ALONE
+#define PID_CLUSTER_KERNEL(name, Params, max_threads, min_blocks, cluster) \
+    [[maybe_unused]] static void name##_body([[maybe_unused]] const Params& params)
+#else
+#define PID_CLUSTER_KERNEL(name, Params, max_threads, min_blocks, cluster)                            \
+    static void name##_body(const Params& params);                                                    \
+    PID_REGISTER(name, Params, max_threads, cluster, name##_body)                                     \
+    static void name##_body([[maybe_unused]] const Params& params)
+#endif
+#define PID_KERNEL(name, Params, max_threads, min_blocks) PID_CLUSTER_KERNEL(name, Params, max_threads, min_blocks, 1)
+// `body` is called as body(params), with PID_FAULT the number of the fault.
+#ifdef PID_WITHOUT_FAULTS
+#define PID_FAULT_CLUSTER_KERNEL(name, Params, max_threads, cluster, ...)
+#else
+#define PID_FAULT_CLUSTER_KERNEL(name, Params, max_threads, cluster, ...) \
+    PID_REGISTER(name, Params, max_threads, cluster, __VA_ARGS__)
+#endif
 #define PID_FAULT_KERNEL(name, Params, max_threads, ...) \
     PID_FAULT_CLUSTER_KERNEL(name, Params, max_threads, 1, __VA_ARGS__)
 #define PID_SHARED(Type, name) Type& name = ::pid::emu::shared_as<Type>(::pid::emu::Site{__FILE__, __LINE__})

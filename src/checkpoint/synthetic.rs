@@ -17,6 +17,7 @@ use super::write::{HeaderEntry, write_file};
 use super::{Bytes, Checkpoint, CheckpointError, DType, Entry, Format};
 use crate::model::Config;
 use crate::model::names::{self, TensorSpec};
+use crate::parallel;
 use crate::progress::Progress;
 
 const GOLDEN: u64 = 0x9E37_79B9_7F4A_7C15;
@@ -79,7 +80,7 @@ fn distribution(name: &str, shape: &[usize]) -> (f32, f32) {
 fn fill(spec: &TensorSpec, seed: u64, range: Range<usize>, out: &mut [u8]) {
     let key = key(&spec.name, seed);
     let (offset, std) = distribution(&spec.name, &spec.shape);
-    out.par_chunks_mut(2 * TASK).enumerate().for_each(|(task, out)| {
+    parallel::pieces(out, 2 * TASK, &|task, out| {
         fill_task(key, range.start + task * TASK, offset, std, out);
     });
 }

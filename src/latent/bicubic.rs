@@ -2,9 +2,8 @@
 //! convolution interpolation for digital image processing", 1981). Pixels are squares, so output pixel `i` lies at
 //! `(i + 0.5) / 4 - 0.5`; beyond the edge the outermost pixel repeats.
 
-use rayon::prelude::*;
-
 use crate::output::Picture;
+use crate::parallel;
 
 /// Output pixels to a side of an input pixel.
 pub(super) const FACTOR: usize = 4;
@@ -38,7 +37,8 @@ pub(super) fn enlarge(picture: &Picture) -> Picture {
     let taps = taps();
     let clamped = |i: usize, offset: isize, end: usize| i.saturating_add_signed(offset).min(end - 1);
     let mut wide = vec![0.0f32; picture.data.len() * FACTOR];
-    wide.par_chunks_exact_mut(width * FACTOR).zip(picture.data.par_chunks_exact(width)).for_each(|(out, row)| {
+    parallel::pieces(&mut wide, width * FACTOR, &|line, out| {
+        let row = &picture.data[line * width..][..width];
         for (i, value) in out.iter_mut().enumerate() {
             let (first, weights) = &taps[i % FACTOR];
             let read = |k: usize| row[clamped(i / FACTOR, first + k as isize, width)];
@@ -46,7 +46,7 @@ pub(super) fn enlarge(picture: &Picture) -> Picture {
         }
     });
     let mut data = vec![0.0f32; wide.len() * FACTOR];
-    data.par_chunks_exact_mut(width * FACTOR).enumerate().for_each(|(line, out)| {
+    parallel::pieces(&mut data, width * FACTOR, &|line, out| {
         let (plane, y) = (line / (height * FACTOR), line % (height * FACTOR));
         let (first, weights) = &taps[y % FACTOR];
         for (k, weight) in weights.iter().enumerate() {

@@ -190,7 +190,7 @@ pub fn low_quality(latent: &Latent, statistics: &Statistics) -> Result<Picture, 
 /// When the latent does not have 16 channels.
 pub fn decode(latent: &Latent, statistics: &Statistics) -> Result<Picture, InputError> {
     let mut picture = bicubic::enlarge(&low_quality(latent, statistics)?);
-    picture.data.par_iter_mut().for_each(|v| *v = v.clamp(-1.0, 1.0));
+    picture.data.iter_mut().for_each(|v| *v = v.clamp(-1.0, 1.0));
     Ok(picture)
 }
 

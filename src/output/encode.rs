@@ -4,7 +4,7 @@ use std::fs::File;
 use std::io::{BufWriter, Write};
 use std::path::Path;
 
-use jpeg_encoder::{ColorType, Encoder};
+use jpeg_encoder::{Encoder, ImageBuffer, JpegColorType, rgb_to_ycbcr};
 
 use super::{OutputError, Picture, PictureInfo};
 
@@ -83,7 +83,40 @@ fn jpeg_file(picture: &Picture, sample: usize, info: &PictureInfo, file: &mut Bu
     let comment = info.iter().map(|(k, v)| format!("{k}: {v}")).collect::<Vec<_>>().join("\n");
     // Marker 14 of the APP range is taken by Adobe; 11 is free.
     encoder.add_app_segment(11, comment.into_bytes()).map_err(text)?;
-    encoder.encode(&picture.to_rgb8(sample), width, height, ColorType::Rgb).map_err(text)
+    encoder.encode_image(Rgb { pixels: &picture.to_rgb8(sample), width, height }).map_err(text)
+}
+
+/// Pixels as the JPEG encoder takes them. Its own `encode` is compiled once for each of nine colour types.
+struct Rgb<'a> {
+    /// `[height, width, 3]`.
+    pixels: &'a [u8],
+    width: u16,
+    height: u16,
+}
+
+impl ImageBuffer for Rgb<'_> {
+    fn get_jpeg_color_type(&self) -> JpegColorType {
+        JpegColorType::Ycbcr
+    }
+
+    fn width(&self) -> u16 {
+        self.width
+    }
+
+    fn height(&self) -> u16 {
+        self.height
+    }
+
+    fn fill_buffers(&self, y: u16, buffers: &mut [Vec<u8>; 4]) {
+        let stride = 3 * usize::from(self.width);
+        let row = &self.pixels[usize::from(y) * stride..][..stride];
+        for [r, g, b] in row.as_chunks::<3>().0 {
+            let (luma, blue, red) = rgb_to_ycbcr(*r, *g, *b);
+            buffers[0].push(luma);
+            buffers[1].push(blue);
+            buffers[2].push(red);
+        }
+    }
 }
 
 fn safetensors_file(picture: &Picture, info: &PictureInfo, file: &mut BufWriter<&File>) -> Result<(), String> {

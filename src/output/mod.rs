@@ -12,9 +12,9 @@ pub(crate) use panel::side_by_side;
 
 use std::path::{Path, PathBuf};
 
-use rayon::prelude::*;
-
 use encode::Format;
+
+use crate::parallel;
 
 /// Decoded pictures.
 #[derive(Clone, Debug, PartialEq)]
@@ -57,7 +57,7 @@ impl Picture {
         let plane = self.height * self.width;
         let data = &self.data[sample * 3 * plane..(sample + 1) * 3 * plane];
         let mut rgb = vec![0; 3 * plane];
-        rgb.par_chunks_exact_mut(3 * self.width).enumerate().for_each(|(y, row)| {
+        parallel::pieces(&mut rgb, 3 * self.width, &|y, row| {
             for (x, pixel) in row.as_chunks_mut::<3>().0.iter_mut().enumerate() {
                 for (c, value) in pixel.iter_mut().enumerate() {
                     *value = ((data[c * plane + y * self.width + x] + 1.0) * 127.5).round().clamp(0.0, 255.0) as u8;

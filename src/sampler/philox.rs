@@ -1,7 +1,7 @@
 //! Philox 4x32-10 (Salmon et al., "Parallel random numbers: as easy as 1, 2, 3", SC 2011) and normals from it.
 //! Element i of draw k depends on (seed, k, i) alone, so every device and number of threads gives the same.
 
-use rayon::prelude::*;
+use crate::parallel;
 
 const MULTIPLIERS: [u32; 2] = [0xD251_1F53, 0xCD9E_8D57];
 const WEYL: [u32; 2] = [0x9E37_79B9, 0xBB67_AE85];
@@ -37,7 +37,7 @@ fn block(seed: u64, draw: u32, block: u64) -> [f32; 4] {
 /// Fills `out` with draw `draw`.
 pub(super) fn normal(seed: u64, draw: u32, out: &mut [f32]) {
     const BLOCKS: usize = 4096;
-    out.par_chunks_mut(4 * BLOCKS).enumerate().for_each(|(chunk, out)| {
+    parallel::pieces(out, 4 * BLOCKS, &|chunk, out| {
         for (i, out) in out.chunks_mut(4).enumerate() {
             let values = block(seed, draw, (chunk * BLOCKS + i) as u64);
             out.copy_from_slice(&values[..out.len()]);

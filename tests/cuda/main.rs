@@ -13,6 +13,9 @@ mod faults;
 mod memory;
 mod refusals;
 
+// A micro-test is launched on the fake driver, too.
+use pid_test_kernels as _;
+
 use std::sync::OnceLock;
 
 use pid_engine::checkpoint::{Checkpoint, synthetic};

@@ -1,10 +1,10 @@
 //! Attention, block by block: the N x N matrix never exists.
 
-use rayon::prelude::*;
+use gemm_common::Parallelism;
 
 use super::gemm::{Accumulate, Shared, Strided, multiply, multiply_nt, with_scratch};
 use super::math;
-use ::gemm::Parallelism;
+use crate::parallel;
 
 /// Queries of a task.
 const QUERY_BLOCK: usize = 256;
@@ -23,7 +23,7 @@ pub(super) fn attention(
 ) {
     let blocks = (tokens - query_start).div_ceil(QUERY_BLOCK);
     let out = Shared::new(out);
-    (0..heads * blocks).into_par_iter().for_each(|task| {
+    parallel::tasks(heads * blocks, &|task| {
         let (h, block) = (task / blocks, task % blocks);
         let start = query_start + block * QUERY_BLOCK;
         let queries = QUERY_BLOCK.min(tokens - start);

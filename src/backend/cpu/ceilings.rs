@@ -3,13 +3,12 @@
 use std::sync::Arc;
 use std::time::Instant;
 
-use rayon::prelude::*;
-
 use super::gemm::{Factor, tiles};
 use super::weights::{PrepareError, TensorSource, WeightStore};
 use crate::checkpoint::{DType, TensorView};
 use crate::exec::Ceilings;
 use crate::graph::{Recipe, Weight};
+use crate::parallel;
 
 /// Rows, columns and inner size: the feed-forward of a real-size network on 1024 tokens.
 const PRODUCT: [usize; 3] = [1024, 8192, 1536];
@@ -44,7 +43,7 @@ fn copy() -> f64 {
     let mut to = vec![0u8; COPY_BYTES];
     let piece = COPY_BYTES.div_ceil(rayon::current_num_threads());
     fastest(|| {
-        to.par_chunks_mut(piece).zip(from.par_chunks(piece)).for_each(|(to, from)| to.copy_from_slice(from));
+        parallel::pieces(&mut to, piece, &|n, to| to.copy_from_slice(&from[n * piece..][..to.len()]));
         std::hint::black_box(&mut to);
     })
 }
@@ -72,7 +71,7 @@ fn product() -> Result<f64, PrepareError> {
     let a: Vec<f32> = (0..rows * inner).map(|i| (i % 61) as f32 / 61.0 - 0.5).collect();
     Ok(fastest(|| {
         let factors = [Factor { a: &a, weight: &matrix, cols_per_unit: 1 }];
-        tiles(rows, cols, &factors, |tile| {
+        tiles(rows, cols, &factors, &|tile| {
             std::hint::black_box(tile.values);
         });
     }))

@@ -1,12 +1,13 @@
 //! The adapter's convolutions and group norms, on tokens in raster order (channels last).
 
+use gemm_common::Parallelism;
 use rayon::prelude::*;
 
 use super::gemm::{Accumulate, Shared, Strided, multiply, with_scratch};
 use super::math;
 use super::weights::Matrix;
 use crate::graph::op::{ConvInput, Padding, Tokens};
-use ::gemm::Parallelism;
+use crate::parallel;
 
 /// Output channels of a task.
 const CHANNEL_PANEL: usize = 64;
@@ -52,7 +53,7 @@ fn sample(padded: &[f32], tokens: Tokens, kernel: &Kernel<'_>, output: &mut [f32
     let panels = out_channels.div_ceil(CHANNEL_PANEL);
     let blocks = flat.div_ceil(PIXEL_BLOCK);
     let output = Shared::new(output);
-    (0..panels * blocks).into_par_iter().for_each(|task| {
+    parallel::tasks(panels * blocks, &|task| {
         let (panel, block) = (task / blocks, task % blocks);
         let outs = panel * CHANNEL_PANEL..((panel + 1) * CHANNEL_PANEL).min(out_channels);
         let pixels = block * PIXEL_BLOCK..((block + 1) * PIXEL_BLOCK).min(flat);
@@ -99,7 +100,7 @@ fn pad(source: ConvInput, tokens: Tokens, padding: Padding, input: &[f32]) -> Ve
         ConvInput::Latent { channels, unpatchify, .. } => channels / (unpatchify * unpatchify),
     };
     let mut padded = vec![0.0; (rows + 2) * (cols + 2) * channels];
-    padded.par_chunks_exact_mut((cols + 2) * channels).enumerate().for_each(|(y, line)| {
+    parallel::pieces(&mut padded, (cols + 2) * channels, &|y, line| {
         for (x, pixel) in line.chunks_exact_mut(channels).enumerate() {
             let inside = (1..=rows).contains(&y) && (1..=cols).contains(&x);
             if inside || padding == Padding::Replicate {
@@ -145,9 +146,7 @@ pub(super) fn group_norm_silu(
             output.copy_from_slice(&input[b * per_sample..][..per_sample]);
         }
         let (scale, shift) = scale_shift(output, groups, weight, bias);
-        output.par_chunks_exact_mut(channels).for_each(|row| {
-            math::scale_shift_silu(row, &scale, &shift);
-        });
+        parallel::pieces(output, channels, &|_, row| math::scale_shift_silu(row, &scale, &shift));
     }
 }
 

@@ -2,24 +2,29 @@
 
 use std::ops::Range;
 
-use rayon::prelude::*;
-
 use super::math;
+use crate::parallel;
 
 /// Columns of one sum.
 const SLICE: usize = 64;
+/// Sums of a task.
+const SUMS_TASK: usize = 256;
 
 /// `operand = x * factor` (`x` without one) and the sums of squares over slices of 64 columns, for rows of `x [.., D]`.
 pub(super) fn emit(x: &[f32], factor: Option<&[f32]>, operand: &mut [f32], sums: &mut [f32]) {
     match factor {
         Some(factor) => {
-            let rows = operand.par_chunks_exact_mut(factor.len()).zip(x.par_chunks_exact(factor.len()));
-            rows.for_each(|(o, x)| o.iter_mut().zip(x).zip(factor).for_each(|((o, x), f)| *o = x * f));
+            parallel::pieces(operand, factor.len(), &|row, o| {
+                let x = &x[row * factor.len()..];
+                o.iter_mut().zip(x).zip(factor).for_each(|((o, x), f)| *o = x * f);
+            });
         }
         None => operand.copy_from_slice(x),
     }
-    let slices = sums.par_iter_mut().zip(x.par_chunks_exact(SLICE));
-    slices.for_each(|(sum, slice)| *sum = math::sum_squares(slice));
+    parallel::pieces(sums, SUMS_TASK, &|piece, sums| {
+        let slices = x[piece * SUMS_TASK * SLICE..].chunks_exact(SLICE);
+        sums.iter_mut().zip(slices).for_each(|(sum, slice)| *sum = math::sum_squares(slice));
+    });
 }
 
 /// Sums of rows `rows` of a stream `[.., d]`.

@@ -1,14 +1,14 @@
 //! Matrix products of activations with prepared weights, tile by tile: a task widens a panel of weight rows,
-//! multiplies it with a block of activation rows (the `gemm` crate does the arithmetic) and hands the tile
+//! multiplies it with a block of activation rows (the crate `gemm-f32` does the arithmetic) and hands the tile
 //! to an epilogue, so that neither the float32 weights nor the raw product ever exist as a whole.
 
 use std::cell::RefCell;
 use std::ops::Range;
 
-use gemm::Parallelism;
-use rayon::prelude::*;
+use gemm_common::Parallelism;
 
 use super::weights::Matrix;
+use crate::parallel;
 
 /// Activation rows of a task. Results of a row do not depend on it.
 pub(super) const ROW_BLOCK: usize = 1024;
@@ -51,21 +51,21 @@ pub(super) fn with_scratch<R>(len: usize, f: impl FnOnce(&mut [f32]) -> R) -> R 
 
 /// Computes `factor.a x factor.weight^T` of every factor in tiles of whole units (columns
 /// `unit * cols_per_unit ..`), and calls `epilogue` once per tile, from many threads.
-pub(super) fn tiles(rows: usize, units: usize, factors: &[Factor<'_>], epilogue: impl Fn(Tile<'_, '_>) + Sync) {
+pub(super) fn tiles(rows: usize, units: usize, factors: &[Factor<'_>], epilogue: &(dyn Fn(Tile<'_, '_>) + Sync)) {
     let bytes_per_unit: usize = factors.iter().map(|f| f.cols_per_unit * f.weight.cols() * 4).sum();
     let cols_per_unit = factors.iter().map(|f| f.cols_per_unit).max().unwrap_or(1);
     let panel = (PANEL_BYTES / bytes_per_unit.max(1)).min(MAX_PANEL.div_ceil(cols_per_unit)).clamp(1, units.max(1));
     let panels = units.div_ceil(panel);
     let blocks = rows.div_ceil(ROW_BLOCK);
-    (0..panels * blocks).into_par_iter().for_each(|task| {
+    parallel::tasks(panels * blocks, &|task| {
         let (p, b) = (task / blocks, task % blocks);
         let units = p * panel..((p + 1) * panel).min(units);
         let rows = b * ROW_BLOCK..((b + 1) * ROW_BLOCK).min(rows);
-        run_tile(rows, units, factors, &epilogue);
+        run_tile(rows, units, factors, epilogue);
     });
 }
 
-fn run_tile(rows: Range<usize>, units: Range<usize>, factors: &[Factor<'_>], epilogue: &impl Fn(Tile<'_, '_>)) {
+fn run_tile(rows: Range<usize>, units: Range<usize>, factors: &[Factor<'_>], epilogue: &dyn Fn(Tile<'_, '_>)) {
     let widened = factors.iter().map(|f| units.len() * f.cols_per_unit * f.weight.cols()).max().unwrap_or(0);
     let tile_lens: Vec<usize> = factors.iter().map(|f| rows.len() * units.len() * f.cols_per_unit).collect();
     with_scratch(widened + tile_lens.iter().sum::<usize>(), |scratch| {
@@ -124,25 +124,25 @@ pub(super) fn multiply(
     parallelism: Parallelism,
 ) {
     assert!(lhs.fits(m, k) && rhs.fits(k, n) && out.len() >= m * n, "gemm: {m} x {n} x {k} leaves an operand");
-    let read_dst = accumulate == Accumulate::Yes;
+    // The kernels want columns of `dst` to lie together, and ours are rows: out^T = rhs^T x lhs^T.
     // SAFETY: the assertion above bounds every access of the three operands; `out` is borrowed exclusively.
     unsafe {
-        gemm::gemm(
-            m,
+        gemm_f32::gemm::f32::get_gemm_fn()(
             n,
+            m,
             k,
             out.as_mut_ptr(),
-            1,
             n as isize,
-            read_dst,
-            lhs.data.as_ptr(),
-            lhs.col as isize,
-            lhs.row as isize,
+            1,
+            accumulate == Accumulate::Yes,
             rhs.data.as_ptr(),
-            rhs.col as isize,
             rhs.row as isize,
-            1.0f32,
-            1.0f32,
+            rhs.col as isize,
+            lhs.data.as_ptr(),
+            lhs.row as isize,
+            lhs.col as isize,
+            1.0,
+            1.0,
             false,
             false,
             false,

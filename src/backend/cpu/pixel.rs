@@ -2,14 +2,17 @@
 //! step. `pixels` is `[B, L, P * P, C]`.
 
 use multiversion::multiversion;
-use rayon::prelude::*;
 
 use super::gemm::{self, Factor, Shared};
 use super::math;
 use super::weights::Matrix;
 use crate::exec::StepContext;
 use crate::graph::op::Tokens;
+use crate::parallel;
 use crate::sampler::Variant;
+
+/// Values of the picture that a task of the sampler's step moves.
+const STEP_TASK: usize = 1 << 14;
 
 /// `[row, col]` of pixel p of patch n in the picture.
 fn position(tokens: Tokens, patch: usize, n: usize, p: usize) -> [usize; 2] {
@@ -31,7 +34,7 @@ pub(super) fn pixel_embed(
     let columns = sinusoids(width, channels / 4);
     let lines = sinusoids(height, channels / 4);
     let per_patch = patch * patch * channels;
-    pixels.par_chunks_exact_mut(per_patch).enumerate().for_each(|(n, pixels)| {
+    parallel::pieces(pixels, per_patch, &|n, pixels| {
         let b = n / tokens.image();
         for (p, pixel) in pixels.chunks_exact_mut(channels).enumerate() {
             let [v, u] = position(tokens, patch, n, p);
@@ -70,7 +73,7 @@ pub(super) fn pixel_modulate(
     let units = weight.rows() / (2 * c);
     let output = Shared::new(output);
     let factor = Factor { a: stream, weight, cols_per_unit: 2 * c };
-    gemm::tiles(stream.len() / weight.cols(), units, &[factor], |tile| {
+    gemm::tiles(stream.len() / weight.cols(), units, &[factor], &|tile| {
         let width = tile.units.len() * 2 * c;
         let bias = &bias[tile.units.start * 2 * c..][..width];
         for (r, row) in tile.rows.clone().zip(tile.values[0].chunks_exact_mut(width)) {
@@ -147,7 +150,7 @@ pub(super) fn pixel_update(stream: &[f32], attention: &[f32], weights: &UpdateWe
         Factor { a: stream, weight: weights.modulation, cols_per_unit: 4 * c },
         Factor { a: attention, weight: weights.expand, cols_per_unit: c },
     ];
-    gemm::tiles(stream.len() / weights.modulation.cols(), units, &factors, |tile| {
+    gemm::tiles(stream.len() / weights.modulation.cols(), units, &factors, &|tile| {
         let count = tile.units.len();
         let [modulation, expanded] = tile.values else { return };
         let rows = modulation.chunks_exact(count * 4 * c).zip(expanded.chunks_exact(count * c));
@@ -232,8 +235,9 @@ pub(super) fn velocity(
     let (height, width) = (tokens.grid_rows * patch, tokens.grid_cols * patch);
     let mut out = vec![0.0; tokens.batch * 3 * height * width];
     let shared = Shared::new(&mut out);
-    pixels.par_chunks_exact(patch * patch * c).enumerate().for_each(|(n, pixels)| {
-        let b = n / tokens.image();
+    let per_patch = patch * patch * c;
+    parallel::tasks(pixels.len() / per_patch, &|n| {
+        let (b, pixels) = (n / tokens.image(), &pixels[n * per_patch..][..per_patch]);
         let mut normed = vec![0.0f32; c];
         for (p, x) in pixels.chunks_exact(c).enumerate() {
             let r = math::inverse_rms(x);
@@ -253,14 +257,17 @@ pub(super) fn velocity(
 pub(super) fn sample_step(image: &mut [f32], velocity: &[f32], noise: &[f32], context: &StepContext<'_>) {
     let (t, next) = (context.step.t, context.step.t_next);
     let variant = context.variant;
-    image.par_iter_mut().zip(velocity).zip(noise).for_each(|((x, v), n)| {
-        let (start, v, n) = (f64::from(*x), f64::from(*v), f64::from(*n));
-        let denoised = start - t * v;
-        let moved = match variant {
-            _ if next == 0.0 => denoised,
-            Variant::Sde => (1.0 - next) * denoised + next * n,
-            Variant::Ode => start + (next - t) * v,
-        };
-        *x = moved as f32;
+    parallel::pieces(image, STEP_TASK, &|piece, image| {
+        let operands = velocity[piece * STEP_TASK..].iter().zip(&noise[piece * STEP_TASK..]);
+        for (x, (v, n)) in image.iter_mut().zip(operands) {
+            let (start, v, n) = (f64::from(*x), f64::from(*v), f64::from(*n));
+            let denoised = start - t * v;
+            let moved = match variant {
+                _ if next == 0.0 => denoised,
+                Variant::Sde => (1.0 - next) * denoised + next * n,
+                Variant::Ode => start + (next - t) * v,
+            };
+            *x = moved as f32;
+        }
     });
 }

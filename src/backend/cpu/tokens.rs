@@ -2,14 +2,13 @@
 
 use std::ops::Range;
 
-use rayon::prelude::*;
-
 use super::folded;
 use super::gemm::{self, Factor, ROW_BLOCK, Shared};
 use super::math;
 use super::rotary::RotaryTable;
 use super::weights::Matrix;
 use crate::graph::op::{Stream, Tokens};
+use crate::parallel;
 
 /// Rows of one sample's text or image part that fall into a range of joint rows.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -43,7 +42,7 @@ pub(super) fn segments(tokens: Tokens, range: Range<usize>) -> Vec<Segment> {
 pub(super) fn linear(a: &[f32], weight: &Matrix<'_>, bias: &[f32], out: &mut [f32]) {
     let (n, rows) = (weight.rows(), a.len() / weight.cols());
     let out = Shared::new(out);
-    gemm::tiles(rows, n, &[Factor { a, weight, cols_per_unit: 1 }], |tile| {
+    gemm::tiles(rows, n, &[Factor { a, weight, cols_per_unit: 1 }], &|tile| {
         let width = tile.units.len();
         for (r, row) in tile.rows.clone().zip(tile.values[0].chunks_exact(width)) {
             // SAFETY: tiles cover disjoint rows and columns.
@@ -67,7 +66,7 @@ pub(super) fn text_embed(
 ) {
     linear(caption, weight, bias, out);
     let d = weight.rows();
-    out.par_chunks_exact_mut(d).enumerate().for_each(|(row, y)| {
+    parallel::pieces(out, d, &|row, y| {
         let r = math::inverse_rms(y);
         let position = &position[row % text * d..][..d];
         for ((y, w), p) in y.iter_mut().zip(norm).zip(position) {
@@ -90,13 +89,13 @@ impl Modulated<'_> {
     /// `rms(x; weight) * (1 + scale) + shift` of rows `x [.., D]`, the first of which is row `first`.
     fn apply(&self, first: usize, x: &[f32], out: &mut [f32]) {
         let d = self.weight.len();
-        let rows = out.par_chunks_exact_mut(d).zip(x.par_chunks_exact(d));
-        match self.sums {
-            Some(sums) => rows.enumerate().for_each(|(row, (out, operand))| {
-                folded::norm(operand, folded::row_sums(sums, d, first + row), self.shift, out);
-            }),
-            None => rows.for_each(|(out, x)| math::norm_modulate(x, self.weight, self.scale, self.shift, out)),
-        }
+        parallel::pieces(out, d, &|row, out| {
+            let x = &x[row * d..][..d];
+            match self.sums {
+                Some(sums) => folded::norm(x, folded::row_sums(sums, d, first + row), self.shift, out),
+                None => math::norm_modulate(x, self.weight, self.scale, self.shift, out),
+            }
+        });
     }
 }
 
@@ -140,7 +139,7 @@ pub(super) fn qkv_project(x: &[f32], weights: &QkvWeights<'_>, heads: Heads, fir
     let out = qkv.map(Shared::new);
     blocks(x, weights.weight.cols(), weights.norm.as_ref(), |start, x| {
         let factor = Factor { a: x, weight: weights.weight, cols_per_unit: d };
-        gemm::tiles(x.len() / weights.weight.cols(), 3 * heads.heads, &[factor], |tile| {
+        gemm::tiles(x.len() / weights.weight.cols(), 3 * heads.heads, &[factor], &|tile| {
             let width = tile.units.len() * d;
             for (r, row) in tile.rows.clone().zip(tile.values[0].chunks_exact_mut(width)) {
                 let position = start + r;
@@ -167,7 +166,7 @@ pub(super) fn swiglu(x: &[f32], norm: &Modulated<'_>, weight: &Matrix<'_>, out: 
     let out = Shared::new(out);
     blocks(x, weight.cols(), Some(norm), |start, x| {
         let factor = Factor { a: x, weight, cols_per_unit: 2 };
-        gemm::tiles(x.len() / weight.cols(), inner, &[factor], |tile| {
+        gemm::tiles(x.len() / weight.cols(), inner, &[factor], &|tile| {
             let width = tile.units.len();
             for (r, row) in tile.rows.clone().zip(tile.values[0].chunks_exact(2 * width)) {
                 // SAFETY: tiles cover disjoint rows and columns.
@@ -182,7 +181,7 @@ pub(super) fn swiglu(x: &[f32], norm: &Modulated<'_>, weight: &Matrix<'_>, out: 
 pub(super) fn gated_residual(x: &[f32], weight: &Matrix<'_>, bias: Option<&[f32]>, gate: &[f32], residual: &mut [f32]) {
     let (d, rows) = (weight.rows(), x.len() / weight.cols());
     let residual = Shared::new(residual);
-    gemm::tiles(rows, d, &[Factor { a: x, weight, cols_per_unit: 1 }], |tile| {
+    gemm::tiles(rows, d, &[Factor { a: x, weight, cols_per_unit: 1 }], &|tile| {
         let width = tile.units.len();
         let gate = &gate[tile.units.clone()];
         for (r, row) in tile.rows.clone().zip(tile.values[0].chunks_exact_mut(width)) {
@@ -214,7 +213,8 @@ pub(super) fn latent_gate(stream: &mut [f32], inputs: GateInputs<'_>, weight: &M
     let (g, d) = (weight.rows(), weight.cols());
     if g == 1 {
         let weight = weight.to_vector();
-        stream.par_chunks_exact_mut(d).zip(features.par_chunks_exact(d)).zip(half).for_each(|((s, f), half)| {
+        parallel::pieces(stream, d, &|row, s| {
+            let (f, half) = (&features[row * d..][..d], half[row]);
             let logit: f64 = s.iter().zip(&weight).map(|(s, w)| f64::from(*s) * f64::from(*w)).sum();
             let gate = math::sigmoid(logit as f32 + half - bias);
             s.iter_mut().zip(f).for_each(|(s, f)| *s += gate * f);
@@ -230,7 +230,7 @@ pub(super) fn latent_gate(stream: &mut [f32], inputs: GateInputs<'_>, weight: &M
             None => stream.to_vec(),
         };
         let out = Shared::new(stream);
-        gemm::tiles(before.len() / d, g, &[Factor { a: &before, weight, cols_per_unit: 1 }], |tile| {
+        gemm::tiles(before.len() / d, g, &[Factor { a: &before, weight, cols_per_unit: 1 }], &|tile| {
             let width = tile.units.len();
             for (r, row) in tile.rows.clone().zip(tile.values[0].chunks_exact(width)) {
                 let at = r * d + tile.units.start;
@@ -244,7 +244,7 @@ pub(super) fn latent_gate(stream: &mut [f32], inputs: GateInputs<'_>, weight: &M
 
 /// `stream = silu(t_emb + stream)`.
 pub(super) fn time_silu(stream: &mut [f32], t_emb: &[f32]) {
-    stream.par_chunks_exact_mut(t_emb.len()).for_each(|row| math::add_silu(row, t_emb));
+    parallel::pieces(stream, t_emb.len(), &|_, row| math::add_silu(row, t_emb));
 }
 
 /// Patches of `image [B, 3, H, W]` through a linear: `[B, L, D]`.
@@ -259,7 +259,7 @@ pub(super) fn patch_embed(
     let values = weight.cols();
     let (height, width) = (tokens.grid_rows * patch, tokens.grid_cols * patch);
     let mut rows = vec![0.0; tokens.batch * tokens.image() * values];
-    rows.par_chunks_exact_mut(values).enumerate().for_each(|(n, row)| {
+    parallel::pieces(&mut rows, values, &|n, row| {
         let (b, n) = (n / tokens.image(), n % tokens.image());
         let (i, j) = (n / tokens.grid_cols, n % tokens.grid_cols);
         for (line, row) in row.chunks_exact_mut(patch).enumerate() {

@@ -4,9 +4,9 @@
 use std::ffi::c_void;
 
 use cudarc::driver::{result, sys};
-use rayon::prelude::*;
 
 use super::{Cuda, DeviceError};
+use crate::parallel;
 
 /// Bytes of one half: one is copied by the device while the cores copy the other.
 const HALF_BYTES: usize = 8 << 20;
@@ -123,5 +123,5 @@ impl Drop for PageLocked {
 
 /// Copies on all cores: a fresh destination is mapped page by page while it is written, which one core does slowly.
 fn copy(to: &mut [u8], from: &[u8]) {
-    to.par_chunks_mut(PIECE_BYTES).zip(from.par_chunks(PIECE_BYTES)).for_each(|(to, from)| to.copy_from_slice(from));
+    parallel::pieces(to, PIECE_BYTES, &|n, to| to.copy_from_slice(&from[n * PIECE_BYTES..][..to.len()]));
 }

@@ -1,7 +1,8 @@
 //! The user's picture at a size that the demo model can take.
 
-use fast_image_resize::images::{Image, ImageRef};
-use fast_image_resize::{FilterType, PixelType, ResizeAlg, ResizeOptions, Resizer};
+use resize::Pixel::GrayF32;
+use resize::Type::Catrom;
+use resize::px::Gray;
 
 use crate::latent::{InputError, dct16};
 use crate::output::Picture;
@@ -22,18 +23,15 @@ pub(super) fn fitted(picture: Picture, longest: usize) -> Result<Picture, InputE
 
 /// Cubic convolution over all source pixels that a new one covers; values stay in [-1, 1].
 fn resized(picture: &Picture, width: usize, height: usize) -> Picture {
-    let size = |extent: usize| u32::try_from(extent).expect("a picture that was read has sides below 2^27");
-    let options = ResizeOptions::new().resize_alg(ResizeAlg::Convolution(FilterType::CatmullRom));
-    let mut data = vec![0f32; picture.batch * 3 * height * width];
-    let sources = picture.data.chunks_exact(picture.height * picture.width);
-    for (source, target) in sources.zip(data.chunks_exact_mut(height * width)) {
-        let source = bytemuck::cast_slice(source);
-        let source = ImageRef::new(size(picture.width), size(picture.height), source, PixelType::F32);
-        let target = Image::from_slice_u8(size(width), size(height), bytemuck::cast_slice_mut(target), PixelType::F32);
-        let (source, mut target) = (source.expect("a whole plane"), target.expect("a whole plane"));
-        Resizer::new().resize(&source, &mut target, &options).expect("two planes of one kind");
+    let resizer = resize::new(picture.width, picture.height, width, height, GrayF32, Catrom);
+    let mut resizer = resizer.expect("both pictures have pixels");
+    let mut data = Vec::with_capacity(picture.batch * 3 * height * width);
+    let mut target = vec![Gray::new(0f32); height * width];
+    for source in picture.data.chunks_exact(picture.height * picture.width) {
+        let source: Vec<_> = source.iter().copied().map(Gray::new).collect();
+        resizer.resize(&source, &mut target).expect("two planes of the sizes announced");
+        data.extend(target.iter().map(|v| v.value().clamp(-1.0, 1.0)));
     }
-    data.iter_mut().for_each(|v| *v = v.clamp(-1.0, 1.0));
     Picture { data, batch: picture.batch, height, width }
 }
 

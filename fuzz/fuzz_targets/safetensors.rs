@@ -1,0 +1,6 @@
+//! Checkpoints in safetensors files: header, metadata, every tensor.
+#![no_main]
+
+use libfuzzer_sys::fuzz_target;
+
+fuzz_target!(|data: &[u8]| pid_engine_fuzz::checkpoint(data, "safetensors"));

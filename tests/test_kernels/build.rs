@@ -1,0 +1,29 @@
+//! Compiles the kernels; `build/emulator.rs` of pid-engine has the flags.
+
+// NOTE: what builds the emulator is not called here.
+#[allow(dead_code)]
+#[path = "../../build/emulator.rs"]
+mod emulator;
+
+use std::path::Path;
+
+fn main() {
+    println!("cargo::rerun-if-changed=build.rs");
+    println!("cargo::rerun-if-changed=../../build/emulator.rs");
+    if let Err(message) = std::env::set_current_dir("../..").map_err(|e| e.to_string()).and_then(|()| build()) {
+        for line in message.lines() {
+            println!("cargo::error={line}");
+        }
+        std::process::exit(1);
+    }
+}
+
+/// Micro-tests, and the faulty copies that the emulator's own build leaves out.
+fn build() -> Result<(), String> {
+    let sanitizer = emulator::sanitizer()?;
+    let (specific, _) = emulator::kernels_by_architecture()?;
+    let mut faults = emulator::kernels(sanitizer, &specific);
+    faults.define("PID_FAULTS_ALONE", None).try_compile("pid_faulty_kernels").map_err(|e| e.to_string())?;
+    let tests = emulator::files(Path::new(emulator::TESTS), "cu")?;
+    emulator::kernels(sanitizer, &tests).try_compile("pid_test_kernels").map_err(|e| e.to_string())
+}
