@@ -75,7 +75,7 @@ pub(super) fn handle(json: bool) {
     use signal_hook::low_level::signal_name;
 
     // All that end a process by default and come from outside: keys, `kill`, a closed terminal, batch systems, limits.
-    let ends = [SIGHUP, SIGINT, SIGQUIT, SIGTERM, SIGUSR1, SIGUSR2, SIGALRM, SIGVTALRM, SIGPROF, SIGXCPU];
+    let ends = [SIGHUP, SIGINT, SIGQUIT, SIGTERM, SIGUSR1, SIGUSR2, SIGALRM, SIGVTALRM, SIGPROF, SIGXCPU, SIGIO];
     let caught: Vec<i32> = ends.into_iter().filter(|signal| !is_ignored(*signal)).collect();
     // A file above the process's limit is then an error of the write. (SIGPIPE is ignored by Rust's runtime.)
     let limit = signal_hook::flag::register(SIGXFSZ, std::sync::Arc::default());

@@ -27,16 +27,7 @@ pub(crate) enum Place {
 }
 
 pub(super) fn io_error(path: &Path) -> impl Fn(io::Error) -> OutputError + '_ {
-    move |source| OutputError::Io { path: path.display().to_string(), source: bare(source) }
-}
-
-/// The error without the temporary file's name that the tempfile crate wraps around it.
-fn bare(error: io::Error) -> io::Error {
-    let inner = error.get_ref().and_then(|e| e.source()).and_then(|e| e.downcast_ref::<io::Error>());
-    match inner.and_then(io::Error::raw_os_error) {
-        Some(code) => io::Error::from_raw_os_error(code),
-        None => error,
-    }
+    move |source| OutputError::Io { path: path.display().to_string(), source }
 }
 
 pub(super) fn folder_of(path: &Path) -> &Path {
@@ -130,7 +121,7 @@ fn prove_file(file: &Path, path: &Path) -> Result<(), OutputError> {
     let made = temporary(file, &tail(file.file_name().unwrap_or_default()));
     let made = made.map_err(|source| {
         let folder = folder.display().to_string();
-        OutputError::Folder { path: shown(), folder, source: bare(source) }
+        OutputError::Folder { path: shown(), folder, source }
     })?;
     match there {
         Some(there) if !may_replace(&there, folder, made.file()).map_err(io_error(path))? => {
@@ -144,9 +135,6 @@ fn prove_file(file: &Path, path: &Path) -> Result<(), OutputError> {
 pub(super) fn temporary(target: &Path, suffix: &OsStr) -> io::Result<Temporary> {
     let mut builder = tempfile::Builder::new();
     builder.prefix(PREFIX).rand_bytes(RANDOM).suffix(suffix);
-    // Temporary files are private; a result gets the permissions of any new file.
-    #[cfg(unix)]
-    builder.permissions(std::os::unix::fs::PermissionsExt::from_mode(0o666));
     Temporary::make(&builder, folder_of(target))
 }
 

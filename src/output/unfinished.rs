@@ -1,6 +1,6 @@
 //! Names of files that are being written, for a program that must end at once and leave none of them.
 
-use std::fs::File;
+use std::fs::{File, OpenOptions};
 use std::io;
 use std::path::{Path, PathBuf};
 use std::sync::{Mutex, MutexGuard, PoisonError};
@@ -57,14 +57,21 @@ impl Drop for Unfinished {
 /// A file under a temporary name; dropped, it is gone.
 #[derive(Debug)]
 pub(super) struct Temporary {
-    file: NamedTempFile,
+    file: NamedTempFile<File>,
     unfinished: Unfinished,
 }
 
 impl Temporary {
     pub(super) fn make(builder: &tempfile::Builder<'_, '_>, folder: &Path) -> io::Result<Self> {
         let mut names = lock();
-        let file = builder.tempfile_in(folder)?;
+        let mut code = None;
+        let file = builder.make_in(folder, |path| {
+            // With the permissions of any new file, where a temporary one would be private.
+            let file = OpenOptions::new().read(true).write(true).create_new(true).open(path);
+            file.inspect_err(|error| code = error.raw_os_error())
+        });
+        // The crate's error has the temporary name in it.
+        let file = file.map_err(|error| code.map_or(error, io::Error::from_raw_os_error))?;
         let unfinished = Unfinished::new(file.path(), &mut names);
         Ok(Self { file, unfinished })
     }
