@@ -23,8 +23,8 @@
 //! # }
 //! ```
 //!
-//! The library prints nothing, exits nowhere and keeps no global state. `ARCHITECTURE.md` is the map of the
-//! code.
+//! The library prints nothing, exits nowhere and keeps no global state but the names of files that it is writing, for
+//! [`output::abandon`]. `ARCHITECTURE.md` is the map of the code.
 
 pub mod backend;
 pub mod bench;

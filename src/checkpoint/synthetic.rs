@@ -5,7 +5,6 @@
 //! top 24 bits a uniform in [-1, 1), scaled to the standard deviation of its kind of tensor.
 
 use std::collections::BTreeMap;
-use std::io::Write;
 use std::ops::Range;
 use std::path::Path;
 use std::sync::{Arc, OnceLock};
@@ -126,11 +125,12 @@ fn metadata(config: &Config, seed: u64) -> BTreeMap<String, String> {
         .into()
 }
 
-/// Streams the synthetic checkpoint of `config` and `seed` to a safetensors file, in constant memory.
+/// Streams the synthetic checkpoint of `config` and `seed` to a safetensors file, in constant memory; returns the
+/// file's size in bytes.
 ///
 /// # Errors
 /// When the file cannot be written or the progress says to stop; then nothing is left.
-pub fn to_file(config: &Config, seed: u64, path: &Path, progress: &dyn Progress) -> Result<(), CheckpointError> {
+pub fn to_file(config: &Config, seed: u64, path: &Path, progress: &dyn Progress) -> Result<u64, CheckpointError> {
     let specs = names::tensors(config);
     let entries: Vec<HeaderEntry<'_>> = specs
         .iter()

@@ -2,8 +2,7 @@
 //! 2.7 GB is streamed here, and read back by the crate in the tests.)
 
 use std::collections::BTreeMap;
-use std::fs::File;
-use std::io::{BufWriter, Write};
+use std::io::Write;
 use std::path::Path;
 
 use serde_json::{Map, Value, json};
@@ -55,15 +54,22 @@ fn header(entries: &[HeaderEntry<'_>], metadata: &BTreeMap<String, String>) -> V
     bytes
 }
 
-/// Writes a safetensors file; `body(i, file)` writes the bytes of entry i.
+/// Writes a safetensors file and returns its size in bytes; `body(i, file)` writes the bytes of entry i.
 pub(super) fn write_file(
     path: &Path,
     entries: &[HeaderEntry<'_>],
     metadata: &BTreeMap<String, String>,
     progress: &dyn Progress,
-    body: impl FnMut(usize, &mut BufWriter<&File>) -> std::io::Result<()>,
-) -> Result<(), CheckpointError> {
-    Ok(stage_file(path, entries, metadata, progress, body)?.commit().map(drop)?)
+    body: impl FnMut(usize, &mut dyn Write) -> std::io::Result<()>,
+) -> Result<u64, CheckpointError> {
+    let header = header(entries, metadata);
+    let bytes = header.len() + entries.iter().map(|e| e.bytes).sum::<usize>();
+    let pending = Pending::write_through(path, |file| write_all(path, file, &header, entries, progress, body))?;
+    if progress.cancelled() {
+        return Err(CheckpointError::Cancelled);
+    }
+    pending.commit()?;
+    Ok(bytes as u64)
 }
 
 /// A safetensors file of one float32 tensor that waits for its name.
@@ -75,35 +81,36 @@ pub(crate) fn stage_tensor(
     metadata: &BTreeMap<String, String>,
 ) -> Result<Pending, CheckpointError> {
     let bytes: &[u8] = bytemuck::cast_slice(values);
-    let entry = HeaderEntry { name, dtype: DType::F32, shape, bytes: bytes.len() };
-    stage_file(path, &[entry], metadata, &NoProgress, |_, file| file.write_all(bytes))
+    let entries = [HeaderEntry { name, dtype: DType::F32, shape, bytes: bytes.len() }];
+    let header = header(&entries, metadata);
+    let body = |_, file: &mut dyn Write| file.write_all(bytes);
+    Pending::write(path, |file| write_all(path, file, &header, &entries, &NoProgress, body))
 }
 
-fn stage_file(
+fn write_all(
     path: &Path,
+    file: &mut dyn Write,
+    header: &[u8],
     entries: &[HeaderEntry<'_>],
-    metadata: &BTreeMap<String, String>,
     progress: &dyn Progress,
-    mut body: impl FnMut(usize, &mut BufWriter<&File>) -> std::io::Result<()>,
-) -> Result<Pending, CheckpointError> {
+    mut body: impl FnMut(usize, &mut dyn Write) -> std::io::Result<()>,
+) -> Result<(), CheckpointError> {
     let io = |source| CheckpointError::from(OutputError::Io { path: path.display().to_string(), source });
     progress.start("writing", entries.iter().map(|e| e.bytes as u64).sum());
-    let pending = Pending::write(path, |file| {
-        file.write_all(&header(entries, metadata)).map_err(io)?;
-        for (index, entry) in entries.iter().enumerate() {
-            body(index, file).map_err(io)?;
-            progress.advance(entry.bytes as u64);
-            if progress.cancelled() {
-                return Err(CheckpointError::Cancelled);
-            }
+    file.write_all(header).map_err(io)?;
+    for (index, entry) in entries.iter().enumerate() {
+        body(index, file).map_err(io)?;
+        progress.advance(entry.bytes as u64);
+        if progress.cancelled() {
+            return Err(CheckpointError::Cancelled);
         }
-        Ok(())
-    })?;
+    }
     progress.finish();
-    Ok(pending)
+    Ok(())
 }
 
-/// Writes `checkpoint` as safetensors, storage types kept, with the JSON of `config` in the metadata.
+/// Writes `checkpoint` as safetensors, storage types kept, with the JSON of `config` in the metadata; returns the file's
+/// size in bytes.
 ///
 /// # Errors
 /// When the file cannot be written or the progress says to stop; then nothing is left.
@@ -112,7 +119,7 @@ pub fn convert(
     config: &Config,
     path: &Path,
     progress: &dyn Progress,
-) -> Result<(), CheckpointError> {
+) -> Result<u64, CheckpointError> {
     let views: Vec<_> = checkpoint.names().filter_map(|n| Some((n, checkpoint.get(n)?))).collect();
     let entries: Vec<_> = views
         .iter()

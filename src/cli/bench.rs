@@ -1,6 +1,5 @@
 //! `pid bench`: how long a decode takes, and where.
 
-use std::io::Write;
 use std::path::{Path, PathBuf};
 use std::time::Instant;
 
@@ -9,14 +8,15 @@ use serde_json::{Value, json};
 
 use super::progress::TerminalProgress;
 use super::report::{CliError, Report};
-use super::{Common, read_config, shown};
+use super::seed::Seed;
+use super::targets::{Kind, Targets, is_stream, stage_text};
+use super::{Common, config_file, read_config, shown};
 use crate::bench::{self, Bench, BenchOptions};
 use crate::checkpoint::Checkpoint;
 use crate::decoder::Decoder;
 use crate::device::Device;
 use crate::kernels::{KernelChoice, Tuning, TuningFile};
 use crate::model::{Config, Precision};
-use crate::output;
 use crate::plan::ByteSize;
 use crate::sampler::{Schedule, Variant};
 
@@ -55,8 +55,8 @@ pub(super) struct BenchArgs {
     #[arg(long, value_name = "N", value_parser = clap::value_parser!(u16).range(1..))]
     runs: Option<u16>,
     /// Seed of weights, latent, caption and noise.
-    #[arg(long, default_value_t = 0)]
-    seed: u64,
+    #[arg(long, value_name = "N|random", default_value_t, allow_negative_numbers = true)]
+    seed: Seed,
     /// Where to run; on the emulator, work is counted and nothing is run.
     #[arg(long, default_value = "auto")]
     device: Device,
@@ -91,8 +91,11 @@ pub(super) fn run(args: &BenchArgs) -> Result<Report, CliError> {
     if args.tune {
         return args.tune(named);
     }
-    if let Some(folder) = &args.report {
-        make_folder(folder)?;
+    let mut targets = args.targets();
+    let page = args.report.as_deref().map(|folder| folder.join("index.html"));
+    if let (Some(folder), Some(page)) = (&args.report, &page) {
+        targets.make_folder("report folder", folder)?;
+        targets.add("--report", page, Kind::Page)?;
     }
     // A table's kernels are named only by a device that has them, which takes weights.
     let counted = matches!(args.device, Device::Emulator { .. }) && args.tuning.is_none();
@@ -107,17 +110,24 @@ pub(super) fn run(args: &BenchArgs) -> Result<Report, CliError> {
     if let Some(map) = json.as_object_mut() {
         map.insert("synthetic".into(), json!(synthetic));
     }
-    if let Some(folder) = &args.report {
-        let path = write_page(&bench, folder)?;
-        text.push_str(&format!("\nreport: {}", shown(&path)));
+    if let Some(path) = &page {
+        targets.commit(vec![stage_text(path, &bench.page())?])?;
+        text.push_str(&format!("\nreport: {}", shown(path)));
         if let Value::Object(map) = &mut json {
-            map.insert("report".into(), json!(shown(&path)));
+            map.insert("report".into(), json!(shown(path)));
         }
     }
-    Ok(Report::new(text, json).with_warnings(bench.warnings))
+    Ok(Report::new(text, json).with_seed(args.seed).with_warnings(bench.warnings))
 }
 
 impl BenchArgs {
+    /// What is read. A table that is added to is written as well.
+    fn targets(&self) -> Targets {
+        let table = self.tuning.as_deref().filter(|_| !self.tune);
+        let config = self.config.as_deref().and_then(config_file);
+        Targets::reading([self.checkpoint.as_deref(), table, config].into_iter().flatten())
+    }
+
     fn options(&self, config: &Config, gpu: bool) -> BenchOptions {
         BenchOptions {
             width: self.width,
@@ -125,7 +135,7 @@ impl BenchArgs {
             batch: usize::from(self.batch),
             text_tokens: self.text_tokens.unwrap_or(TEXT_TOKENS.min(config.txt_max_length)),
             steps: self.steps,
-            seed: self.seed,
+            seed: self.seed.value,
             warm_up: usize::from(self.warmup.unwrap_or(if gpu { 3 } else { 1 })),
             runs: usize::from(self.runs.unwrap_or(if gpu { 20 } else { 3 })),
         }
@@ -159,7 +169,7 @@ impl BenchArgs {
             Some(path) => (named.into_iter().fold(builder, crate::DecoderBuilder::config), Checkpoint::open(path)?),
             None => {
                 let config = self.known_config(named)?;
-                let checkpoint = Checkpoint::synthetic(&config, self.seed, progress);
+                let checkpoint = Checkpoint::synthetic(&config, self.seed.value, progress);
                 (builder.config(config), checkpoint)
             }
         };
@@ -193,19 +203,28 @@ impl BenchArgs {
             return Err(CliError::usage("--tune with --kernels portable: portable kernels have no variants"));
         }
         let progress = TerminalProgress::new(self.common.json);
+        let mut targets = self.targets();
+        if let Some(path) = &self.tuning {
+            prove_table(&mut targets, path)?;
+        }
         // What is measured does not depend on what was.
         let decoder = self.decoder(named, TuningFile::None, &progress)?;
         let device = decoder.device_name();
         let path = self.tuning_file().path(&device)?.expect("it is one of the two that name a file");
-        let mut tuning = Tuning::read_to_extend(&path, &device)?;
+        if self.tuning.is_none() {
+            prove_table(&mut targets, &path)?;
+        }
+        // Nothing comes out of what only takes.
+        let mut tuning = if is_stream(&path) { Tuning::new(&device) } else { Tuning::read_to_extend(&path, &device)? };
         let gpu = !matches!(self.device, Device::Emulator { .. });
         let options = self.options(decoder.config(), gpu);
         let found = bench::tune(&decoder, &options, &mut tuning, &mut progress.observer())?;
+        super::signals::check()?;
         tuning.write(&path)?;
         let text = format!("{device}\n{}\ntable: {}", bench::table(&found), shown(&path));
         let warning = decoder.device_warning().map(str::to_owned);
         let json = json!({ "device": device, "table": shown(&path), "tuned": found });
-        Ok(Report::new(text, json).with_warnings(warning.into_iter().collect()))
+        Ok(Report::new(text, json).with_seed(self.seed).with_warnings(warning.into_iter().collect()))
     }
 }
 
@@ -219,14 +238,10 @@ pub(super) fn tuning_fits(kernels: KernelChoice, tuning: Option<&Path>) -> Resul
     }
 }
 
-fn make_folder(folder: &Path) -> Result<(), CliError> {
-    std::fs::create_dir_all(folder)
-        .map_err(|e| CliError::failed(format!("report folder {} cannot be made: {e}", shown(folder))))
-}
-
-fn write_page(bench: &Bench, folder: &Path) -> Result<PathBuf, CliError> {
-    let path = folder.join("index.html");
-    let page = bench.page();
-    output::write_atomic(&path, |file| file.write_all(page.as_bytes()))?;
-    Ok(path)
+/// Proves that the table can be written, its folder included.
+fn prove_table(targets: &mut Targets, path: &Path) -> Result<(), CliError> {
+    if let Some(folder) = path.parent().filter(|folder| *folder != Path::new("")) {
+        targets.make_folder("folder", folder)?;
+    }
+    targets.add("--tuning", path, Kind::Table)
 }

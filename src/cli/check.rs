@@ -7,11 +7,11 @@ use serde_json::{Value, json};
 
 use super::progress::TerminalProgress;
 use super::report::{CliError, Report};
-use super::{Common, junit, shown};
+use super::targets::{Kind, Targets, output_path, stage_text};
+use super::{Common, junit};
 use crate::check::{self, CheckError, Options, Outcome, Row, baseline};
 use crate::device::Device;
 use crate::kernels::KernelChoice;
-use crate::output;
 
 /// Names a faulty kernel to run in place of the one it is a copy of, on the emulator: the test of this command.
 const FAULT_VARIABLE: &str = "PID_CHECK_FAULT";
@@ -44,14 +44,14 @@ pub(super) struct CheckArgs {
     /// List the cases and run nothing.
     #[arg(long)]
     list: bool,
-    /// Write the result as JUnit XML.
-    #[arg(long, value_name = "FILE")]
+    /// Write the result as JUnit XML, .xml; `-` is standard output.
+    #[arg(long, value_name = "FILE", value_parser = output_path())]
     junit: Option<PathBuf>,
     /// Compare with an earlier result.
     #[arg(long, value_name = "FILE")]
     baseline: Option<PathBuf>,
-    /// Write the result as JSON, for --baseline.
-    #[arg(long, value_name = "FILE")]
+    /// Write the result as .json, for --baseline; `-` is standard output.
+    #[arg(long, value_name = "FILE", value_parser = output_path())]
     save: Option<PathBuf>,
     #[command(flatten)]
     pub(super) common: Common,
@@ -61,12 +61,9 @@ pub(super) fn run(args: &CheckArgs) -> Result<Report, CliError> {
     if args.list {
         return Ok(list());
     }
-    for path in [&args.junit, &args.save].into_iter().flatten() {
-        // Before the work, rather than after it.
-        let folder = path.parent().filter(|p| !p.as_os_str().is_empty());
-        if folder.is_some_and(|f| !f.is_dir()) {
-            return Err(CliError::failed(format!("{}: there is no such folder", shown(path))));
-        }
+    let mut targets = Targets::reading(args.baseline.as_deref());
+    for (flag, path, kind) in [("--junit", &args.junit, Kind::Junit), ("--save", &args.save, Kind::Table)] {
+        path.as_deref().map_or(Ok(()), |path| targets.add(flag, path, kind))?;
     }
     let before = args.baseline.as_deref().map(read_baseline).transpose()?;
     let options = Options {
@@ -84,17 +81,10 @@ pub(super) fn run(args: &CheckArgs) -> Result<Report, CliError> {
     })?;
     let comparison = before.map(|before| baseline::compare(&outcome, &before, args.filter.as_deref()));
     let regressions = comparison.as_ref().map_or(&[][..], |c| &c.regressions);
-    if let Some(path) = &args.junit {
-        write(path, &junit::document(&outcome, regressions))?;
-    }
-    if let Some(path) = &args.save {
-        write(path, &format!("{:#}\n", json!(outcome)))?;
-    }
+    let junit = args.junit.as_deref().map(|path| stage_text(path, &junit::document(&outcome, regressions)));
+    let save = args.save.as_deref().map(|path| stage_text(path, &format!("{:#}\n", json!(outcome))));
+    targets.commit(junit.into_iter().chain(save).collect::<Result<_, _>>()?)?;
     Ok(report(&outcome, comparison.as_ref()))
-}
-
-fn write(path: &Path, text: &str) -> Result<(), CliError> {
-    Ok(output::write_atomic(path, |file| std::io::Write::write_all(file, text.as_bytes()))?)
 }
 
 fn read_baseline(path: &Path) -> Result<Outcome, CliError> {

@@ -8,7 +8,8 @@ use serde_json::json;
 
 use super::progress::TerminalProgress;
 use super::report::{CliError, Report};
-use super::{Common, read_config, shown};
+use super::targets::{Kind, Targets, output_path};
+use super::{Common, config_file, read_config, shown};
 use crate::checkpoint::{self, Checkpoint};
 use crate::plan::ByteSize;
 
@@ -20,14 +21,17 @@ pub(super) struct ConvertArgs {
     /// Network of the checkpoint, where its tensors do not say.
     #[arg(long, value_name = "NAME|JSON")]
     config: Option<String>,
-    /// File to write, safetensors.
-    #[arg(long, value_name = "FILE")]
+    /// File to write, .safetensors; `-` is standard output.
+    #[arg(long, value_name = "FILE", value_parser = output_path())]
     out: PathBuf,
     #[command(flatten)]
     pub(super) common: Common,
 }
 
 pub(super) fn run(args: &ConvertArgs) -> Result<Report, CliError> {
+    let config_file = args.config.as_deref().and_then(config_file);
+    let mut targets = Targets::reading([args.checkpoint.as_path()].into_iter().chain(config_file));
+    targets.add("--out", &args.out, Kind::Checkpoint)?;
     let config = args.config.as_deref().map(read_config).transpose()?;
     let progress = TerminalProgress::new(args.common.json);
     let begin = Instant::now();
@@ -37,9 +41,8 @@ pub(super) fn run(args: &ConvertArgs) -> Result<Report, CliError> {
         None => network.detect_config()?,
     };
     network.check(&config)?;
-    checkpoint::convert(&network, &config, &args.out, &progress)?;
+    let bytes = checkpoint::convert(&network, &config, &args.out, &progress)?;
     let seconds = begin.elapsed().as_secs_f64();
-    let bytes = std::fs::metadata(&args.out).map(|m| m.len()).unwrap_or_default();
     let text = format!("{}: {config}, {} in {seconds:.2} s", shown(&args.out), ByteSize(bytes));
     let json = json!({
         "out": shown(&args.out),

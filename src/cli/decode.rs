@@ -9,7 +9,9 @@ use serde_json::{Value, json};
 use super::bench::tuning_fits;
 use super::progress::TerminalProgress;
 use super::report::{CliError, Report};
-use super::{Common, keeps, read_config, shown};
+use super::seed::Seed;
+use super::targets::{Kind, Targets, output_path};
+use super::{Common, config_file, read_config, shown};
 use crate::checkpoint::Checkpoint;
 use crate::decoder::{Decoded, Decoder, Request};
 use crate::device::Device;
@@ -82,8 +84,8 @@ pub(super) struct DecodeArgs {
     #[arg(long, requires = "width")]
     height: Option<usize>,
     /// Seed of the noise.
-    #[arg(long, default_value_t = 0, conflicts_with = "noise")]
-    seed: u64,
+    #[arg(long, value_name = "N|random", default_value_t, conflicts_with = "noise", allow_negative_numbers = true)]
+    seed: Seed,
     /// Generator of the noise.
     #[arg(long, value_enum, default_value_t)]
     rng: Rng,
@@ -108,8 +110,9 @@ pub(super) struct DecodeArgs {
     /// Most memory for weights and activations, e.g. 8GiB.
     #[arg(long, value_name = "BYTES")]
     budget: Option<ByteSize>,
-    /// Picture: .png, .jpg, or .safetensors ([B, 3, H, W] float32 as `image`).
-    #[arg(long, value_name = "FILE")]
+    /// Picture: .png, .jpg, or .safetensors ([B, 3, H, W] float32 as `image`); `-` is standard output, which gets PNG and
+    /// leaves the report to standard error. Pipes and devices without one of those extensions get PNG, too.
+    #[arg(long, value_name = "FILE", value_parser = output_path())]
     out: PathBuf,
     #[command(flatten)]
     pub(super) common: Common,
@@ -118,9 +121,7 @@ pub(super) struct DecodeArgs {
 pub(super) fn run(args: &DecodeArgs) -> Result<Report, CliError> {
     let variant = args.variant();
     Schedule::new(args.steps, variant).map_err(CliError::usage)?;
-    output::check_target(&args.out)?;
-    let given = [&args.caption, &args.noise].into_iter().flatten();
-    keeps(&args.out, given.chain([&args.checkpoint, &args.latent]).map(PathBuf::as_path))?;
+    let mut targets = args.targets()?;
     tuning_fits(args.kernels, args.tuning.as_deref())?;
     let config = args.config.as_deref().map(read_config).transpose()?;
     let progress = TerminalProgress::new(args.common.json);
@@ -150,18 +151,29 @@ pub(super) fn run(args: &DecodeArgs) -> Result<Report, CliError> {
     };
     let said = read_metadata(&args.latent)?;
     warnings.extend(disagreements(&said, decoder.checkpoint().metadata(), &request.sigma)?);
+    targets.add_batch("--out", &args.out, latent.batch)?;
     let load = begin.elapsed().as_secs_f64();
 
     let decoded = decoder.decode_observed(&latent, &request, &mut progress.observer())?;
     let begin = Instant::now();
     let info = picture_info(&decoder, &request, args.seed_text());
-    let files = output::save(&decoded.picture, &args.out, &info)?;
+    let files = targets.commit(output::stage(&decoded.picture, &args.out, &info)?)?;
     let save = begin.elapsed().as_secs_f64();
     warnings.extend(decoded.warnings.iter().cloned());
-    Ok(report(&decoder, &decoded, &files, load, save).with_warnings(warnings))
+    let report = report(&decoder, &decoded, &files, load, save).with_warnings(warnings);
+    Ok(if args.noise.is_none() { report.with_seed(args.seed) } else { report })
 }
 
 impl DecodeArgs {
+    /// What is read, and proof that the picture can be written.
+    fn targets(&self) -> Result<Targets, CliError> {
+        let given = [&self.caption, &self.noise, &self.tuning].into_iter().flatten();
+        let files = given.chain([&self.checkpoint, &self.latent]).map(PathBuf::as_path);
+        let mut targets = Targets::reading(files.chain(self.config.as_deref().and_then(config_file)));
+        targets.add("--out", &self.out, Kind::Picture)?;
+        Ok(targets)
+    }
+
     fn variant(&self) -> Variant {
         match self.sampler {
             SamplerKind::Sde => Variant::Sde,
@@ -200,8 +212,8 @@ impl DecodeArgs {
     fn noise_source(&self) -> Result<NoiseSource, CliError> {
         Ok(match (&self.noise, self.rng) {
             (Some(path), _) => read_noise(path)?,
-            (None, Rng::Philox) => NoiseSource::Philox { seed: self.seed },
-            (None, Rng::TorchCpu) => NoiseSource::TorchCpu { seed: self.seed },
+            (None, Rng::Philox) => NoiseSource::Philox { seed: self.seed.value },
+            (None, Rng::TorchCpu) => NoiseSource::TorchCpu { seed: self.seed.value },
         })
     }
 

@@ -7,11 +7,13 @@ use clap::Args;
 use serde_json::json;
 
 use super::report::{CliError, Report};
-use super::{Common, dct16_statistics, keeps, one_sigma, shown, sigma_json};
+use super::seed::Seed;
+use super::targets::{Kind, Targets, output_path};
+use super::{Common, dct16_statistics, one_sigma, shown, sigma_json};
 use crate::checkpoint::Checkpoint;
 use crate::latent::dct16::{self, Statistics};
 use crate::latent::{Latent, LatentRecord, Sigma, read_picture};
-use crate::output::{self, Picture, SOFTWARE};
+use crate::output::{self, Pending, Picture, SOFTWARE};
 
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, clap::ValueEnum)]
 enum Codec {
@@ -38,20 +40,24 @@ pub(super) struct EncodeArgs {
     #[arg(long, value_name = "S", value_parser = one_sigma, default_value = "0")]
     sigma: Sigma,
     /// Seed of that noise.
-    #[arg(long, default_value_t = 0, requires = "sigma")]
-    seed: u64,
+    #[arg(long, value_name = "N|random", default_value_t, requires = "sigma", allow_negative_numbers = true)]
+    seed: Seed,
     /// Picture to write besides: what the latent holds, by inverse cosine transform and bicubic enlargement alone.
-    #[arg(long, value_name = "FILE")]
+    #[arg(long, value_name = "FILE", value_parser = output_path())]
     preview: Option<PathBuf>,
-    /// Latent to write, safetensors.
-    #[arg(long, value_name = "FILE")]
+    /// Latent to write, .safetensors; `-` is standard output.
+    #[arg(long, value_name = "FILE", value_parser = output_path())]
     out: PathBuf,
     #[command(flatten)]
     pub(super) common: Common,
 }
 
 pub(super) fn run(args: &EncodeArgs) -> Result<Report, CliError> {
-    check_targets(args)?;
+    let mut targets = Targets::reading([Some(args.image.as_path()), args.checkpoint.as_deref()].into_iter().flatten());
+    targets.add("--out", &args.out, Kind::Latent)?;
+    if let Some(preview) = &args.preview {
+        targets.add("--preview", preview, Kind::Picture)?;
+    }
     let begin = Instant::now();
     let statistics = match &args.checkpoint {
         Some(path) => dct16_statistics(path, &Checkpoint::open(path)?)?,
@@ -61,13 +67,17 @@ pub(super) fn run(args: &EncodeArgs) -> Result<Report, CliError> {
     let read = read_picture(&args.image)?;
     let full = (read.width, read.height);
     let picture = if args.crop { dct16::crop(read)? } else { read };
-    let latent = dct16::encode(&picture, &statistics)?.noised(&args.sigma, args.seed)?;
+    let latent = dct16::encode(&picture, &statistics)?.noised(&args.sigma, args.seed.value)?;
     let sigma = args.sigma.values()[0];
     let (width, height) = (picture.width, picture.height);
-    let record = LatentRecord { width, height, sigma, seed: args.seed, statistics };
-    let pending = record.stage(&latent, &args.out)?;
-    let preview = args.preview.as_deref().map(|path| write_preview(path, &latent, &record, &picture)).transpose()?;
-    pending.commit()?;
+    let record = LatentRecord { width, height, sigma, seed: args.seed.value, statistics };
+    let mut pending = vec![record.stage(&latent, &args.out)?];
+    let preview = args.preview.as_deref().map(|path| stage_preview(path, &latent, &record, &picture)).transpose()?;
+    let preview = preview.map(|(pictures, psnr)| {
+        pending.extend(pictures);
+        psnr
+    });
+    targets.commit(pending)?;
 
     let seconds = begin.elapsed().as_secs_f64();
     let shape = [latent.batch, latent.channels, latent.height, latent.width];
@@ -80,7 +90,6 @@ pub(super) fn run(args: &EncodeArgs) -> Result<Report, CliError> {
         "height": height,
         "shape": shape,
         "sigma": sigma_json(&args.sigma),
-        "seed": args.seed,
         "seconds": { "total": seconds },
     });
     if let (Some(path), Some(psnr)) = (&args.preview, preview) {
@@ -88,31 +97,19 @@ pub(super) fn run(args: &EncodeArgs) -> Result<Report, CliError> {
         report["preview"] = json!(shown(path));
         report["baseline_psnr_db"] = json!(psnr);
     }
-    Ok(Report::new(text, report))
+    Ok(Report::new(text, report).with_seed(args.seed))
 }
 
-/// Refuses what could only fail after the work.
-fn check_targets(args: &EncodeArgs) -> Result<(), CliError> {
-    let extension = args.out.extension().unwrap_or_default().to_string_lossy().to_lowercase();
-    if extension != "safetensors" {
-        return Err(CliError::failed(format!("{}: a latent is written as .safetensors", shown(&args.out))));
-    }
-    output::check_target(&args.out)?;
-    keeps(&args.out, args.checkpoint.as_deref())?;
-    if let Some(preview) = &args.preview {
-        output::check_target(preview)?;
-        keeps(preview, [args.image.as_path()])?;
-    }
-    if args.preview.as_ref() == Some(&args.out) {
-        return Err(CliError::usage(format!("--preview and --out both name {}", shown(&args.out))));
-    }
-    Ok(())
-}
-
-/// Writes the baseline and returns its distance from the picture.
-fn write_preview(path: &Path, latent: &Latent, record: &LatentRecord, picture: &Picture) -> Result<f64, CliError> {
+/// The baseline, and its distance from the picture.
+fn stage_preview(
+    path: &Path,
+    latent: &Latent,
+    record: &LatentRecord,
+    picture: &Picture,
+) -> Result<(Vec<Pending>, f64), CliError> {
     let baseline = dct16::decode(latent, &record.statistics)?;
     let info = vec![("Software".to_owned(), SOFTWARE.to_owned())];
-    output::save(&baseline, path, &info)?;
-    Ok(baseline.psnr_db(picture).expect("a baseline has the size of the picture it was encoded from"))
+    let pending = output::stage(&baseline, path, &info)?;
+    let psnr = baseline.psnr_db(picture).expect("a baseline has the size of the picture it was encoded from");
+    Ok((pending, psnr))
 }

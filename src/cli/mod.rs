@@ -16,10 +16,13 @@ mod junit;
 mod plan;
 mod progress;
 mod report;
+mod seed;
+mod signals;
 mod synth;
+mod targets;
 
 use std::ffi::OsString;
-use std::path::{Path, PathBuf};
+use std::path::Path;
 use std::process::ExitCode;
 
 use clap::{Args, Parser, Subcommand};
@@ -116,9 +119,11 @@ pub fn main(args: impl IntoIterator<Item = OsString>) -> ExitCode {
             return ExitCode::from(u8::try_from(error.exit_code()).unwrap_or(2));
         }
     };
-    progress::catch_interrupts();
     let json = cli.command.common().json;
-    match cli.command.run().and_then(|report| report.print(json)) {
+    signals::handle(json);
+    let result = cli.command.run();
+    signals::begin_to_end();
+    match result.and_then(|report| report.print(json)) {
         Ok(()) => ExitCode::SUCCESS,
         Err(error) => error.print(json),
     }
@@ -133,6 +138,11 @@ fn read_config(name_or_path: &str) -> Result<Config, CliError> {
     let text =
         std::fs::read_to_string(path).map_err(|e| CliError::failed(format!("config file {}: {e}", path.display())))?;
     Config::from_json(&text).map_err(|e| CliError::failed(format!("{}: {e}", path.display())))
+}
+
+/// The file that `--config` names, if it names one.
+fn config_file(name_or_path: &str) -> Option<&Path> {
+    Release::by_name(name_or_path).is_none().then(|| Path::new(name_or_path))
 }
 
 fn looks_like_path(text: &str) -> bool {
@@ -150,16 +160,6 @@ fn sigma_json(sigma: &Sigma) -> serde_json::Value {
     serde_json::json!(sigma.values()[0].to_string().parse::<f64>().unwrap_or_default())
 }
 
-/// Refuses a result that would take the place of what it is made from.
-fn keeps<'a>(target: &Path, sources: impl IntoIterator<Item = &'a Path>) -> Result<(), CliError> {
-    // What does not exist yet is none of the sources.
-    let Ok(place) = target.canonicalize() else { return Ok(()) };
-    if sources.into_iter().any(|source| source.canonicalize().is_ok_and(|source| source == place)) {
-        return Err(CliError::usage(format!("{} is read and would be written over; name another file", shown(target))));
-    }
-    Ok(())
-}
-
 /// What the checkpoint at `path` has its latents normalized by.
 fn dct16_statistics(path: &Path, checkpoint: &Checkpoint) -> Result<Statistics, CliError> {
     Statistics::from_metadata(checkpoint.metadata())?.ok_or_else(|| {
@@ -170,10 +170,4 @@ fn dct16_statistics(path: &Path, checkpoint: &Checkpoint) -> Result<Statistics, 
 /// A path for a message or a JSON value.
 fn shown(path: &Path) -> String {
     path.display().to_string()
-}
-
-/// `path` with `suffix` before the extension: `out.png`, `-plan` -> `out-plan.png`.
-fn sibling(path: &Path, suffix: &str, extension: &str) -> PathBuf {
-    let stem = path.file_stem().unwrap_or_default().to_string_lossy();
-    path.with_file_name(format!("{stem}{suffix}.{extension}"))
 }

@@ -6,9 +6,9 @@ use clap::Args;
 use serde_json::json;
 
 use super::report::{CliError, Report};
-use super::{Common, read_config, shown};
+use super::targets::{Kind, Targets, output_path, stage_text};
+use super::{Common, config_file, read_config, shown};
 use crate::model::{self, NetworkOptions, Precision};
-use crate::output;
 use crate::plan::ByteSize;
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq, clap::ValueEnum)]
@@ -40,14 +40,18 @@ pub(super) struct PlanArgs {
     /// Most memory for weights and activations, e.g. 8GiB.
     #[arg(long, value_name = "BYTES")]
     budget: Option<ByteSize>,
-    /// Draw the plan: tensors as rectangles, launches against addresses.
-    #[arg(long, value_name = "FILE")]
+    /// Draw the plan to this .svg (`-` is standard output): tensors as rectangles, launches against addresses.
+    #[arg(long, value_name = "FILE", value_parser = output_path())]
     svg: Option<PathBuf>,
     #[command(flatten)]
     pub(super) common: Common,
 }
 
 pub(super) fn run(args: &PlanArgs) -> Result<Report, CliError> {
+    let mut targets = Targets::reading(config_file(&args.config));
+    if let Some(path) = &args.svg {
+        targets.add("--svg", path, Kind::Drawing)?;
+    }
     let config = read_config(&args.config)?;
     let options = NetworkOptions {
         batch: usize::from(args.batch),
@@ -73,8 +77,7 @@ pub(super) fn run(args: &PlanArgs) -> Result<Report, CliError> {
     }
     let mut text = format!("{config}\n{}x{}, {}\n{}", args.width, args.height, program.variant, plan.table(graph));
     if let Some(path) = &args.svg {
-        let svg = plan.to_svg(graph);
-        output::write_atomic(path, |file| std::io::Write::write_all(file, svg.as_bytes()))?;
+        targets.commit(vec![stage_text(path, &plan.to_svg(graph))?])?;
         text.push_str(&format!("\nplan drawn to {}", shown(path)));
     }
     let name = crate::model::Release::ALL.iter().find(|r| r.name == args.config);

@@ -1,30 +1,12 @@
-//! Progress bars on a terminal, silence in a pipe, and a clean stop on Ctrl-C.
+//! Progress bars on a terminal, silence in a pipe.
 
 use std::io::IsTerminal;
-use std::sync::OnceLock;
-use std::sync::atomic::{AtomicBool, Ordering};
 
 use indicatif::{ProgressBar, ProgressStyle};
 
+use super::signals;
 use crate::exec::{DecodePhase, Observer};
 use crate::progress::Progress;
-
-static INTERRUPTED: AtomicBool = AtomicBool::new(false);
-
-/// From now on the first Ctrl-C (or SIGTERM) asks the running work to stop, the second ends the process.
-pub(super) fn catch_interrupts() {
-    static DONE: OnceLock<()> = OnceLock::new();
-    DONE.get_or_init(|| {
-        let handler = || {
-            if INTERRUPTED.swap(true, Ordering::Relaxed) {
-                std::process::exit(1);
-            }
-        };
-        if let Err(error) = ctrlc::set_handler(handler) {
-            eprintln!("warning: Ctrl-C will end the process at once: {error}");
-        }
-    });
-}
 
 /// Bars on stderr when it is a terminal and nobody asked for JSON.
 #[derive(Debug)]
@@ -87,7 +69,7 @@ impl Observer for StepBar {
     }
 
     fn cancelled(&self) -> bool {
-        INTERRUPTED.load(Ordering::Relaxed)
+        signals::is_stopping()
     }
 }
 
@@ -111,6 +93,6 @@ impl Progress for TerminalProgress {
     }
 
     fn cancelled(&self) -> bool {
-        INTERRUPTED.load(Ordering::Relaxed)
+        signals::is_stopping()
     }
 }

@@ -3,8 +3,35 @@
 use std::fmt::Display;
 use std::io::Write;
 use std::process::ExitCode;
+use std::sync::atomic::{AtomicBool, Ordering};
 
 use serde_json::{Map, Value, json};
+
+use super::seed::Seed;
+
+/// Whether standard output carries a result, so that the report goes to standard error.
+static STDOUT_IS_TAKEN: AtomicBool = AtomicBool::new(false);
+
+/// From now on the report goes to standard error.
+pub(super) fn leave_stdout() {
+    STDOUT_IS_TAKEN.store(true, Ordering::Relaxed);
+}
+
+/// Prints what a command reports, text or JSON, as one line or more.
+fn print_report(text: &str) -> Result<(), CliError> {
+    let (name, written) = if STDOUT_IS_TAKEN.load(Ordering::Relaxed) {
+        ("error", writeln!(std::io::stderr().lock(), "{text}"))
+    } else {
+        ("output", writeln!(std::io::stdout().lock(), "{text}"))
+    };
+    written.map_err(|e| CliError::failed(format!("standard {name}: {e}")))
+}
+
+/// Prints a line for people to standard error.
+pub(super) fn say(line: impl Display) {
+    // A terminal that is gone, or a full disk behind it, changes nothing of the result.
+    let _ = writeln!(std::io::stderr().lock(), "{line}");
+}
 
 /// A finished command's result.
 #[derive(Debug)]
@@ -33,9 +60,18 @@ impl Report {
         self
     }
 
+    /// Tells the seed: in the JSON always, in the text where nobody could know it.
+    pub(super) fn with_seed(mut self, seed: Seed) -> Self {
+        if seed.is_drawn {
+            self.text.push_str(&format!("\nseed {seed}, drawn at random"));
+        }
+        self.json.insert("seed".into(), json!(seed.value));
+        self
+    }
+
     pub(super) fn print(mut self, json: bool) -> Result<(), CliError> {
         for warning in &self.warnings {
-            eprintln!("warning: {warning}");
+            say(format_args!("warning: {warning}"));
         }
         if let Some(failure) = &self.failure {
             self.json.insert("error".into(), json!(failure));
@@ -48,8 +84,7 @@ impl Report {
         } else {
             self.text
         };
-        let mut out = std::io::stdout().lock();
-        writeln!(out, "{}", text.trim_end()).map_err(|e| CliError::failed(format!("standard output: {e}")))?;
+        print_report(text.trim_end())?;
         // The object on standard output has it already.
         self.failure.map_or(Ok(()), |message| Err(CliError { message, exit: 1, is_reported: true }))
     }
@@ -79,7 +114,7 @@ impl CliError {
         if json && !self.is_reported {
             print_error_object(&self.message);
         }
-        eprintln!("error: {}", self.message);
+        say(format_args!("error: {}", self.message));
         ExitCode::from(self.exit)
     }
 }
@@ -90,9 +125,8 @@ impl<E: Into<crate::Error>> From<E> for CliError {
     }
 }
 
-/// `{"error": message}` on stdout.
+/// `{"error": message}` where the report would be.
 pub(super) fn print_error_object(message: &str) {
-    let object = json!({ "error": message });
     // A closed stdout leaves stderr, which carries the same message.
-    let _ = writeln!(std::io::stdout().lock(), "{object}");
+    let _ = print_report(&json!({ "error": message }).to_string());
 }

@@ -3,7 +3,6 @@
 //! `pid bench --tune` writes it (`crate::bench`), decodes read it.
 
 use std::collections::BTreeMap;
-use std::io::Write;
 use std::path::{Path, PathBuf};
 
 use serde::{Deserialize, Serialize};

@@ -1,7 +1,6 @@
 //! Encodings of a picture.
 
-use std::fs::File;
-use std::io::{BufWriter, Write};
+use std::io::Write;
 use std::path::Path;
 
 use jpeg_encoder::{Encoder, ImageBuffer, JpegColorType, rgb_to_ycbcr};
@@ -20,12 +19,14 @@ pub(super) enum Format {
 const JPEG_QUALITY: u8 = 95;
 
 impl Format {
-    pub(super) fn of(path: &Path) -> Result<Self, OutputError> {
+    /// What the extension says; a stream without one of these is PNG.
+    pub(super) fn of(path: &Path, is_stream: bool) -> Result<Self, OutputError> {
         let extension = path.extension().unwrap_or_default().to_string_lossy().to_lowercase();
         match extension.as_str() {
             "png" => Ok(Self::Png),
             "jpg" | "jpeg" => Ok(Self::Jpeg),
             "safetensors" => Ok(Self::Safetensors),
+            _ if is_stream => Ok(Self::Png),
             _ => Err(OutputError::Extension { path: path.display().to_string(), extension }),
         }
     }
@@ -38,7 +39,7 @@ pub(super) fn encode(
     sample: usize,
     info: &PictureInfo,
     path: &Path,
-    file: &mut BufWriter<&File>,
+    file: &mut dyn Write,
 ) -> Result<(), OutputError> {
     let result = match format {
         Format::Png => png_file(picture, sample, info, file),
@@ -52,7 +53,7 @@ fn text(error: impl std::fmt::Display) -> String {
     error.to_string()
 }
 
-fn png_file(picture: &Picture, sample: usize, info: &PictureInfo, file: &mut BufWriter<&File>) -> Result<(), String> {
+fn png_file(picture: &Picture, sample: usize, info: &PictureInfo, file: &mut dyn Write) -> Result<(), String> {
     let width = u32::try_from(picture.width).map_err(text)?;
     let height = u32::try_from(picture.height).map_err(text)?;
     let mut encoder = png::Encoder::new(file, width, height);
@@ -76,7 +77,7 @@ fn png_file(picture: &Picture, sample: usize, info: &PictureInfo, file: &mut Buf
     writer.finish().map_err(text)
 }
 
-fn jpeg_file(picture: &Picture, sample: usize, info: &PictureInfo, file: &mut BufWriter<&File>) -> Result<(), String> {
+fn jpeg_file(picture: &Picture, sample: usize, info: &PictureInfo, file: &mut dyn Write) -> Result<(), String> {
     let width = u16::try_from(picture.width).map_err(text)?;
     let height = u16::try_from(picture.height).map_err(text)?;
     let mut encoder = Encoder::new(file, JPEG_QUALITY);
@@ -119,7 +120,7 @@ impl ImageBuffer for Rgb<'_> {
     }
 }
 
-fn safetensors_file(picture: &Picture, info: &PictureInfo, file: &mut BufWriter<&File>) -> Result<(), String> {
+fn safetensors_file(picture: &Picture, info: &PictureInfo, file: &mut dyn Write) -> Result<(), String> {
     let bytes: &[u8] = bytemuck::cast_slice(&picture.data);
     let shape = vec![picture.batch, 3, picture.height, picture.width];
     let view = safetensors::tensor::TensorView::new(safetensors::Dtype::F32, shape, bytes).map_err(text)?;

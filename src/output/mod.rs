@@ -3,12 +3,20 @@
 mod atomic;
 mod encode;
 #[cfg(feature = "cli")]
+mod identity;
+#[cfg(feature = "cli")]
 mod panel;
+mod place;
+mod unfinished;
 
-pub(crate) use atomic::Pending;
 pub use atomic::write_atomic;
+pub(crate) use atomic::{Pending, commit_all};
+#[cfg(feature = "cli")]
+pub(crate) use identity::{Identity, MadeFolders};
 #[cfg(feature = "cli")]
 pub(crate) use panel::side_by_side;
+pub(crate) use place::Place;
+pub use unfinished::abandon;
 
 use std::path::{Path, PathBuf};
 
@@ -45,6 +53,16 @@ pub enum OutputError {
     Directory { path: String },
     #[error("{path}: the folder {folder} does not exist; create it first")]
     NoFolder { path: String, folder: String },
+    #[error("{path} is {what}; name a file, a pipe or a character device")]
+    Special { path: String, what: &'static str },
+    #[error("{path}: its symbolic links lead to no end; remove them or name another file")]
+    Links { path: String },
+    #[error("{path} is read-only and stays as it is; make it writable (chmod u+w) or name another file")]
+    ReadOnly { path: String },
+    #[error("{path} is another user's file in a folder where only its owner may replace it; name another file")]
+    Foreign { path: String },
+    #[error("{path} cannot be made in the folder {folder}: {source}")]
+    Folder { path: String, folder: String, source: std::io::Error },
     #[error("{path} cannot be written: {source}")]
     Io { path: String, source: std::io::Error },
     #[error("{path}: {message}")]
@@ -96,44 +114,64 @@ impl Picture {
     }
 }
 
-/// Tells before a long decode whether `path` can be a picture.
+/// Tells before a long decode whether `batch` pictures can be written to `path`: a file with the length of each name is
+/// made in the folder, and removed.
 ///
 /// # Errors
-/// When its extension is unknown, its folder is missing, or it is a directory.
-pub fn check_target(path: &Path) -> Result<(), OutputError> {
-    Format::of(path)?;
-    atomic::check_place(path)
+/// When its extension is unknown, its folder is missing or not to be written, a name is too long, or what is there may not
+/// be replaced.
+pub fn check_target(path: &Path, batch: usize) -> Result<(), OutputError> {
+    files(path, batch)?.iter().try_for_each(|file| Place::of(file)?.prove(file))
 }
 
-/// Writes the pictures and returns the files: one for a single picture or safetensors, `name-0.png`,
-/// `name-1.png`, ... for a batch. All files are complete before the first gets its name.
+/// The files that `batch` pictures are written to: one for a single picture, safetensors, or a pipe or device;
+/// `name-0.png`, `name-1.png`, ... for others.
+///
+/// # Errors
+/// When the extension is unknown, or `path` cannot be written to at all.
+pub fn files(path: &Path, batch: usize) -> Result<Vec<PathBuf>, OutputError> {
+    let is_stream = Place::of(path)?.is_stream();
+    let is_one = Format::of(path, is_stream)? == Format::Safetensors || batch == 1 || is_stream;
+    Ok(if is_one { vec![path.to_path_buf()] } else { (0..batch).map(|b| numbered(path, b)).collect() })
+}
+
+/// Writes the pictures to their [`files`], and returns those. All files are complete before the first gets its name. What
+/// is no regular file (a pipe, a device) gets the pictures of a batch one after the other, as PNG where its extension does
+/// not say otherwise.
 ///
 /// # Errors
 /// When a file cannot be encoded or written; then none is left, and what was there before stays.
 pub fn save(picture: &Picture, path: &Path, info: &PictureInfo) -> Result<Vec<PathBuf>, OutputError> {
-    let pending = stage(picture, path, info)?;
-    pending.into_iter().map(Pending::commit).collect()
+    commit_all(stage(picture, path, info)?)
 }
 
 /// As [`save`], but the files wait for their names.
 pub(crate) fn stage(picture: &Picture, path: &Path, info: &PictureInfo) -> Result<Vec<Pending>, OutputError> {
-    let format = Format::of(path)?;
-    let targets = match format {
-        Format::Safetensors => vec![path.to_path_buf()],
-        _ if picture.batch == 1 => vec![path.to_path_buf()],
-        _ => (0..picture.batch).map(|b| numbered(path, b)).collect(),
-    };
-    let write = |(sample, target): (usize, &PathBuf)| {
-        Pending::write(target, |file| encode::encode(format, picture, sample, info, target, file))
+    let format = Format::of(path, Place::of(path)?.is_stream())?;
+    let targets = files(path, picture.batch)?;
+    let num_samples = if format == Format::Safetensors { 1 } else { picture.batch / targets.len() };
+    let write = |(index, target): (usize, &PathBuf)| {
+        Pending::write(target, |file| {
+            let mut samples = index * num_samples..(index + 1) * num_samples;
+            samples.try_for_each(|sample| encode::encode(format, picture, sample, info, target, file))
+        })
     };
     targets.iter().enumerate().map(write).collect()
 }
 
 /// `image.png`, 3 -> `image-3.png`.
 fn numbered(path: &Path, index: usize) -> PathBuf {
-    let stem = path.file_stem().unwrap_or_default().to_string_lossy();
-    let extension = path.extension().unwrap_or_default().to_string_lossy();
-    path.with_file_name(format!("{stem}-{index}.{extension}"))
+    beside(path, &format!("-{index}"), path.extension().unwrap_or_default())
+}
+
+/// `path` with `suffix` before its extension, and that extension: `out.png`, `-plan`, `svg` -> `out-plan.svg`. A name that
+/// is no Unicode keeps its bytes.
+pub(crate) fn beside(path: &Path, suffix: &str, extension: impl AsRef<std::ffi::OsStr>) -> PathBuf {
+    let mut name = path.file_stem().unwrap_or_default().to_owned();
+    name.push(suffix);
+    name.push(".");
+    name.push(extension);
+    path.with_file_name(name)
 }
 
 #[cfg(test)]
@@ -202,12 +240,12 @@ mod tests {
     #[test]
     fn targets_are_checked_ahead() {
         let folder = tempfile::tempdir().unwrap();
-        assert!(check_target(&folder.path().join("a.PNG")).is_ok());
+        assert!(check_target(&folder.path().join("a.PNG"), 1).is_ok());
         for (name, word) in [("a.bmp", "bmp"), ("a", "safetensors"), ("x/a.png", "does not exist")] {
-            let text = check_target(&folder.path().join(name)).unwrap_err().to_string();
+            let text = check_target(&folder.path().join(name), 1).unwrap_err().to_string();
             assert!(text.contains(word), "{text}");
         }
         std::fs::create_dir(folder.path().join("d.png")).unwrap();
-        assert!(matches!(check_target(&folder.path().join("d.png")), Err(OutputError::Directory { .. })));
+        assert!(matches!(check_target(&folder.path().join("d.png"), 1), Err(OutputError::Directory { .. })));
     }
 }

@@ -58,10 +58,19 @@ impl Sandbox {
         list(self.folder.path())
     }
 
-    fn command(&self, args: &[&str]) -> Command {
+    /// The command in the folder, not started yet.
+    pub fn command(&self, args: &[&str]) -> Command {
         let mut command = Command::new(env!("CARGO_BIN_EXE_pid"));
         command.args(args).current_dir(self.folder.path());
         command
+    }
+
+    /// Runs a script of a shell, in which `"$0" "$@"` is the command with `args`.
+    #[cfg(unix)]
+    pub fn script(&self, shell: &str, script: &str, args: &[&str]) -> std::io::Result<Output> {
+        let mut command = Command::new(shell);
+        command.args(["-c", script, env!("CARGO_BIN_EXE_pid")]).args(args).current_dir(self.folder.path());
+        command.output()
     }
 
     pub fn pid(&self, args: &[&str]) -> Run {
@@ -69,7 +78,7 @@ impl Sandbox {
     }
 
     /// `pid decode` of the sandbox's model, where `args` override the defaults.
-    fn decode_args<'a>(&self, args: &[&'a str]) -> Vec<&'a str> {
+    pub fn decode_args<'a>(&self, args: &[&'a str]) -> Vec<&'a str> {
         let defaults = [
             ("--checkpoint", "w.safetensors"),
             ("--latent", "l.safetensors"),

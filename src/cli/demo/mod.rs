@@ -10,6 +10,8 @@ use std::path::PathBuf;
 use clap::Args;
 
 use super::report::{CliError, Report};
+use super::seed::Seed;
+use super::targets::output_path;
 use super::{Common, one_sigma};
 use crate::device::Device;
 use crate::latent::Sigma;
@@ -32,10 +34,10 @@ pub(super) struct DemoArgs {
     #[arg(long, default_value_t = 512, value_parser = side)]
     size: usize,
     /// Seed of all noise, and of synthetic weights.
-    #[arg(long, default_value_t = 0)]
-    seed: u64,
-    /// Picture to write; the panel gets its name with `-panel`.
-    #[arg(long, value_name = "FILE", default_value = "pid-demo.png")]
+    #[arg(long, value_name = "N|random", default_value_t, allow_negative_numbers = true)]
+    seed: Seed,
+    /// Picture to write; the panel gets its name with `-panel`. Standard output (`-`), pipes and devices get the picture alone.
+    #[arg(long, value_name = "FILE", default_value = "pid-demo.png", value_parser = output_path())]
     out: PathBuf,
     /// Where to run.
     #[arg(long, default_value = "auto")]

@@ -10,7 +10,8 @@ use crate::checkpoint::Checkpoint;
 use crate::cli::decode::{picture_info, report};
 use crate::cli::progress::TerminalProgress;
 use crate::cli::report::{CliError, Report};
-use crate::cli::{dct16_statistics, keeps, shown, sibling, sigma_json};
+use crate::cli::targets::{Kind, Targets, is_stream};
+use crate::cli::{dct16_statistics, shown, sigma_json};
 use crate::decoder::{Decoder, Request};
 use crate::latent::{Caption, Latent, Sigma, dct16, read_picture};
 use crate::output::{self, Picture};
@@ -36,13 +37,12 @@ struct Psnr {
 }
 
 pub(super) fn run(args: &DemoArgs) -> Result<Report, CliError> {
-    let panel_path = sibling(&args.out, "-panel", panel_extension(&args.out));
+    let panel = (!is_stream(&args.out)).then(|| output::beside(&args.out, "-panel", panel_extension(&args.out)));
     let image = args.image.clone().map_or_else(|| shipped::find(shipped::PICTURE, "--image"), Ok)?;
     let weights = args.checkpoint.clone().map_or_else(|| shipped::find(shipped::WEIGHTS, "--checkpoint"), Ok)?;
-    for target in [&args.out, &panel_path] {
-        output::check_target(target)?;
-        keeps(target, [image.as_path(), &weights])?;
-    }
+    let mut targets = Targets::reading([image.as_path(), &weights]);
+    targets.add("--out", &args.out, Kind::Picture)?;
+    panel.as_deref().map_or(Ok(()), |path| targets.add("the panel", path, Kind::Picture))?;
     let progress = TerminalProgress::new(args.common.json);
 
     let begin = Instant::now();
@@ -51,11 +51,11 @@ pub(super) fn run(args: &DemoArgs) -> Result<Report, CliError> {
     let original = fit::fitted(given, args.size)?;
     let checkpoint = Checkpoint::open(&weights)?;
     let statistics = dct16_statistics(&weights, &checkpoint)?;
-    let latent = dct16::encode(&original, &statistics)?.noised(&args.sigma, args.seed)?;
+    let latent = dct16::encode(&original, &statistics)?.noised(&args.sigma, args.seed.value)?;
     let decoder = Decoder::builder().device(args.device).build(checkpoint)?;
     let request = Request {
         sigma: args.sigma.clone(),
-        noise: NoiseSource::Philox { seed: args.seed },
+        noise: NoiseSource::Philox { seed: args.seed.value },
         ..Request::new(Caption::zeros(decoder.config()))
     };
     let load = begin.elapsed().as_secs_f64();
@@ -73,23 +73,27 @@ pub(super) fn run(args: &DemoArgs) -> Result<Report, CliError> {
 
     let begin = Instant::now();
     let info = picture_info(&decoder, &request, args.seed.to_string());
-    let mut pending = output::stage(&pictures.panel(), &panel_path, &info)?;
-    pending.extend(output::stage(&pictures.decoded, &args.out, &info)?);
-    pending.into_iter().try_for_each(|file| file.commit().map(drop))?;
+    let mut pending = output::stage(&pictures.decoded, &args.out, &info)?;
+    if let Some(path) = &panel {
+        pending.extend(output::stage(&pictures.panel(), path, &info)?);
+    }
+    targets.commit(pending)?;
     let files = std::slice::from_ref(&args.out);
     let mut report = report(&decoder, &decoded, files, load, begin.elapsed().as_secs_f64());
     let psnr = pictures.psnr();
-    let text = pictures.text(&latent, size, &psnr);
-    report.text.push_str(&format!("\n{}, from left to right: {text}", shown(&panel_path)));
+    if let Some(path) = &panel {
+        let text = pictures.text(&latent, size, &psnr);
+        report.text.push_str(&format!("\n{}, from left to right: {text}", shown(path)));
+        report.json.insert("panel".into(), json!(shown(path)));
+    }
     report.json.insert("image".into(), json!(shown(&image)));
-    report.json.insert("panel".into(), json!(shown(&panel_path)));
     report.json.insert("sigma".into(), sigma_json(&args.sigma));
     report.json.insert("psnr_db".into(), json!(psnr.decoded));
     report.json.insert("baseline_psnr_db".into(), json!(psnr.baseline));
     if let Some(undeclared) = psnr.undeclared {
         report.json.insert("declared_clean_psnr_db".into(), json!(undeclared));
     }
-    Ok(report.with_warnings(decoded.warnings))
+    Ok(report.with_seed(args.seed).with_warnings(decoded.warnings))
 }
 
 impl Pictures {
