@@ -6,9 +6,9 @@ use std::path::PathBuf;
 use clap::Args;
 use serde_json::{Value, json};
 
+use super::choice::Choice;
 use super::report::{CliError, Report};
 use super::{Common, shown};
-use crate::checkpoint::Checkpoint;
 use crate::plan::ByteSize;
 
 #[derive(Debug, Args)]
@@ -16,6 +16,8 @@ pub(super) struct InspectArgs {
     /// Checkpoint, safetensors or .pth.
     #[arg(value_name = "FILE")]
     checkpoint: PathBuf,
+    #[command(flatten)]
+    choice: Choice,
     /// List every tensor.
     #[arg(long)]
     tensors: bool,
@@ -24,7 +26,7 @@ pub(super) struct InspectArgs {
 }
 
 pub(super) fn run(args: &InspectArgs) -> Result<Report, CliError> {
-    let checkpoint = Checkpoint::open(&args.checkpoint)?;
+    let checkpoint = args.choice.open(&args.checkpoint)?;
     let mut text = String::new();
     let mut tensors = Vec::new();
     let mut elements = 0usize;
@@ -45,7 +47,7 @@ pub(super) fn run(args: &InspectArgs) -> Result<Report, CliError> {
     let network = checkpoint.into_network().and_then(|network| {
         let config = network.detect_config()?;
         network.check(&config)?;
-        Ok((config, network.fingerprint()))
+        Ok((config, network))
     });
     let _ = write!(
         text,
@@ -54,6 +56,7 @@ pub(super) fn run(args: &InspectArgs) -> Result<Report, CliError> {
         tensors.len(),
         ByteSize(bytes)
     );
+    let mut warnings = Vec::new();
     let mut json = json!({
         "checkpoint": shown(&args.checkpoint),
         "format": format,
@@ -63,10 +66,20 @@ pub(super) fn run(args: &InspectArgs) -> Result<Report, CliError> {
         "metadata": metadata,
     });
     match network {
-        Ok((config, fingerprint)) => {
-            let _ =
-                write!(text, "\n{}: {config}\nfingerprint {fingerprint}", config.name().unwrap_or("unnamed config"));
+        Ok((config, network)) => {
+            let fingerprint = network.fingerprint();
+            let _ = write!(text, "\n{}: {config}", config.name().unwrap_or("unnamed config"));
+            let quantised = network.quantisation();
+            if !quantised.is_empty() {
+                let ways: Vec<String> = quantised.iter().map(|(how, count)| format!("{how} ({count} tensors)")).collect();
+                let _ = write!(text, "\nquantised, read as bf16: {}", ways.join("; "));
+            }
+            let _ = write!(text, "\nfingerprint {fingerprint}");
             json["network"] = json!({ "name": config.name(), "config": config, "fingerprint": fingerprint });
+            if !quantised.is_empty() {
+                json["network"]["quantised"] = json!(quantised);
+            }
+            warnings = network.warnings().to_vec();
         }
         Err(error) => {
             let _ = write!(text, "\nnot a PiD decoder as it is: {error}");
@@ -77,5 +90,5 @@ pub(super) fn run(args: &InspectArgs) -> Result<Report, CliError> {
     if args.tensors {
         json["tensors"] = Value::Array(tensors);
     }
-    Ok(Report::new(text, json))
+    Ok(Report::new(text, json).with_warnings(warnings))
 }

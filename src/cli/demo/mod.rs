@@ -9,6 +9,7 @@ use std::path::PathBuf;
 
 use clap::Args;
 
+use super::choice::Choice;
 use super::report::{CliError, Report};
 use super::{Common, one_sigma};
 use crate::device::Device;
@@ -25,6 +26,8 @@ pub(super) struct DemoArgs {
     /// Weights trained on dct16 latents, in place of the demo model's.
     #[arg(long, value_name = "FILE")]
     checkpoint: Option<PathBuf>,
+    #[command(flatten)]
+    choice: Choice,
     /// Synthetic weights and a synthetic latent instead, which need no file at all; draws the plan of the decode, too.
     #[arg(long, conflicts_with_all = ["image", "sigma", "checkpoint"])]
     synthetic: bool,
@@ -52,5 +55,6 @@ fn side(text: &str) -> Result<usize, String> {
 }
 
 pub(super) fn run(args: &DemoArgs) -> Result<Report, CliError> {
+    args.choice.fits(args.checkpoint.as_deref())?;
     if args.synthetic { synthetic::run(args) } else { photograph::run(args) }
 }
