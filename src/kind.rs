@@ -101,7 +101,8 @@ impl Kind {
 
     fn of_zip(bytes: &[u8]) -> Option<Self> {
         let archive = zip::ZipArchive::new(std::io::Cursor::new(bytes)).ok()?;
-        let names: Vec<String> = archive.file_names().filter_map(|name| Some(name.ok()?.into_owned())).take(64).collect();
+        let names: Vec<String> =
+            archive.file_names().filter_map(|name| Some(name.ok()?.into_owned())).take(64).collect();
         let last = |name: &String| name.rsplit('/').next().unwrap_or_default().to_owned();
         if names.iter().any(|name| last(name) == "data.pkl") {
             return None;
@@ -134,7 +135,8 @@ impl Kind {
         if lower.starts_with("/annex/objects/") || lower.starts_with("# xet version") {
             return Some(Self::Pointer { size: None });
         }
-        let is_page = ["<!doctype html", "<html", "<head", "<body", "<script", "<!--"].iter().any(|s| lower.starts_with(s));
+        let is_page =
+            ["<!doctype html", "<html", "<head", "<body", "<script", "<!--"].iter().any(|s| lower.starts_with(s));
         if is_page || lower.starts_with("<?xml") && lower.contains("<html") {
             return Some(Self::WebPage { title: between(start, &lower, "<title", "</title>") });
         }
@@ -155,11 +157,12 @@ impl Kind {
         if value.get("weight_map").is_some() {
             return Self::ShardIndex;
         }
-        let answer = ["error", "message", "detail", "error_description"].iter().find_map(|key| match value.get(key)? {
-            Value::String(text) => Some(text.clone()),
-            Value::Object(inner) => inner.get("message").and_then(Value::as_str).map(str::to_owned),
-            _ => None,
-        });
+        let answer =
+            ["error", "message", "detail", "error_description"].iter().find_map(|key| match value.get(key)? {
+                Value::String(text) => Some(text.clone()),
+                Value::Object(inner) => inner.get("message").and_then(Value::as_str).map(str::to_owned),
+                _ => None,
+            });
         if let Some(message) = answer {
             return Self::ErrorAnswer { message: beginning(&message) };
         }

@@ -15,9 +15,9 @@ pub enum CheckpointError {
     #[error("{path} is a directory; {advice}")]
     Directory { path: String, advice: String },
     #[error(
-        "{path} is a pipe or a device: a checkpoint is mapped into memory, which takes a regular file; write it to one first"
+        "{path} is no regular file: a checkpoint is mapped into memory, which a pipe or a device cannot be; write it to a file and name that"
     )]
-    NotAFile { path: String },
+    NotMappable { path: String },
     #[error("{path} is empty: the download or the copy did not finish")]
     Empty { path: String },
     #[error("{path} is not a usable safetensors file: {message}")]

@@ -23,7 +23,9 @@ impl Checkpoint {
             let mlp = msa.replace(HALVES[0], HALVES[1]);
             let whole = msa.replace(HALVES[0], WHOLE).replace(".0.0.", ".0.");
             let (Some(a), Some(b)) = (self.get(&msa), self.get(&mlp)) else { continue };
-            let is_fit = a.shape == b.shape && channels > 0 && a.shape.first().is_some_and(|r| r.is_multiple_of(SLOTS * channels));
+            let is_fit = a.shape == b.shape
+                && channels > 0
+                && a.shape.first().is_some_and(|r| r.is_multiple_of(SLOTS * channels));
             if !is_fit {
                 continue;
             }
@@ -77,6 +79,9 @@ mod tests {
         let whole = joined(&a, &b, 3);
         let Bytes::Owned(bytes) = whole.bytes else { panic!("made, so owned") };
         assert_eq!(whole.shape, [12, 2]);
-        assert_eq!(*bytes, [(0..6).collect::<Vec<u8>>(), (100..106).collect(), (6..12).collect(), (106..112).collect()].concat());
+        assert_eq!(
+            *bytes,
+            [(0..6).collect::<Vec<u8>>(), (100..106).collect(), (6..12).collect(), (106..112).collect()].concat()
+        );
     }
 }

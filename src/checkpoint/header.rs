@@ -52,10 +52,14 @@ fn length(bytes: &[u8]) -> Option<usize> {
 
 /// Reads the header of the safetensors file `bytes`. Nothing is allocated beyond the header's own size.
 pub(super) fn read(bytes: &[u8]) -> Result<Header, String> {
-    let length = length(bytes).ok_or("its first 8 bytes are no length of a header; it is another kind of file, or damaged")?;
+    let length =
+        length(bytes).ok_or("its first 8 bytes are no length of a header; it is another kind of file, or damaged")?;
     let start = LENGTH + length;
     let text = bytes.get(LENGTH..start).ok_or_else(|| {
-        format!("its header has {length} bytes, the whole file {}: the download or the copy did not finish", bytes.len())
+        format!(
+            "its header has {length} bytes, the whole file {}: the download or the copy did not finish",
+            bytes.len()
+        )
     })?;
     let zeros = text.iter().rev().take_while(|b| **b == 0).count();
     let text = std::str::from_utf8(&text[..length - zeros]).map_err(|e| format!("its header is no text: {e}"))?;
@@ -92,7 +96,10 @@ fn check_order(tensors: &mut [Described], start: usize) -> Result<usize, String>
     let mut end = start;
     for tensor in tensors.iter() {
         if tensor.range.start != end {
-            return Err(format!("damaged: tensor {} begins at byte {}, expected {end}", tensor.name, tensor.range.start));
+            return Err(format!(
+                "damaged: tensor {} begins at byte {}, expected {end}",
+                tensor.name, tensor.range.start
+            ));
         }
         end = tensor.range.end;
     }
@@ -205,7 +212,8 @@ mod tests {
 
     #[test]
     fn unknown_types_are_read() {
-        let header = TWO.replace("U8", "F3_E1M1").replace("F32", "F64").replace("[0,4]", "[0,8]").replace("[4,6]", "[8,9]");
+        let header =
+            TWO.replace("U8", "F3_E1M1").replace("F32", "F64").replace("[0,4]", "[0,8]").replace("[4,6]", "[8,9]");
         let read = read(&file(&header, b"", &[0; 9])).unwrap();
         assert_eq!(read.tensors.iter().map(|t| t.dtype).collect::<Vec<_>>(), [DType::F64, DType::Unknown]);
     }

@@ -7,6 +7,7 @@
 mod coding;
 mod detect;
 mod error;
+mod file_bytes;
 mod halves;
 mod header;
 mod network;
@@ -22,18 +23,18 @@ mod write;
 
 pub use coding::Coding;
 pub use error::{CheckpointError, Mismatch};
+pub(crate) use file_bytes::FileBytes;
 pub use tensor::{DType, TensorView};
 pub use write::convert;
 pub(crate) use write::stage_tensor;
 
 use std::collections::BTreeMap;
 use std::fmt;
-use std::ops::{Deref, Range};
+use std::ops::Range;
 use std::path::{Path, PathBuf};
 use std::sync::{Arc, OnceLock};
 
 use half::bf16;
-use memmap2::Mmap;
 use rayon::prelude::*;
 
 use crate::backend::cpu::TensorSource;
@@ -68,23 +69,6 @@ pub struct OpenOptions {
     pub weights: Option<String>,
     /// The network is a distilled student, whatever its name says.
     pub student: bool,
-}
-
-/// Where the bytes of a file are.
-enum Source {
-    Map(Mmap),
-    Memory(Vec<u8>),
-}
-
-impl Deref for Source {
-    type Target = [u8];
-
-    fn deref(&self) -> &[u8] {
-        match self {
-            Self::Map(map) => map,
-            Self::Memory(bytes) => bytes,
-        }
-    }
 }
 
 /// Where a tensor's bytes are.
@@ -122,7 +106,8 @@ struct StoredCoding {
 pub struct Checkpoint {
     path: Option<PathBuf>,
     format: Format,
-    sources: Vec<Source>,
+    /// The files, which tensors are in by number.
+    sources: Vec<FileBytes>,
     tensors: BTreeMap<String, Entry>,
     /// Keys of a `.pth` around the only container that holds tensors.
     container: String,
@@ -158,12 +143,11 @@ impl Checkpoint {
         Ok(Self { options: options.clone(), ..read::open(path)? })
     }
 
-    /// A checkpoint whose file is in memory already; `path` names it in messages.
-    ///
-    /// # Errors
-    /// As [`Self::open`]; an index is refused, for its shards are files.
-    pub fn from_bytes(path: &Path, bytes: Vec<u8>) -> Result<Self, CheckpointError> {
-        read::from_bytes(path, bytes)
+    /// As [`Self::open`], but of contents that were read already; `path` is what messages name. An index is refused, for
+    /// its shards are files.
+    #[allow(dead_code)]
+    pub(crate) fn from_bytes(path: &Path, bytes: Vec<u8>) -> Result<Self, CheckpointError> {
+        read::from_bytes(path, FileBytes::Read(bytes))
     }
 
     /// A checkpoint of nothing yet.
@@ -287,10 +271,7 @@ impl TensorSource for Checkpoint {
 const CHUNK: usize = 1 << 16;
 
 /// Hands over the bytes of the bf16 tensor that a quantised one stands for, piece by piece.
-fn for_each_bf16(
-    view: &TensorView<'_>,
-    mut each: impl FnMut(&[u8]) -> std::io::Result<()>,
-) -> std::io::Result<()> {
+fn for_each_bf16(view: &TensorView<'_>, mut each: impl FnMut(&[u8]) -> std::io::Result<()>) -> std::io::Result<()> {
     let mut values = vec![0.0f32; CHUNK];
     let mut bytes = Vec::with_capacity(2 * CHUNK);
     for start in (0..view.len()).step_by(CHUNK) {

@@ -48,7 +48,8 @@ impl Checkpoint {
         };
         if by_shapes.is_ok_and(|config| self.mismatch(&config).is_empty()) {
             let shown = self.shown();
-            self.warnings.push(format!("{shown}: the `config` in its metadata {problem}; the tensors' shapes tell the network"));
+            self.warnings
+                .push(format!("{shown}: the `config` in its metadata {problem}; the tensors' shapes tell the network"));
             self.metadata.remove("config");
         }
     }
@@ -77,7 +78,9 @@ impl Checkpoint {
                     mismatch.misshapen.push(format!("{name} {:?} (expected {shape:?})", entry.shape));
                 }
                 Some(entry) if !entry.dtype.is_weight() && entry.coding.is_none() => {
-                    mismatch.untyped.push(format!("{name} {} (expected bf16, f16, f32 or an 8-bit float)", entry.dtype));
+                    mismatch
+                        .untyped
+                        .push(format!("{name} {} (expected bf16, f16, f32 or an 8-bit float)", entry.dtype));
                 }
                 Some(_) => {}
             }

@@ -143,7 +143,8 @@ impl Checkpoint {
         for name in said {
             let view = self.get(&name).filter(|v| matches!(v.dtype, DType::U8 | DType::I8) && v.coding.is_none());
             let json: Value = view.and_then(|v| serde_json::from_slice(v.bytes).ok()).unwrap_or_default();
-            let spec = Spec::of_json(&json).ok_or_else(|| self.unread(format!("said in {name}, which has no format")))?;
+            let spec =
+                Spec::of_json(&json).ok_or_else(|| self.unread(format!("said in {name}, which has no format")))?;
             specs.insert(name.trim_end_matches(FORMAT).to_owned(), spec);
             self.tensors.remove(&name);
         }
@@ -168,7 +169,8 @@ impl Checkpoint {
         for (name, shape) in needed {
             let Some(entry) = self.tensors.get_mut(&name) else { continue };
             let padded = shape.iter().map(|extent| extent.next_multiple_of(MX_BLOCK));
-            if shape.len() == 2 && entry.coding.is_some() && entry.shape != shape && padded.eq(entry.shape.iter().copied()) {
+            let is_mx = entry.coding.as_ref().is_some_and(|c| c.layout.grid.is_some_and(|g| g.cols_per == MX_BLOCK));
+            if shape.len() == 2 && is_mx && entry.shape != shape && padded.eq(entry.shape.iter().copied()) {
                 entry.shape = shape;
             }
         }
@@ -191,7 +193,9 @@ fn meaning(entry: &Entry, scale: Option<&Entry>, spec: Option<&Spec>) -> Result<
     let (grid, how) = match scale {
         None if dtype.is_f8() && !is_mx => (None, String::new()),
         None => return Err(format!("{dtype} without scales")),
-        Some(scale) if is_mx => (Some(mx_grid(scale, rows, cols, format.is_some())?), " with a scale per 32 (mxfp8)".into()),
+        Some(scale) if is_mx => {
+            (Some(mx_grid(scale, rows, cols, format.is_some())?), " with a scale per 32 (mxfp8)".into())
+        }
         Some(scale) => {
             let (grid, how) = grid(scale, rows, cols)?;
             (Some(grid), format!(" with a scale per {how}"))
@@ -232,7 +236,9 @@ fn grid(scale: &Entry, rows: usize, cols: usize) -> Result<(Grid, String), Strin
     let count: usize = scale.shape.iter().product();
     let wrong = || {
         let (dtype, shape) = (scale.dtype, &scale.shape);
-        format!("numbers whose scale is {dtype} {shape:?}: one, one per row of {rows}x{cols}, or a grid of blocks is read")
+        format!(
+            "numbers whose scale is {dtype} {shape:?}: one, one per row of {rows}x{cols}, or a grid of blocks is read"
+        )
     };
     if !matches!(scale.dtype, DType::F32 | DType::F16 | DType::Bf16 | DType::F64) {
         return Err(wrong());
@@ -241,7 +247,7 @@ fn grid(scale: &Entry, rows: usize, cols: usize) -> Result<(Grid, String), Strin
         _ if count == 1 => (1, 1),
         [high] if high == rows => (high, 1),
         [high, wide] => (high, wide),
-        [high, ref ones @ ..] if ones.iter().all(|n| *n == 1) => (high, 1),
+        [high, _, ref ones @ ..] if high == count && !ones.is_empty() => (high, 1),
         _ => return Err(wrong()),
     };
     // The last block of 128 may be cut off.

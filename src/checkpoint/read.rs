@@ -8,7 +8,7 @@ use std::sync::Arc;
 use memmap2::Mmap;
 
 use super::pth::{self, PthBytes};
-use super::{Bytes, Checkpoint, CheckpointError, Entry, Format, Source, header, shards};
+use super::{Bytes, Checkpoint, CheckpointError, Entry, FileBytes, Format, header, shards};
 use crate::kind::Kind;
 
 const ZIP_MAGIC: &[u8] = b"PK\x03\x04";
@@ -23,26 +23,29 @@ pub(super) fn open(path: &Path) -> Result<Checkpoint, CheckpointError> {
     Ok(checkpoint)
 }
 
-pub(super) fn from_bytes(path: &Path, bytes: Vec<u8>) -> Result<Checkpoint, CheckpointError> {
+pub(super) fn from_bytes(path: &Path, bytes: FileBytes) -> Result<Checkpoint, CheckpointError> {
     if bytes.is_empty() {
         return Err(CheckpointError::Empty { path: path.display().to_string() });
     }
     let mut checkpoint = read(path, &bytes, 0)?;
-    checkpoint.sources.push(Source::Memory(bytes));
+    checkpoint.sources.push(bytes);
     Ok(checkpoint)
 }
 
 /// Maps the file at `path`.
-pub(super) fn map(path: &Path) -> Result<Source, CheckpointError> {
+pub(super) fn map(path: &Path) -> Result<FileBytes, CheckpointError> {
     let shown = path.display().to_string();
     let io = |source| CheckpointError::Io { path: shown.clone(), source };
-    // Before it is opened: opening a pipe waits for its writer.
+    if path == Path::new("-") {
+        return Err(CheckpointError::NotMappable { path: shown });
+    }
+    // Opening a pipe waits for its writer; what it is can be told before.
     let metadata = std::fs::metadata(path).map_err(io)?;
     if metadata.is_dir() {
         return Err(CheckpointError::Directory { advice: shards::inside(path), path: shown });
     }
     if !metadata.is_file() {
-        return Err(CheckpointError::NotAFile { path: shown });
+        return Err(CheckpointError::NotMappable { path: shown });
     }
     if metadata.len() == 0 {
         return Err(CheckpointError::Empty { path: shown });
@@ -50,7 +53,7 @@ pub(super) fn map(path: &Path) -> Result<Source, CheckpointError> {
     let file = File::open(path).map_err(io)?;
     // SAFETY: the map is only read; a file cut short by another program while it is mapped ends this one with
     // SIGBUS, which no reader of mapped files can prevent.
-    Ok(Source::Map(unsafe { Mmap::map(&file) }.map_err(io)?))
+    Ok(FileBytes::Mapped(unsafe { Mmap::map(&file) }.map_err(io)?))
 }
 
 /// What the file `bytes` holds, as source number `source` of the checkpoint, which the caller adds.
@@ -73,11 +76,13 @@ pub(super) fn read(path: &Path, bytes: &[u8], source: usize) -> Result<Checkpoin
 
 fn safetensors(path: &Path, bytes: &[u8], source: usize) -> Result<Checkpoint, CheckpointError> {
     let shown = path.display().to_string();
-    let header = header::read(bytes)
-        .map_err(|message| CheckpointError::Safetensors { path: shown.clone(), message })?;
+    let header =
+        header::read(bytes).map_err(|message| CheckpointError::Safetensors { path: shown.clone(), message })?;
     let mut checkpoint = Checkpoint::empty(Some(path), Format::Safetensors);
     if header.is_zero_padded {
-        checkpoint.warnings.push(format!("{shown}: its header is padded with zeros, the format wants spaces; it is read"));
+        checkpoint
+            .warnings
+            .push(format!("{shown}: its header is padded with zeros, the format wants spaces; it is read"));
     }
     if header.trailing > 0 {
         let count = header.trailing;

@@ -10,16 +10,32 @@ use super::{Checkpoint, CheckpointError, Entry};
 use crate::model::names;
 
 /// Tensors that every network has, to find it by; several, so that a file that lacks one is told so.
-const LANDMARKS: [&str; 4] =
-    ["s_embedder.proj.weight", "pixel_embedder.proj.weight", "lq_proj.latent_proj.0.weight", "final_layer.linear.weight"];
+const LANDMARKS: [&str; 4] = [
+    "s_embedder.proj.weight",
+    "pixel_embedder.proj.weight",
+    "lq_proj.latent_proj.0.weight",
+    "final_layer.linear.weight",
+];
 /// Parts of names that wrappers of PyTorch put between those of the network.
 const WRAPPERS: [&str; 3] = ["_orig_mod", "_fsdp_wrapped_module", "_checkpoint_wrapped_module"];
 /// Networks of the same shape that training keeps beside the one it makes.
 const HELPERS: [&str; 4] = ["fake_score", "real_score", "teacher", "discriminator"];
 /// First parts of names that files without a prefix hold beside the network.
 const NEIGHBOURS: [&str; 14] = [
-    "vae", "text_encoders", "text_encoder", "text_encoder_2", "first_stage_model", "cond_stage_model", "conditioner",
-    "clip_vision", "model_ema", "net_ema", "fake_score", "real_score", "teacher", "discriminator",
+    "vae",
+    "text_encoders",
+    "text_encoder",
+    "text_encoder_2",
+    "first_stage_model",
+    "cond_stage_model",
+    "conditioner",
+    "clip_vision",
+    "model_ema",
+    "net_ema",
+    "fake_score",
+    "real_score",
+    "teacher",
+    "discriminator",
 ];
 
 /// A network inside a checkpoint.
@@ -66,7 +82,8 @@ impl Checkpoint {
         self.unwrap_names()?;
         let candidates = self.candidates();
         let chosen = self.choose(&candidates)?;
-        let longer: Vec<&str> = candidates.iter().map(|c| c.prefix.as_str()).filter(|p| p.len() > chosen.len()).collect();
+        let longer: Vec<&str> =
+            candidates.iter().map(|c| c.prefix.as_str()).filter(|p| p.len() > chosen.len()).collect();
         let mut kept = BTreeMap::new();
         let mut beside: BTreeMap<String, usize> = BTreeMap::new();
         for (name, entry) in std::mem::take(&mut self.tensors) {
@@ -77,6 +94,7 @@ impl Checkpoint {
                 Some(own) => {
                     kept.insert(own.to_owned(), entry);
                 }
+                None if name.rsplit('.').next() == Some(super::quantised::MARKER) => {}
                 None => *beside.entry(group(&name, &chosen, &candidates)).or_default() += 1,
             }
         }
@@ -115,7 +133,12 @@ impl Checkpoint {
                 (prefix.is_empty() || prefix.ends_with('.')).then(|| prefix.to_owned())
             })
         };
-        let mut found: BTreeMap<String, usize> = self.names().filter_map(prefix).map(|p| (p, 0)).collect();
+        let mut found: BTreeMap<String, usize> = BTreeMap::new();
+        for prefix in self.names().filter_map(prefix) {
+            if found.len() < MAX_NETWORKS {
+                found.insert(prefix, 0);
+            }
+        }
         let prefixes: Vec<String> = found.keys().cloned().collect();
         for name in self.tensors.keys() {
             let own = prefixes.iter().filter(|p| name.starts_with(p.as_str())).max_by_key(|p| p.len());
@@ -161,7 +184,9 @@ impl Checkpoint {
             parts.map(str::to_owned).collect::<Vec<_>>()
         };
         let exact = candidates.iter().filter(|c| whole(c) == wanted || c.parts().eq(wanted.iter().copied()));
-        let begins = candidates.iter().filter(|c| !wanted.is_empty() && whole(c).iter().map(String::as_str).take(wanted.len()).eq(wanted.iter().copied()));
+        let begins = candidates.iter().filter(|c| {
+            !wanted.is_empty() && whole(c).iter().map(String::as_str).take(wanted.len()).eq(wanted.iter().copied())
+        });
         let found: Vec<&Candidate> = exact.collect();
         let found = if found.is_empty() { begins.collect() } else { found };
         match found.as_slice() {
@@ -194,6 +219,8 @@ impl Checkpoint {
     }
 }
 
+/// Networks looked for in one file.
+const MAX_NETWORKS: usize = 64;
 /// Groups shown of what is ignored.
 const SHOWN: usize = 8;
 

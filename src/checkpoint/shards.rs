@@ -35,7 +35,8 @@ pub(super) fn open(path: &Path, bytes: &[u8]) -> Result<Checkpoint, CheckpointEr
         let mut shard = read::read(&shard_path, &bytes, source)?;
         for name in tensors {
             let entry = shard.tensors.remove(&name);
-            let entry = entry.ok_or_else(|| fail(format!("{file} lacks tensor {name}, which the index says is in it")))?;
+            let entry =
+                entry.ok_or_else(|| fail(format!("{file} lacks tensor {name}, which the index says is in it")))?;
             debug_assert!(!matches!(&entry.bytes, Bytes::Mapped(at, _) if *at != source));
             whole.tensors.insert(name, entry);
         }
@@ -76,14 +77,17 @@ pub(super) fn advice(path: &Path) -> Option<String> {
     let (number, count) = number(path)?;
     let index = listing(path.parent()?, |name| name.ends_with(INDEX));
     Some(match index.as_slice() {
-        [] => format!("it is shard {number} of {count}, and there is no index beside it: download the *{INDEX} file and every shard, and give the index"),
+        [] => format!(
+            "it is shard {number} of {count}, and there is no index beside it: download the *{INDEX} file and every shard, and give the index"
+        ),
         names => format!("it is shard {number} of {count}: give their index, {}", names.join(" or ")),
     })
 }
 
 /// What to give instead of a folder.
 pub(super) fn inside(folder: &Path) -> String {
-    let is_checkpoint = |name: &str| CHECKPOINTS.iter().any(|e| name.rsplit_once('.').is_some_and(|(_, end)| end == *e));
+    let is_checkpoint =
+        |name: &str| CHECKPOINTS.iter().any(|e| name.rsplit_once('.').is_some_and(|(_, end)| end == *e));
     let mut found = listing(folder, |name| name.ends_with(INDEX));
     if found.is_empty() {
         found = listing(folder, is_checkpoint);

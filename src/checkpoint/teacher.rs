@@ -17,14 +17,35 @@ enum Says {
 
 /// Storage and file endings, which follow a network's name.
 const ENDINGS: &[&str] = &[
-    "safetensors", "pth", "pt", "ckpt", "bin", "bf16", "fp16", "f16", "fp32", "f32", "fp8", "mxfp8", "nvfp4", "int8",
-    "convrot", "scaled", "e4m3", "e4m3fn", "e5m2", "ema", "model", "quantized",
+    "safetensors",
+    "pth",
+    "pt",
+    "ckpt",
+    "bin",
+    "bf16",
+    "fp16",
+    "f16",
+    "fp32",
+    "f32",
+    "fp8",
+    "mxfp8",
+    "nvfp4",
+    "int8",
+    "convrot",
+    "scaled",
+    "e4m3",
+    "e4m3fn",
+    "e5m2",
+    "ema",
+    "model",
+    "quantized",
 ];
 /// Generators whose latents the networks decode, as names spell them.
 const BACKBONES: &[&str] =
     &["flux", "flux1", "flux2", "sd3", "sdxl", "qwenimage", "qwen", "zimage", "dinov2", "siglip", "official", "pid"];
 /// Metadata that hold the network's own name.
-const NAMES: &[&str] = &["experiment", "experiment_name", "name", "model_name", "checkpoint", "modelspec.title", "title"];
+const NAMES: &[&str] =
+    &["experiment", "experiment_name", "name", "model_name", "checkpoint", "modelspec.title", "title"];
 /// Links followed.
 const MAX_LINKS: usize = 16;
 
@@ -85,7 +106,8 @@ fn says(name: &str, is_file: bool) -> Option<Says> {
     }
     let (last, head) = words.split_last()?;
     let is_pid = words.first() == Some(&"pid");
-    if *last == "undistilled" && (is_pid || head.iter().all(|w| BACKBONES.contains(w))) || is_pid && words.contains(&"teacher")
+    if *last == "undistilled" && (is_pid || head.iter().all(|w| BACKBONES.contains(w)))
+        || is_pid && words.contains(&"teacher")
     {
         return Some(Says::Teacher);
     }
@@ -165,7 +187,8 @@ mod tests {
         assert!(is_teacher("flux/model_ema_bf16.pth") && is_teacher("w.pth"));
         // What a student is called elsewhere does not count.
         std::fs::write(at("PiD_v1pt5_official_flux_distill_4step/model.pth"), "").unwrap();
-        std::os::unix::fs::symlink("../PiD_v1pt5_official_flux_distill_4step/model.pth", at(teacher).join("s.pth")).unwrap();
+        std::os::unix::fs::symlink("../PiD_v1pt5_official_flux_distill_4step/model.pth", at(teacher).join("s.pth"))
+            .unwrap();
         assert!(!is_teacher(&format!("{teacher}/s.pth")));
     }
 }

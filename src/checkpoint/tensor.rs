@@ -155,11 +155,10 @@ impl<'a> TensorView<'a> {
     }
 
     /// Elements `start .. start + out.len()` as float32. 64-bit values are rounded; quantised ones are those of the bf16
-    /// tensor that they stand for.
+    /// tensor that they stand for; those of a type that is not [`DType::is_readable`] are NaN.
     ///
     /// # Panics
-    /// When the range leaves the tensor or the type is not [`DType::is_readable`]: callers take ranges from shapes
-    /// and types they have checked.
+    /// When the range leaves the tensor: callers take ranges from shapes they have checked.
     pub fn widen(&self, start: usize, out: &mut [f32]) {
         match self.coding {
             Some(coding) => coding.widen(self, start, out),
@@ -170,7 +169,7 @@ impl<'a> TensorView<'a> {
     /// As [`Self::widen`], the stored elements themselves.
     pub(super) fn widen_stored(&self, start: usize, out: &mut [f32]) {
         let size = self.dtype.bits() / 8;
-        let bytes = &self.bytes[start * size..(start + out.len()) * size];
+        let bytes = if self.dtype.is_readable() { &self.bytes[start * size..(start + out.len()) * size] } else { &[] };
         match self.dtype {
             DType::Bf16 => widen_bf16(bytes, out),
             DType::F32 => map(bytes, out, f32::from_le_bytes),
@@ -188,16 +187,11 @@ impl<'a> TensorView<'a> {
             DType::U32 => map(bytes, out, |b| u32::from_le_bytes(b) as f32),
             DType::U16 => map(bytes, out, |b| f32::from(u16::from_le_bytes(b))),
             DType::U8 | DType::Bool => map(bytes, out, |[b]| f32::from(b)),
-            DType::F4 | DType::F6E2M3 | DType::F6E3M2 | DType::C64 | DType::C128 | DType::Unknown => {
-                panic!("{} is not readable, and callers ask first", self.dtype)
-            }
+            DType::F4 | DType::F6E2M3 | DType::F6E3M2 | DType::C64 | DType::C128 | DType::Unknown => out.fill(f32::NAN),
         }
     }
 
     /// All elements as float32.
-    ///
-    /// # Panics
-    /// As [`Self::widen`].
     pub fn to_f32(&self) -> Vec<f32> {
         let mut out = vec![0.0; self.len()];
         self.widen(0, &mut out);
@@ -295,6 +289,7 @@ mod tests {
         view.widen(1, &mut out);
         assert_eq!(out, [-2.5, 3.0]);
         assert_eq!(view.to_f32(), [1.0, -2.5, 3.0]);
+        assert!(TensorView::plain(DType::F4, &[3], &[0]).to_f32().iter().all(|v| v.is_nan()));
         let bytes: Vec<u8> = [7u16, 65535].iter().flat_map(|v| v.to_le_bytes()).collect();
         assert_eq!(TensorView::plain(DType::U16, &[2], &bytes).to_f32(), [7.0, 65535.0]);
     }

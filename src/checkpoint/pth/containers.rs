@@ -31,7 +31,11 @@ pub(super) fn find(pickle: &Pickle) -> Result<Found, PthError> {
         [only] => (*only).to_owned(),
         _ => String::new(),
     };
-    let name = |(at, key, id): (String, String, Id)| match at.strip_prefix(&container).unwrap_or(&at).trim_start_matches('.') {
+    let name = |(at, key, id): (String, String, Id)| match at
+        .strip_prefix(&container)
+        .unwrap_or(&at)
+        .trim_start_matches('.')
+    {
         "" => (key, id),
         inside => (format!("{inside}.{key}"), id),
     };

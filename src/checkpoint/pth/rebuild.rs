@@ -92,7 +92,8 @@ fn array(pickle: &Pickle, id: Id, bytes: &[u8]) -> Result<PthTensor, String> {
     let Node::Array(Some(state)) = &pickle.nodes[id] else { return Err(unknown()) };
     let Node::Tuple(items) = &pickle.nodes[*state] else { return Err(unknown()) };
     let [_, shape, kind, is_fortran, data] = items.as_slice() else { return Err(unknown()) };
-    let (Node::Tuple(shape), Node::ArrayType { code, is_big_endian }) = (&pickle.nodes[*shape], &pickle.nodes[*kind]) else {
+    let (Node::Tuple(shape), Node::ArrayType { code, is_big_endian }) = (&pickle.nodes[*shape], &pickle.nodes[*kind])
+    else {
         return Err(unknown());
     };
     let (Node::Text(code), Node::Bool(is_fortran)) = (&pickle.nodes[*code], &pickle.nodes[*is_fortran]) else {

@@ -400,7 +400,9 @@ impl<'a> Machine<'a> {
                 return Ok(());
             }
             Allowed::RebuildFromType => {
-                let (Some(Node::Global(inner)), Some(inner_arguments)) = (first.map(|id| &self.nodes[id]), items.get(2)) else {
+                let (Some(Node::Global(inner)), Some(inner_arguments)) =
+                    (first.map(|id| &self.nodes[id]), items.get(2))
+                else {
                     return bad("a tensor of a class without its function");
                 };
                 if *inner == Allowed::RebuildFromType {
