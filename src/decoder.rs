@@ -259,7 +259,8 @@ impl Decoder {
         request: &Request,
         observer: &mut dyn Observer,
     ) -> Result<Decoded, Error> {
-        let mut warnings: Vec<String> = self.warning.iter().chain(&self.tuning_problem).cloned().collect();
+        let known = self.checkpoint.warnings().iter().chain(&self.warning).chain(&self.tuning_problem);
+        let mut warnings: Vec<String> = known.cloned().collect();
         let begin = Instant::now();
         let schedule = Schedule::new(request.steps, request.variant)?;
         latent.check_channels(self.config.lq_latent_channels, self.backbone)?;

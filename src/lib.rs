@@ -39,6 +39,7 @@ mod error;
 pub mod exec;
 pub mod graph;
 pub mod kernels;
+pub mod kind;
 pub mod latent;
 pub mod memory;
 pub mod model;

@@ -332,7 +332,8 @@ impl<'a> Case<'a> {
         let replayed = runs.iter().all(|r| r.device.is_some());
         let seconds = self.seconds(load, &first, &runs, &profile);
         // Those of a decode are about its picture.
-        let mut warnings: Vec<String> = self.decoder.device_warning().into_iter().map(str::to_owned).collect();
+        let mut warnings = self.decoder.checkpoint().warnings().to_vec();
+        warnings.extend(self.decoder.device_warning().map(str::to_owned));
         warnings.extend(doubts(&seconds, telemetry.as_ref()));
         Ok(Measured { seconds, peak_bytes, ceilings, launches: profile.launches, telemetry, warnings, replayed })
     }

@@ -243,7 +243,7 @@ impl Loud {
 impl TensorSource for Loud {
     fn tensor(&self, name: &str) -> Option<TensorView<'_>> {
         match self.scaled.get(name) {
-            Some((shape, bytes)) => Some(TensorView { dtype: DType::F32, shape, bytes }),
+            Some((shape, bytes)) => Some(TensorView::plain(DType::F32, shape, bytes)),
             None => TensorSource::tensor(&self.checkpoint, name),
         }
     }

@@ -28,18 +28,23 @@ impl Checkpoint {
         }
     }
 
+    /// Outputs of a linear layer; its bias has them even where the weight is padded.
+    pub(super) fn outputs(&self, layer: &str) -> Result<usize, ConfigError> {
+        self.extent(&format!("{layer}.bias"), 0).or_else(|_| self.extent(&format!("{layer}.weight"), 0))
+    }
+
     /// Number of `n` from 0 on for which `{prefix}.{n}.{suffix}` exists.
     fn count(&self, prefix: &str, suffix: &str) -> usize {
         (0..).take_while(|n| self.tensors.contains_key(&format!("{prefix}.{n}.{suffix}"))).count()
     }
 
-    fn config_of_shapes(&self) -> Result<Config, ConfigError> {
-        let hidden_size = self.extent("s_embedder.proj.weight", 0)?;
+    pub(super) fn config_of_shapes(&self) -> Result<Config, ConfigError> {
+        let hidden_size = self.outputs("s_embedder.proj")?;
         let pixels = self.extent("s_embedder.proj.weight", 1)?;
-        let attention = self.extent("pixel_blocks.0.attn.proj.weight", 0)?;
+        let attention = self.outputs("pixel_blocks.0.attn.proj")?;
         let patch_depth = self.count("patch_blocks", "attn.q_norm_x.weight");
         let gates = self.count("lq_proj.output_heads", "weight").max(1);
-        let gate_width = self.extent("lq_proj.gate_modules.0.content_proj.weight", 0)?;
+        let gate_width = self.outputs("lq_proj.gate_modules.0.content_proj")?;
         let v15 = self.tensors.contains_key("pit_lq_gate.log_alpha");
         let channels = self.extent("lq_proj.latent_proj.0.weight", 1)?;
         // 32 adapter channels are FLUX.2's 128, unpatchified.
@@ -49,7 +54,7 @@ impl Checkpoint {
         let config = Config {
             num_groups: hidden_size / self.extent("patch_blocks.0.attn.q_norm_x.weight", 0)?,
             hidden_size,
-            pixel_hidden_size: self.extent("pixel_embedder.proj.weight", 0)?,
+            pixel_hidden_size: self.outputs("pixel_embedder.proj")?,
             pixel_attn_hidden_size: attention,
             pixel_num_groups: attention / self.extent("pixel_blocks.0.attn.q_norm.weight", 0)?,
             patch_depth,

@@ -12,20 +12,40 @@ use crate::output::OutputError;
 pub enum CheckpointError {
     #[error("{path}: {source}")]
     Io { path: String, source: std::io::Error },
-    #[error("{path} is a directory; name the checkpoint file in it")]
-    Directory { path: String },
+    #[error("{path} is a directory; {advice}")]
+    Directory { path: String, advice: String },
+    #[error(
+        "{path} is no regular file: a checkpoint is mapped into memory, which a pipe or a device cannot be; write it to a file and name that"
+    )]
+    NotMappable { path: String },
     #[error("{path} is empty: the download or the copy did not finish")]
     Empty { path: String },
     #[error("{path} is not a usable safetensors file: {message}")]
     Safetensors { path: String, message: String },
-    #[error("{path}: tensor {name} has storage type {dtype}, which is not supported; convert it to bf16")]
-    StorageType { path: String, name: String, dtype: String },
+    #[error("{path} is {kind}")]
+    Kind { path: String, kind: crate::kind::Kind },
+    #[error("{path}: {message}")]
+    Shards { path: String, message: String },
     #[error("{path}: {source}")]
     Pth { path: String, source: PthError },
     #[error(
-        "{path} is an undistilled teacher: it needs many steps and guidance, and this engine runs the distilled four-step student; use the checkpoint whose name ends in distill_4step"
+        "{path} is an undistilled teacher ({evidence}): it needs many steps and guidance, and this engine runs the distilled four-step student; use the checkpoint whose name ends in distill_4step (or has 4step in it), or, if it is a student after all, --student"
     )]
-    Teacher { path: String },
+    Teacher { path: String, evidence: String },
+    #[error(
+        "{path} holds no PiD network: of the tensors that one has (s_embedder.proj.weight, ...) it has none, under any prefix; it holds {found}"
+    )]
+    NoNetwork { path: String, found: String },
+    #[error("{path} holds several networks: {candidates}; choose one with --weights KEY")]
+    Networks { path: String, candidates: String },
+    #[error("{path}: {found} for --weights {key}; it holds {candidates}")]
+    Weights { path: String, key: String, found: &'static str, candidates: String },
+    #[error("{path}: two of its tensors have the name {name}")]
+    Ambiguous { path: String, name: String },
+    #[error(
+        "{path} is quantised as {what}, which is not read; what is: bf16, f16, f32, and float8, int8 and mxfp8 as ComfyUI writes them"
+    )]
+    Quantised { path: String, what: String },
     #[error("{path} does not fit the network ({config}): {mismatch}")]
     Mismatch { path: String, config: String, mismatch: Box<Mismatch> },
     #[error("{path}: {source}")]

@@ -1,42 +1,57 @@
-//! From what a file holds to what the network needs: prefixes, tensors to ignore, and the whole check.
+//! From what a file holds to what the network needs: its own tensors under their own names, scales joined to weights,
+//! and the whole check.
 
 use std::collections::BTreeMap;
 
-use super::{Checkpoint, CheckpointError, Mismatch};
+use super::{Checkpoint, CheckpointError, Mismatch, shards, teacher};
 use crate::model::{Config, names};
 
-/// Prefixes under which public checkpoints keep the network, longest first.
-const PREFIXES: [&str; 5] = ["model.diffusion_model.net.", "model.diffusion_model.", "core.", "net.", ""];
-/// Networks that a training checkpoint holds besides.
-const OTHER_NETWORKS: [&str; 3] = ["net_ema.", "fake_score.", "discriminator."];
-/// A tensor that every network has, to find its prefix by.
-const LANDMARK: &str = "s_embedder.proj.weight";
-
 impl Checkpoint {
-    /// The network's own tensors, without prefix; training-only tensors and other networks are dropped.
+    /// The network's own tensors, without prefix; quantised ones stand for bf16. What is beside the network is dropped, and
+    /// [`Self::warnings`] says so.
     ///
     /// # Errors
-    /// When the checkpoint is an undistilled teacher.
+    /// When it holds no network, several without one to prefer, an undistilled teacher, or weights quantised in a way that
+    /// is not read.
     pub fn into_network(mut self) -> Result<Self, CheckpointError> {
-        let says_teacher = |text: &str| text.to_lowercase().contains("undistill");
-        // Released checkpoints are all called model_ema_bf16.pth; their folder tells them apart.
-        let names = self.path.iter().flat_map(|p| [p.file_name(), p.parent().and_then(|f| f.file_name())]);
-        let in_path = names.flatten().any(|name| says_teacher(&name.to_string_lossy()));
-        if in_path || self.metadata.values().any(|v| says_teacher(v)) {
-            return Err(CheckpointError::Teacher { path: self.shown() });
+        if !self.options.student {
+            if let Some(evidence) = teacher::evidence(self.path.as_deref(), &self.metadata) {
+                return Err(CheckpointError::Teacher { path: self.shown(), evidence });
+            }
         }
-        let has = |prefix: &&&str| self.tensors.contains_key(&format!("{prefix}{LANDMARK}"));
-        let prefix = PREFIXES.iter().find(has).copied().unwrap_or("");
-        let ignored =
-            |name: &str| names::TRAINING_ONLY.iter().chain(&OTHER_NETWORKS).any(|start| name.starts_with(start));
-        self.tensors = std::mem::take(&mut self.tensors)
-            .into_iter()
-            .filter(|(name, _)| !ignored(name))
-            .map(|(name, entry)| (name.strip_prefix(prefix).unwrap_or(&name).to_owned(), entry))
-            .filter(|(name, _)| !ignored(name))
-            .collect();
+        let prefix = self.keep_network()?;
+        self.join_scales(&prefix)?;
+        self.join_halves()?;
+        self.settle_config();
+        if let Some(message) = self.path.as_deref().and_then(shards::advice).filter(|_| self.sources.len() == 1) {
+            if !self.detect_config().is_ok_and(|config| self.mismatch(&config).missing.is_empty()) {
+                return Err(CheckpointError::Shards { path: self.shown(), message });
+            }
+        }
         self.fingerprint.take();
         Ok(self)
+    }
+
+    /// Drops a `config` in the metadata that is another program's where the shapes tell the network, and takes padding
+    /// off weights.
+    fn settle_config(&mut self) {
+        let needed = |config: &Config| names::tensors(config).into_iter().map(|t| (t.name, t.shape));
+        let by_shapes = self.config_of_shapes();
+        if let Ok(config) = &by_shapes {
+            self.trim_padding(needed(config));
+        }
+        let Some(text) = self.metadata.get("config") else { return };
+        let problem = match Config::from_json(text) {
+            Ok(config) if self.mismatch(&config).is_empty() => return,
+            Ok(config) => format!("is that of another network ({config})"),
+            Err(error) => format!("is no configuration of PiD ({error})"),
+        };
+        if by_shapes.is_ok_and(|config| self.mismatch(&config).is_empty()) {
+            let shown = self.shown();
+            self.warnings
+                .push(format!("{shown}: the `config` in its metadata {problem}; the tensors' shapes tell the network"));
+            self.metadata.remove("config");
+        }
     }
 
     /// Checks that the tensors are exactly those of the network, in usable shapes and storage types.
@@ -44,6 +59,15 @@ impl Checkpoint {
     /// # Errors
     /// [`CheckpointError::Mismatch`] lists every difference.
     pub fn check(&self, config: &Config) -> Result<(), CheckpointError> {
+        let mismatch = self.mismatch(config);
+        if mismatch.is_empty() {
+            return Ok(());
+        }
+        let config = config.name().map_or_else(|| config.to_string(), str::to_owned);
+        Err(CheckpointError::Mismatch { path: self.shown(), config, mismatch: Box::new(mismatch) })
+    }
+
+    fn mismatch(&self, config: &Config) -> Mismatch {
         let needed: BTreeMap<String, Vec<usize>> =
             names::tensors(config).into_iter().map(|t| (t.name, t.shape)).collect();
         let mut mismatch = Mismatch::default();
@@ -53,17 +77,15 @@ impl Checkpoint {
                 Some(entry) if entry.shape != *shape => {
                     mismatch.misshapen.push(format!("{name} {:?} (expected {shape:?})", entry.shape));
                 }
-                Some(entry) if !entry.dtype.is_weight() => {
-                    mismatch.untyped.push(format!("{name} {} (expected bf16, f16, f32 or f8_e4m3)", entry.dtype));
+                Some(entry) if !entry.dtype.is_weight() && entry.coding.is_none() => {
+                    mismatch
+                        .untyped
+                        .push(format!("{name} {} (expected bf16, f16, f32 or an 8-bit float)", entry.dtype));
                 }
                 Some(_) => {}
             }
         }
         mismatch.unexpected = self.names().filter(|n| !needed.contains_key(*n)).map(str::to_owned).collect();
-        if mismatch.is_empty() {
-            return Ok(());
-        }
-        let config = config.name().map_or_else(|| config.to_string(), str::to_owned);
-        Err(CheckpointError::Mismatch { path: self.shown(), config, mismatch: Box::new(mismatch) })
+        mismatch
     }
 }

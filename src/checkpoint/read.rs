@@ -3,97 +3,103 @@
 use std::collections::BTreeMap;
 use std::fs::File;
 use std::path::Path;
-use std::sync::{Arc, OnceLock};
+use std::sync::Arc;
 
 use memmap2::Mmap;
-use safetensors::{Dtype, SafeTensors};
 
 use super::pth::{self, PthBytes};
-use super::{Bytes, Checkpoint, CheckpointError, DType, Entry, Format};
+use super::{Bytes, Checkpoint, CheckpointError, Entry, FileBytes, Format, header, shards};
+use crate::kind::Kind;
 
 const ZIP_MAGIC: &[u8] = b"PK\x03\x04";
 
 pub(super) fn open(path: &Path) -> Result<Checkpoint, CheckpointError> {
+    let source = map(path)?;
+    let mut checkpoint = match read(path, &source, 0) {
+        Err(CheckpointError::Kind { kind: Kind::ShardIndex, .. }) => return shards::open(path, &source),
+        other => other?,
+    };
+    checkpoint.sources.push(source);
+    Ok(checkpoint)
+}
+
+pub(super) fn from_bytes(path: &Path, bytes: FileBytes) -> Result<Checkpoint, CheckpointError> {
+    if bytes.is_empty() {
+        return Err(CheckpointError::Empty { path: path.display().to_string() });
+    }
+    let mut checkpoint = read(path, &bytes, 0)?;
+    checkpoint.sources.push(bytes);
+    Ok(checkpoint)
+}
+
+/// Maps the file at `path`.
+pub(super) fn map(path: &Path) -> Result<FileBytes, CheckpointError> {
     let shown = path.display().to_string();
     let io = |source| CheckpointError::Io { path: shown.clone(), source };
-    let file = File::open(path).map_err(io)?;
-    let metadata = file.metadata().map_err(io)?;
+    if path == Path::new("-") {
+        return Err(CheckpointError::NotMappable { path: shown });
+    }
+    // Opening a pipe waits for its writer; what it is can be told before.
+    let metadata = std::fs::metadata(path).map_err(io)?;
     if metadata.is_dir() {
-        return Err(CheckpointError::Directory { path: shown });
+        return Err(CheckpointError::Directory { advice: shards::inside(path), path: shown });
+    }
+    if !metadata.is_file() {
+        return Err(CheckpointError::NotMappable { path: shown });
     }
     if metadata.len() == 0 {
         return Err(CheckpointError::Empty { path: shown });
     }
+    let file = File::open(path).map_err(io)?;
     // SAFETY: the map is only read; a file cut short by another program while it is mapped ends this one with
     // SIGBUS, which no reader of mapped files can prevent.
-    let map = unsafe { Mmap::map(&file) }.map_err(io)?;
-    let (format, (tensors, metadata)) = if map.starts_with(ZIP_MAGIC) {
-        (Format::Pth, (pth_tensors(&map, &shown)?, BTreeMap::new()))
-    } else {
-        (Format::Safetensors, safetensors_tensors(&map, &shown)?)
-    };
-    Ok(Checkpoint {
-        path: Some(path.to_path_buf()),
-        format,
-        map: Some(map),
-        tensors,
-        metadata,
-        fingerprint: OnceLock::new(),
-    })
+    Ok(FileBytes::Mapped(unsafe { Mmap::map(&file) }.map_err(io)?))
 }
 
-type Contents = (BTreeMap<String, Entry>, BTreeMap<String, String>);
-
-fn safetensors_tensors(map: &Mmap, path: &str) -> Result<Contents, CheckpointError> {
-    let bad = |message: String| CheckpointError::Safetensors { path: path.into(), message };
-    let (_, header) = SafeTensors::read_metadata(map).map_err(|e| {
-        bad(match pth::looks_like_pickle(map) {
-            true => "it is a pickle without an archive (torch.save before 1.6, or with the old format); load it in PyTorch and torch.save it again".into(),
-            false => format!("{e}; it is damaged or truncated, or another kind of file (checkpoints are .safetensors or .pth)"),
-        })
-    })?;
-    let file = SafeTensors::deserialize(map).map_err(|e| bad(format!("{e}; it is damaged or truncated")))?;
-    let mut tensors = BTreeMap::new();
-    for (name, view) in file.iter() {
-        let dtype = dtype_of(view.dtype()).ok_or_else(|| CheckpointError::StorageType {
-            path: path.into(),
-            name: name.into(),
-            dtype: format!("{:?}", view.dtype()),
-        })?;
-        let start = view.data().as_ptr().addr() - map.as_ptr().addr();
-        let bytes = Bytes::Mapped(start..start + view.data().len());
-        tensors.insert(name.to_owned(), Entry { dtype, shape: view.shape().to_vec(), bytes });
+/// What the file `bytes` holds, as source number `source` of the checkpoint, which the caller adds.
+pub(super) fn read(path: &Path, bytes: &[u8], source: usize) -> Result<Checkpoint, CheckpointError> {
+    let shown = || path.display().to_string();
+    if header::is_likely(bytes) {
+        return safetensors(path, bytes, source);
     }
-    let metadata = header.metadata().iter().flatten().map(|(k, v)| (k.clone(), v.clone())).collect();
-    Ok((tensors, metadata))
+    if let Some(kind) = Kind::of(bytes) {
+        return Err(CheckpointError::Kind { path: shown(), kind });
+    }
+    if bytes.starts_with(ZIP_MAGIC) {
+        let contents = pth::read(bytes).map_err(|source| CheckpointError::Pth { path: shown(), source })?;
+        let tensors = contents.tensors.into_iter().map(|(name, tensor)| (name, entry(tensor, source))).collect();
+        let container = contents.container;
+        return Ok(Checkpoint { tensors, container, ..Checkpoint::empty(Some(path), Format::Pth) });
+    }
+    safetensors(path, bytes, source)
 }
 
-fn dtype_of(dtype: Dtype) -> Option<DType> {
-    Some(match dtype {
-        Dtype::F64 => DType::F64,
-        Dtype::F32 => DType::F32,
-        Dtype::F16 => DType::F16,
-        Dtype::BF16 => DType::Bf16,
-        Dtype::F8_E4M3 => DType::F8E4M3,
-        Dtype::I64 => DType::I64,
-        Dtype::I32 => DType::I32,
-        Dtype::I16 => DType::I16,
-        Dtype::I8 => DType::I8,
-        Dtype::U8 => DType::U8,
-        Dtype::BOOL => DType::Bool,
-        _ => return None,
-    })
+fn safetensors(path: &Path, bytes: &[u8], source: usize) -> Result<Checkpoint, CheckpointError> {
+    let shown = path.display().to_string();
+    let header =
+        header::read(bytes).map_err(|message| CheckpointError::Safetensors { path: shown.clone(), message })?;
+    let mut checkpoint = Checkpoint::empty(Some(path), Format::Safetensors);
+    if header.is_zero_padded {
+        checkpoint
+            .warnings
+            .push(format!("{shown}: its header is padded with zeros, the format wants spaces; it is read"));
+    }
+    if header.trailing > 0 {
+        let count = header.trailing;
+        checkpoint.warnings.push(format!("{shown}: {count} bytes after its last tensor are of no use, and ignored"));
+    }
+    checkpoint.metadata = header.metadata;
+    let described = header.tensors.into_iter();
+    checkpoint.tensors = described
+        .map(|t| (t.name, Entry::plain(t.dtype, t.shape, Bytes::Mapped(source, t.range))))
+        .collect::<BTreeMap<_, _>>();
+    Ok(checkpoint)
 }
 
-fn pth_tensors(map: &Mmap, path: &str) -> Result<BTreeMap<String, Entry>, CheckpointError> {
-    let tensors = pth::read(map).map_err(|source| CheckpointError::Pth { path: path.into(), source })?;
-    let entry = |tensor: pth::PthTensor| Entry {
-        dtype: tensor.dtype,
-        shape: tensor.shape,
-        bytes: match tensor.storage {
-            PthBytes::Mapped(range) => Bytes::Mapped(range),
-            PthBytes::Owned(bytes) => Bytes::Owned(Arc::new(bytes)),
-        },
+fn entry(tensor: pth::PthTensor, source: usize) -> Entry {
+    let bytes = match tensor.storage {
+        PthBytes::Mapped(range) => Bytes::Mapped(source, range),
+        PthBytes::Owned(bytes) => Bytes::Owned(Arc::new(bytes)),
     };
-    Ok(tensors.into_iter().map(|(name, tensor)| (name, entry(tensor))).collect())
+    Entry::plain(tensor.dtype, tensor.shape, bytes)
 }

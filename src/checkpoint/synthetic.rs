@@ -7,7 +7,7 @@
 use std::collections::BTreeMap;
 use std::ops::Range;
 use std::path::Path;
-use std::sync::{Arc, OnceLock};
+use std::sync::Arc;
 
 use half::bf16;
 use rayon::prelude::*;
@@ -105,18 +105,11 @@ pub(super) fn in_memory(config: &Config, seed: u64, progress: &dyn Progress) -> 
         let mut bytes = vec![0; 2 * elements(&spec)];
         fill(&spec, seed, 0..elements(&spec), &mut bytes);
         progress.advance(bytes.len() as u64);
-        let entry = Entry { dtype: DType::Bf16, shape: spec.shape, bytes: Bytes::Owned(Arc::new(bytes)) };
+        let entry = Entry::plain(DType::Bf16, spec.shape, Bytes::Owned(Arc::new(bytes)));
         tensors.insert(spec.name, entry);
     }
     progress.finish();
-    Checkpoint {
-        path: None,
-        format: Format::Synthetic,
-        map: None,
-        tensors,
-        metadata: metadata(config, seed),
-        fingerprint: OnceLock::new(),
-    }
+    Checkpoint { tensors, metadata: metadata(config, seed), ..Checkpoint::empty(None, Format::Synthetic) }
 }
 
 fn metadata(config: &Config, seed: u64) -> BTreeMap<String, String> {

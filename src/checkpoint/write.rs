@@ -7,7 +7,7 @@ use std::path::Path;
 
 use serde_json::{Map, Value, json};
 
-use super::{Checkpoint, CheckpointError, DType};
+use super::{Checkpoint, CheckpointError, DType, TensorView, for_each_bf16};
 use crate::model::Config;
 use crate::output::{OutputError, Pending};
 use crate::progress::{NoProgress, Progress};
@@ -20,22 +20,6 @@ pub(super) struct HeaderEntry<'a> {
     pub bytes: usize,
 }
 
-fn code(dtype: DType) -> &'static str {
-    match dtype {
-        DType::F64 => "F64",
-        DType::F32 => "F32",
-        DType::F16 => "F16",
-        DType::Bf16 => "BF16",
-        DType::F8E4M3 => "F8_E4M3",
-        DType::I64 => "I64",
-        DType::I32 => "I32",
-        DType::I16 => "I16",
-        DType::I8 => "I8",
-        DType::U8 => "U8",
-        DType::Bool => "BOOL",
-    }
-}
-
 /// Length and JSON header, padded with spaces to a multiple of 8.
 fn header(entries: &[HeaderEntry<'_>], metadata: &BTreeMap<String, String>) -> Vec<u8> {
     let mut object = Map::new();
@@ -43,7 +27,7 @@ fn header(entries: &[HeaderEntry<'_>], metadata: &BTreeMap<String, String>) -> V
     let mut start = 0;
     for entry in entries {
         let end = start + entry.bytes;
-        let value = json!({ "dtype": code(entry.dtype), "shape": entry.shape, "data_offsets": [start, end] });
+        let value = json!({ "dtype": entry.dtype.code(), "shape": entry.shape, "data_offsets": [start, end] });
         object.insert(entry.name.into(), value);
         start = end;
     }
@@ -109,8 +93,11 @@ fn write_all(
     Ok(())
 }
 
-/// Writes `checkpoint` as safetensors, storage types kept, with the JSON of `config` in the metadata; returns the file's
-/// size in bytes.
+/// Metadata that says how tensors are quantised, and is wrong where they no longer are.
+const QUANTISATION: [&str; 2] = [super::quantised::METADATA, "quantization_config"];
+
+/// Writes `checkpoint` as safetensors, storage types kept (quantised tensors as bf16), with the JSON of `config` in the
+/// metadata; returns the file's size in bytes.
 ///
 /// # Errors
 /// When the file cannot be written or the progress says to stop; then nothing is left.
@@ -121,12 +108,17 @@ pub fn convert(
     progress: &dyn Progress,
 ) -> Result<u64, CheckpointError> {
     let views: Vec<_> = checkpoint.names().filter_map(|n| Some((n, checkpoint.get(n)?))).collect();
+    let size = |view: &TensorView<'_>| if view.coding.is_some() { 2 * view.len() } else { view.bytes.len() };
     let entries: Vec<_> = views
         .iter()
-        .map(|(name, view)| HeaderEntry { name, dtype: view.dtype, shape: view.shape, bytes: view.bytes.len() })
+        .map(|(name, view)| HeaderEntry { name, dtype: view.value_dtype(), shape: view.shape, bytes: size(view) })
         .collect();
     let mut metadata = checkpoint.metadata().clone();
+    metadata.retain(|key, _| !QUANTISATION.contains(&key.as_str()));
     metadata.insert("config".into(), config.to_json());
     metadata.insert("format".into(), "pt".into());
-    write_file(path, &entries, &metadata, progress, |index, file| file.write_all(views[index].1.bytes))
+    write_file(path, &entries, &metadata, progress, |index, file| match &views[index].1 {
+        plain if plain.coding.is_none() => file.write_all(plain.bytes),
+        quantised => for_each_bf16(quantised, |bytes| file.write_all(bytes)),
+    })
 }

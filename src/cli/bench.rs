@@ -6,6 +6,7 @@ use std::time::Instant;
 use clap::Args;
 use serde_json::{Value, json};
 
+use super::choice::Choice;
 use super::progress::TerminalProgress;
 use super::report::{CliError, Report};
 use super::seed::Seed;
@@ -33,6 +34,8 @@ pub(super) struct BenchArgs {
     /// Weights to use instead of synthetic ones, safetensors or .pth.
     #[arg(long, value_name = "FILE")]
     checkpoint: Option<PathBuf>,
+    #[command(flatten)]
+    choice: Choice,
     /// Output width in pixels.
     #[arg(long, default_value_t = 1024)]
     width: usize,
@@ -82,6 +85,7 @@ pub(super) struct BenchArgs {
 
 pub(super) fn run(args: &BenchArgs) -> Result<Report, CliError> {
     Schedule::new(args.steps, Variant::Sde).map_err(CliError::usage)?;
+    args.choice.fits(args.checkpoint.as_deref())?;
     let named = args.config.as_deref().map(read_config).transpose()?;
     if args.checkpoint.is_none() {
         let config = named.clone().map_or_else(|| read_config(DEFAULT_CONFIG), Ok)?;
@@ -145,7 +149,7 @@ impl BenchArgs {
     fn known_config(&self, named: Option<Config>) -> Result<Config, CliError> {
         match (named, &self.checkpoint) {
             (Some(config), _) => Ok(config),
-            (None, Some(path)) => Ok(Checkpoint::open(path)?.into_network()?.detect_config()?),
+            (None, Some(path)) => Ok(self.choice.open(path)?.into_network()?.detect_config()?),
             (None, None) => read_config(DEFAULT_CONFIG),
         }
     }
@@ -166,7 +170,7 @@ impl BenchArgs {
             builder = builder.budget(budget);
         }
         let (builder, checkpoint) = match &self.checkpoint {
-            Some(path) => (named.into_iter().fold(builder, crate::DecoderBuilder::config), Checkpoint::open(path)?),
+            Some(path) => (named.into_iter().fold(builder, crate::DecoderBuilder::config), self.choice.open(path)?),
             None => {
                 let config = self.known_config(named)?;
                 let checkpoint = Checkpoint::synthetic(&config, self.seed.value, progress);

@@ -6,11 +6,12 @@ use std::time::Instant;
 use clap::Args;
 use serde_json::json;
 
+use super::choice::Choice;
 use super::progress::TerminalProgress;
 use super::report::{CliError, Report};
 use super::targets::{Kind, Targets, output_path};
 use super::{Common, config_file, read_config, shown};
-use crate::checkpoint::{self, Checkpoint};
+use crate::checkpoint;
 use crate::plan::ByteSize;
 
 #[derive(Debug, Args)]
@@ -18,6 +19,8 @@ pub(super) struct ConvertArgs {
     /// Checkpoint, .pth or safetensors.
     #[arg(value_name = "FILE")]
     checkpoint: PathBuf,
+    #[command(flatten)]
+    choice: Choice,
     /// Network of the checkpoint, where its tensors do not say.
     #[arg(long, value_name = "NAME|JSON")]
     config: Option<String>,
@@ -35,7 +38,7 @@ pub(super) fn run(args: &ConvertArgs) -> Result<Report, CliError> {
     let config = args.config.as_deref().map(read_config).transpose()?;
     let progress = TerminalProgress::new(args.common.json);
     let begin = Instant::now();
-    let network = Checkpoint::open(&args.checkpoint)?.into_network()?;
+    let network = args.choice.open(&args.checkpoint)?.into_network()?;
     let config = match config {
         Some(config) => config,
         None => network.detect_config()?,
@@ -50,5 +53,5 @@ pub(super) fn run(args: &ConvertArgs) -> Result<Report, CliError> {
         "bytes": bytes,
         "seconds": { "total": seconds },
     });
-    Ok(Report::new(text, json))
+    Ok(Report::new(text, json).with_warnings(network.warnings().to_vec()))
 }

@@ -7,12 +7,12 @@ use clap::Args;
 use serde_json::{Value, json};
 
 use super::bench::tuning_fits;
+use super::choice::Choice;
 use super::progress::TerminalProgress;
 use super::report::{CliError, Report};
 use super::seed::Seed;
 use super::targets::{Kind, Targets, output_path};
 use super::{Common, config_file, read_config, shown};
-use crate::checkpoint::Checkpoint;
 use crate::decoder::{Decoded, Decoder, Request};
 use crate::device::Device;
 use crate::kernels::{KernelChoice, TuningFile};
@@ -53,9 +53,11 @@ enum Frame {
 
 #[derive(Debug, Args)]
 pub(super) struct DecodeArgs {
-    /// PiD weights, safetensors or .pth.
+    /// PiD weights, safetensors (or the index of several) or .pth.
     #[arg(long, value_name = "FILE")]
     checkpoint: PathBuf,
+    #[command(flatten)]
+    choice: Choice,
     /// Network of the checkpoint, a known name or CONFIG.json, where the file does not say.
     #[arg(long, value_name = "NAME|JSON")]
     config: Option<String>,
@@ -128,7 +130,7 @@ pub(super) fn run(args: &DecodeArgs) -> Result<Report, CliError> {
     let mut warnings = Vec::new();
 
     let begin = Instant::now();
-    let checkpoint = Checkpoint::open(&args.checkpoint)?;
+    let checkpoint = args.choice.open(&args.checkpoint)?;
     let tuning = args.tuning.clone().map_or(TuningFile::Cached, TuningFile::At);
     let mut builder = Decoder::builder().device(args.device).kernels(args.kernels).tuning(tuning);
     if let Some(config) = config {

@@ -6,6 +6,7 @@ use std::path::PathBuf;
 use clap::Args;
 use serde_json::{Value, json};
 
+use super::choice::Choice;
 use super::report::{CliError, Report};
 use super::{Common, shown};
 use crate::checkpoint::Checkpoint;
@@ -16,6 +17,8 @@ pub(super) struct InspectArgs {
     /// Checkpoint, safetensors or .pth.
     #[arg(value_name = "FILE")]
     checkpoint: PathBuf,
+    #[command(flatten)]
+    choice: Choice,
     /// List every tensor.
     #[arg(long)]
     tensors: bool,
@@ -24,7 +27,7 @@ pub(super) struct InspectArgs {
 }
 
 pub(super) fn run(args: &InspectArgs) -> Result<Report, CliError> {
-    let checkpoint = Checkpoint::open(&args.checkpoint)?;
+    let checkpoint = args.choice.open(&args.checkpoint)?;
     let mut text = String::new();
     let mut tensors = Vec::new();
     let mut elements = 0usize;
@@ -41,12 +44,6 @@ pub(super) fn run(args: &InspectArgs) -> Result<Report, CliError> {
     }
     let metadata = checkpoint.metadata().clone();
     let format = checkpoint.format().to_string();
-    // Everything below describes the network, if it is one of ours.
-    let network = checkpoint.into_network().and_then(|network| {
-        let config = network.detect_config()?;
-        network.check(&config)?;
-        Ok((config, network.fingerprint()))
-    });
     let _ = write!(
         text,
         "{}: {format}, {} tensors, {elements} elements, {}",
@@ -62,20 +59,39 @@ pub(super) fn run(args: &InspectArgs) -> Result<Report, CliError> {
         "bytes": bytes,
         "metadata": metadata,
     });
-    match network {
-        Ok((config, fingerprint)) => {
-            let _ =
-                write!(text, "\n{}: {config}\nfingerprint {fingerprint}", config.name().unwrap_or("unnamed config"));
-            json["network"] = json!({ "name": config.name(), "config": config, "fingerprint": fingerprint });
-        }
+    let warnings = describe_network(checkpoint, &mut text, &mut json);
+    if args.tensors {
+        json["tensors"] = Value::Array(tensors);
+    }
+    Ok(Report::new(text, json).with_warnings(warnings))
+}
+
+/// Adds what network it is, if it is one of ours; the warnings.
+fn describe_network(checkpoint: Checkpoint, text: &mut String, json: &mut Value) -> Vec<String> {
+    let warnings = checkpoint.warnings().to_vec();
+    let network = checkpoint.into_network().and_then(|network| {
+        let config = network.detect_config()?;
+        network.check(&config)?;
+        Ok((config, network))
+    });
+    let (config, network) = match network {
+        Ok(found) => found,
         Err(error) => {
             let _ = write!(text, "\nnot a PiD decoder as it is: {error}");
             json["network"] = Value::Null;
             json["network_error"] = json!(error.to_string());
+            return warnings;
         }
+    };
+    let fingerprint = network.fingerprint();
+    let _ = write!(text, "\n{}: {config}", config.name().unwrap_or("unnamed config"));
+    json["network"] = json!({ "name": config.name(), "config": config, "fingerprint": fingerprint });
+    let quantised = network.quantisation();
+    if !quantised.is_empty() {
+        let ways: Vec<String> = quantised.iter().map(|(how, count)| format!("{how} ({count} tensors)")).collect();
+        let _ = write!(text, "\nquantised, read as bf16: {}", ways.join("; "));
+        json["network"]["quantised"] = json!(quantised);
     }
-    if args.tensors {
-        json["tensors"] = Value::Array(tensors);
-    }
-    Ok(Report::new(text, json))
+    let _ = write!(text, "\nfingerprint {fingerprint}");
+    network.warnings().to_vec()
 }

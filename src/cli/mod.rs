@@ -6,6 +6,7 @@
 mod bench;
 #[cfg(any(feature = "cuda", feature = "emulator"))]
 mod check;
+mod choice;
 mod convert;
 mod decode;
 mod demo;
@@ -28,6 +29,7 @@ use std::process::ExitCode;
 use clap::{Args, Parser, Subcommand};
 
 use crate::checkpoint::Checkpoint;
+use crate::kind::Kind;
 use crate::latent::Sigma;
 use crate::latent::dct16::Statistics;
 use crate::model::{Config, Release};
@@ -135,8 +137,13 @@ fn read_config(name_or_path: &str) -> Result<Config, CliError> {
         return Config::by_name(name_or_path).map_err(CliError::usage);
     }
     let path = Path::new(name_or_path);
-    let text =
-        std::fs::read_to_string(path).map_err(|e| CliError::failed(format!("config file {}: {e}", path.display())))?;
+    let failed = |message: String| CliError::failed(format!("config file {}: {message}", path.display()));
+    let bytes = std::fs::read(path).map_err(|e| failed(e.to_string()))?;
+    match Kind::of(&bytes) {
+        Some(Kind::Json | Kind::Settings | Kind::Text(_)) | None => {}
+        Some(kind) => return Err(failed(format!("it is {kind}"))),
+    }
+    let text = String::from_utf8(bytes).map_err(|e| failed(e.to_string()))?;
     Config::from_json(&text).map_err(|e| CliError::failed(format!("{}: {e}", path.display())))
 }
 

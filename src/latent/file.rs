@@ -93,6 +93,9 @@ fn open(path: &Path) -> Result<Checkpoint, InputError> {
 
 fn take(file: &Checkpoint, path: &Path, name: &str) -> Result<NamedTensor, InputError> {
     let view = file.get(name).ok_or_else(|| fail(path, &format!("holds no tensor `{name}`")))?;
+    if !view.dtype.is_readable() {
+        return Err(fail(path, &format!("tensor `{name}` is of type {}; save it as float32", view.dtype)));
+    }
     Ok(NamedTensor { name: name.into(), shape: view.shape.to_vec(), data: view.to_f32() })
 }
 

@@ -42,7 +42,7 @@ pub fn read_picture(path: &Path) -> Result<Picture, InputError> {
     } else if bytes.starts_with(JPEG_MAGIC) {
         jpeg_samples(&bytes).map_err(|e| fail(format!("damaged .jpg file: {e}")))?
     } else {
-        return Err(fail("expected a picture, .png or .jpg".into()));
+        return Err(fail(crate::kind::unexpected(&bytes, "a picture, .png or .jpg")));
     };
     Ok(upright(opaque(&samples).map_err(fail)?, samples.orientation))
 }

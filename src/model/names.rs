@@ -12,7 +12,7 @@ pub struct TensorSpec {
 }
 
 /// Tensors that decoding does not use but released checkpoints may hold: never missing, never unexpected.
-pub const TRAINING_ONLY: &[&str] = &["lq_proj.lq_aux_rgb_head."];
+pub const TRAINING_ONLY: &[&str] = &["lq_proj.lq_aux_rgb_head.", "_repa_projector."];
 
 struct Specs(Vec<TensorSpec>);
 

@@ -57,7 +57,7 @@ struct Stored {
 
 impl TensorSource for Stored {
     fn tensor(&self, _name: &str) -> Option<TensorView<'_>> {
-        Some(TensorView { dtype: DType::Bf16, shape: &self.shape, bytes: &self.bytes })
+        Some(TensorView::plain(DType::Bf16, &self.shape, &self.bytes))
     }
 }
 

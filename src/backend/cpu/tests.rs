@@ -34,7 +34,7 @@ struct One {
 
 impl TensorSource for One {
     fn tensor(&self, name: &str) -> Option<TensorView<'_>> {
-        (name == "w").then_some(TensorView { dtype: DType::F32, shape: &self.shape, bytes: &self.bytes })
+        (name == "w").then_some(TensorView::plain(DType::F32, &self.shape, &self.bytes))
     }
 }
 

@@ -4,7 +4,10 @@
 //! The pickle is read by an interpreter ([`unpickle`]) that knows tensors and containers and nothing else: a
 //! name outside a short list is an error, and nothing is ever called. Contiguous tensors stay in the mapped
 //! file; strided views are copied. Sizes are checked against the bytes that exist before anything is allocated.
+//! Tensors are found in any containers, or bare, and called by the keys down to them.
 
+mod containers;
+mod globals;
 mod rebuild;
 mod unpickle;
 
@@ -34,6 +37,10 @@ pub enum PthError {
     Global(String),
     #[error("tensor {name}: {message}")]
     Tensor { name: String, message: String },
+    #[error("two of its tensors have the name {0}")]
+    Ambiguous(String),
+    #[error("its containers have keys too long for names of tensors: {}...", .0.chars().take(40).collect::<String>())]
+    LongKey(String),
     #[error("it holds no tensors")]
     NoTensors,
 }
@@ -55,20 +62,22 @@ pub(crate) enum PthBytes {
     Owned(Vec<u8>),
 }
 
-/// Whether a file that is no archive starts like a pickle: `torch.save`'s form before 1.6.
-pub(crate) fn looks_like_pickle(bytes: &[u8]) -> bool {
-    matches!(bytes, [0x80, 2..=5, ..])
+/// What an archive holds.
+pub(crate) struct Contents {
+    /// By the keys of the containers around them, joined by dots.
+    pub tensors: BTreeMap<String, PthTensor>,
+    /// Keys around all of them, which names leave out.
+    pub container: String,
 }
 
 /// Largest pickle read; a released checkpoint's has 60 kB.
 const MAX_PICKLE: u64 = 64 << 20;
 
-/// Tensors of the state dict in `bytes`, a whole `.pth` file: the container that holds most tensors, keys as
-/// they are there.
-pub(crate) fn read(bytes: &[u8]) -> Result<BTreeMap<String, PthTensor>, PthError> {
+/// Every tensor in `bytes`, a whole `.pth` file.
+pub(crate) fn read(bytes: &[u8]) -> Result<Contents, PthError> {
     let archive = Archive::open(bytes)?;
     let pickle = unpickle::run(&archive.pickle)?;
-    rebuild::tensors(&pickle, bytes, &archive.storages)
+    rebuild::tensors(&pickle, &archive.pickle, bytes, &archive.storages)
 }
 
 struct Archive {
@@ -150,7 +159,7 @@ mod tests {
     #[test]
     fn contiguous_tensors_are_not_copied() {
         let bytes = std::fs::read(path("state_dict.pth")).unwrap();
-        let tensors = read(&bytes).unwrap();
+        let tensors = read(&bytes).unwrap().tensors;
         let mapped = |name: &str| matches!(tensors[name].storage, PthBytes::Mapped(_));
         assert!(mapped("net.a.weight") && mapped("net.f8"));
         assert!(!mapped("net.transposed"));
@@ -158,7 +167,7 @@ mod tests {
 
     fn refusal(name: &str) -> String {
         match Checkpoint::open(&path(name)) {
-            Err(error @ (CheckpointError::Pth { .. } | CheckpointError::Safetensors { .. })) => error.to_string(),
+            Err(error @ (CheckpointError::Pth { .. } | CheckpointError::Kind { .. })) => error.to_string(),
             other => panic!("{name}: {other:?}"),
         }
     }
@@ -178,13 +187,13 @@ mod tests {
     fn no_damage_panics() {
         let whole = std::fs::read(path("state_dict.pth")).unwrap();
         let touch = |bytes: &[u8]| {
-            let Ok(tensors) = read(bytes) else { return };
-            for tensor in tensors.values() {
+            let Ok(contents) = read(bytes) else { return };
+            for tensor in contents.tensors.values().filter(|t| t.dtype.is_readable()) {
                 let data = match &tensor.storage {
                     PthBytes::Mapped(range) => &bytes[range.clone()],
                     PthBytes::Owned(owned) => owned,
                 };
-                TensorView { dtype: tensor.dtype, shape: &tensor.shape, bytes: data }.to_f32();
+                TensorView::plain(tensor.dtype, &tensor.shape, data).to_f32();
             }
         };
         for at in 0..whole.len() {

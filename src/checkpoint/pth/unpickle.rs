@@ -2,9 +2,14 @@
 //! else. Every opcode makes at most one node, so memory is bounded by the pickle's length.
 
 use std::collections::HashMap;
+use std::ops::Range;
 
 use super::PthError;
+use super::globals::{Allowed, allowed};
 use crate::checkpoint::DType;
+
+/// Most dimensions of a tensor.
+pub(super) const MAX_RANK: usize = 16;
 
 /// Index of a node.
 pub(super) type Id = usize;
@@ -12,10 +17,15 @@ pub(super) type Id = usize;
 /// A value. Containers hold indices, so that a value put into two places stays one.
 #[derive(Clone, Debug, PartialEq)]
 pub(super) enum Node {
-    /// `None`, booleans, floats, bytes: nothing that a tensor needs.
+    /// `None`, floats, types: nothing that a tensor needs.
     Other,
+    Bool(bool),
     Int(i64),
     Text(String),
+    /// Bytes, by their place in the pickle.
+    Bytes(Range<usize>),
+    /// Bytes that old protocols write as the text of the same code points.
+    Latin1(Id),
     Tuple(Vec<Id>),
     List(Vec<Id>),
     Dict(Vec<(Id, Id)>),
@@ -23,78 +33,28 @@ pub(super) enum Node {
     Global(Allowed),
     Storage {
         dtype: Option<DType>,
-        key: String,
+        /// A text.
+        key: Id,
     },
     Tensor(TensorNode),
+    /// A type of NumPy, `f4`; then its byte order.
+    ArrayType {
+        code: Id,
+        is_big_endian: bool,
+    },
+    /// An array of NumPy: `(version, shape, type, is Fortran, bytes)` once it is known.
+    Array(Option<Id>),
 }
 
 /// `storage[offset + sum index * stride]`, in elements.
 #[derive(Clone, Debug, PartialEq)]
 pub(super) struct TensorNode {
     pub dtype: DType,
-    pub key: String,
+    /// The text that names its storage.
+    pub key: Id,
     pub offset: i64,
     pub shape: Vec<i64>,
     pub strides: Vec<i64>,
-}
-
-/// The only names a pickle may mention.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(super) enum Allowed {
-    OrderedDict,
-    RebuildTensorV2,
-    RebuildTensorV3,
-    RebuildParameter,
-    /// A typed storage; `None` is an untyped one.
-    StorageClass(Option<DType>),
-    DTypeName(DType),
-    /// `torch.Size`: a tuple.
-    Size,
-}
-
-fn allowed(module: &str, name: &str) -> Result<Allowed, PthError> {
-    Ok(match (module, name) {
-        ("collections", "OrderedDict") => Allowed::OrderedDict,
-        ("torch._utils", "_rebuild_tensor_v2") => Allowed::RebuildTensorV2,
-        ("torch._utils", "_rebuild_tensor_v3") => Allowed::RebuildTensorV3,
-        ("torch._utils", "_rebuild_parameter") => Allowed::RebuildParameter,
-        ("torch.storage", "UntypedStorage") | ("torch", "UntypedStorage") => Allowed::StorageClass(None),
-        ("torch", "Size") => Allowed::Size,
-        ("torch", name) => match dtype_of(name) {
-            Some((true, dtype)) => Allowed::StorageClass(Some(dtype)),
-            Some((false, dtype)) => Allowed::DTypeName(dtype),
-            None => return Err(PthError::Global(format!("{module} {name}"))),
-        },
-        _ => return Err(PthError::Global(format!("{module} {name}"))),
-    })
-}
-
-/// `(is a storage class, type)`.
-fn dtype_of(name: &str) -> Option<(bool, DType)> {
-    Some(match name {
-        "DoubleStorage" => (true, DType::F64),
-        "FloatStorage" => (true, DType::F32),
-        "HalfStorage" => (true, DType::F16),
-        "BFloat16Storage" => (true, DType::Bf16),
-        "LongStorage" => (true, DType::I64),
-        "IntStorage" => (true, DType::I32),
-        "ShortStorage" => (true, DType::I16),
-        "CharStorage" => (true, DType::I8),
-        "ByteStorage" => (true, DType::U8),
-        "BoolStorage" => (true, DType::Bool),
-        "float64" => (false, DType::F64),
-        "float32" => (false, DType::F32),
-        "float16" => (false, DType::F16),
-        "bfloat16" => (false, DType::Bf16),
-        "float8_e4m3fn" => (false, DType::F8E4M3),
-        "int64" => (false, DType::I64),
-        "int32" => (false, DType::I32),
-        "int16" => (false, DType::I16),
-        "int8" => (false, DType::I8),
-        "uint8" => (false, DType::U8),
-        "bool" => (false, DType::Bool),
-        _ => return None,
-    })
 }
 
 /// What a pickle built.
@@ -236,7 +196,8 @@ impl<'a> Machine<'a> {
             b'1' => drop(self.pop_mark()?),
             b'2' => self.stack.push(self.top()?),
             b'q' | b'r' | 0x94 | b'h' | b'j' => self.memory(opcode)?,
-            b'N' | 0x88 | 0x89 => self.push(Node::Other),
+            b'N' => self.push(Node::Other),
+            0x88 | 0x89 => self.push(Node::Bool(opcode == 0x88)),
             b'K' | b'M' | b'J' | 0x8a | b'G' => self.numeric(opcode)?,
             b'X' | 0x8c | 0x8d | b'C' | b'B' | 0x8e => self.textual(opcode)?,
             b')' | b't' | 0x85 | 0x86 | 0x87 | b']' | b'}' | b'a' | b'e' | b's' | b'u' => self.container(opcode)?,
@@ -247,8 +208,7 @@ impl<'a> Machine<'a> {
             0x93 => self.stack_global()?,
             b'Q' => self.persistent()?,
             b'R' => self.reduce()?,
-            // BUILD sets attributes (an OrderedDict's _metadata); they are of no use here.
-            b'b' => drop(self.pop()?),
+            b'b' => self.build()?,
             _ => return bad(format!("opcode {opcode:#04x}, which torch.save does not write")),
         }
         Ok(None)
@@ -305,7 +265,11 @@ impl<'a> Machine<'a> {
         })?;
         match opcode {
             b'X' | 0x8c | 0x8d => self.text(length),
-            _ => self.skip(length),
+            _ => {
+                self.take(length)?;
+                self.push(Node::Bytes(self.at - length..self.at));
+                Ok(())
+            }
         }
     }
 
@@ -375,10 +339,10 @@ impl<'a> Machine<'a> {
         let Node::Tuple(items) = &self.nodes[id] else { return bad("a persistent id that is no tuple") };
         let node = |i: usize| items.get(i).map(|id| &self.nodes[*id]);
         match (node(0), node(1), node(2)) {
-            (Some(Node::Text(tag)), Some(Node::Global(Allowed::StorageClass(dtype))), Some(Node::Text(key)))
+            (Some(Node::Text(tag)), Some(Node::Global(Allowed::StorageClass(dtype))), Some(Node::Text(_)))
                 if tag == "storage" =>
             {
-                let storage = Node::Storage { dtype: *dtype, key: key.clone() };
+                let storage = Node::Storage { dtype: *dtype, key: items[2] };
                 self.push(storage);
                 Ok(())
             }
@@ -386,29 +350,76 @@ impl<'a> Machine<'a> {
         }
     }
 
+    /// BUILD sets attributes. Those of NumPy's types and arrays are what they are; others (an OrderedDict's _metadata) are
+    /// of no use here.
+    fn build(&mut self) -> Result<(), PthError> {
+        let state = self.pop()?;
+        let top = self.top()?;
+        let order = self.items(state).and_then(|items| items.get(1)).map(|id| &self.nodes[*id]);
+        let is_big = matches!(order, Some(Node::Text(order)) if order == ">");
+        match &mut self.nodes[top] {
+            Node::ArrayType { is_big_endian, .. } => *is_big_endian = is_big,
+            Node::Array(held) => *held = Some(state),
+            _ => {}
+        }
+        Ok(())
+    }
+
+    /// The items of a tuple.
+    fn items(&self, id: Id) -> Option<&[Id]> {
+        match &self.nodes[id] {
+            Node::Tuple(items) => Some(items),
+            _ => None,
+        }
+    }
+
     /// A call, of one of the few functions whose meaning is built in.
     fn reduce(&mut self) -> Result<(), PthError> {
         let (arguments, function) = (self.pop()?, self.pop()?);
-        let Node::Tuple(items) = &self.nodes[arguments] else { return bad("call without a tuple of arguments") };
         let Node::Global(global) = self.nodes[function] else { return bad("call of what is no function") };
-        let items = items.clone();
-        match global {
-            Allowed::OrderedDict => self.push(Node::Dict(Vec::new())),
-            Allowed::Size => match items.first() {
-                Some(tuple) => self.stack.push(*tuple),
-                None => return bad("torch.Size without sizes"),
-            },
-            // (data, requires_grad, hooks): the tensor itself.
-            Allowed::RebuildParameter => match items.first() {
-                Some(data) => self.stack.push(*data),
-                None => return bad("a parameter without data"),
-            },
-            Allowed::RebuildTensorV2 | Allowed::RebuildTensorV3 => {
-                let tensor = self.tensor(&items, global == Allowed::RebuildTensorV3)?;
-                self.push(Node::Tensor(tensor));
+        self.call(global, arguments)
+    }
+
+    fn call(&mut self, global: Allowed, arguments: Id) -> Result<(), PthError> {
+        let Some(items) = self.items(arguments) else { return bad("call without a tuple of arguments") };
+        let first = items.first().copied();
+        let with_first = |what: &str| first.map_or_else(|| bad(format!("{what} without arguments")), Ok);
+        let node = match global {
+            Allowed::OrderedDict => Node::Dict(Vec::new()),
+            Allowed::Size | Allowed::RebuildFromTensor => {
+                let first = with_first("torch.Size or a parameter")?;
+                self.stack.push(first);
+                return Ok(());
             }
+            Allowed::RebuildFromArray => {
+                let array = with_first("an array's tensor")?;
+                if !matches!(self.nodes[array], Node::Array(_)) {
+                    return bad("a device's tensor without an array");
+                }
+                self.stack.push(array);
+                return Ok(());
+            }
+            Allowed::RebuildFromType => {
+                let (Some(Node::Global(inner)), Some(inner_arguments)) =
+                    (first.map(|id| &self.nodes[id]), items.get(2))
+                else {
+                    return bad("a tensor of a class without its function");
+                };
+                if *inner == Allowed::RebuildFromType {
+                    return bad("a class of a class");
+                }
+                return self.call(*inner, *inner_arguments);
+            }
+            Allowed::RebuildTensorV2 | Allowed::RebuildTensorV3 => {
+                Node::Tensor(self.tensor(items, global == Allowed::RebuildTensorV3)?)
+            }
+            Allowed::ArrayReconstruct => Node::Array(None),
+            Allowed::ArrayType => Node::ArrayType { code: with_first("numpy.dtype")?, is_big_endian: false },
+            Allowed::Encode => Node::Latin1(with_first("encode")?),
+            Allowed::Ignored => Node::Other,
             Allowed::StorageClass(_) | Allowed::DTypeName(_) => return bad("call of a type"),
-        }
+        };
+        self.push(node);
         Ok(())
     }
 
@@ -427,11 +438,14 @@ impl<'a> Machine<'a> {
         if shape.len() != strides.len() {
             return bad(format!("{} sizes and {} strides", shape.len(), strides.len()));
         }
-        Ok(TensorNode { dtype, key: key.clone(), offset: *offset, shape, strides })
+        Ok(TensorNode { dtype, key: *key, offset: *offset, shape, strides })
     }
 
     fn integers(&self, node: Option<&Node>) -> Result<Vec<i64>, PthError> {
         let Some(Node::Tuple(items)) = node else { return bad("sizes that are no tuple") };
+        if items.len() > MAX_RANK {
+            return bad(format!("{} dimensions, at most {MAX_RANK} are read", items.len()));
+        }
         let integer = |id: &Id| match self.nodes[*id] {
             Node::Int(value) => Ok(value),
             _ => bad("a size that is no integer"),

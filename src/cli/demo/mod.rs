@@ -9,6 +9,7 @@ use std::path::PathBuf;
 
 use clap::Args;
 
+use super::choice::Choice;
 use super::report::{CliError, Report};
 use super::seed::Seed;
 use super::targets::output_path;
@@ -27,6 +28,8 @@ pub(super) struct DemoArgs {
     /// Weights trained on dct16 latents, in place of the demo model's.
     #[arg(long, value_name = "FILE")]
     checkpoint: Option<PathBuf>,
+    #[command(flatten)]
+    choice: Choice,
     /// Synthetic weights and a synthetic latent instead, which need no file at all; draws the plan of the decode, too.
     #[arg(long, conflicts_with_all = ["image", "sigma", "checkpoint"])]
     synthetic: bool,
@@ -54,5 +57,6 @@ fn side(text: &str) -> Result<usize, String> {
 }
 
 pub(super) fn run(args: &DemoArgs) -> Result<Report, CliError> {
+    args.choice.fits(args.checkpoint.as_deref())?;
     if args.synthetic { synthetic::run(args) } else { photograph::run(args) }
 }

@@ -6,7 +6,6 @@ use std::time::Instant;
 use serde_json::json;
 
 use super::{DemoArgs, fit, shipped};
-use crate::checkpoint::Checkpoint;
 use crate::cli::decode::{picture_info, report};
 use crate::cli::progress::TerminalProgress;
 use crate::cli::report::{CliError, Report};
@@ -49,7 +48,7 @@ pub(super) fn run(args: &DemoArgs) -> Result<Report, CliError> {
     let given = read_picture(&image)?;
     let size = (given.width, given.height);
     let original = fit::fitted(given, args.size)?;
-    let checkpoint = Checkpoint::open(&weights)?;
+    let checkpoint = args.choice.open(&weights)?;
     let statistics = dct16_statistics(&weights, &checkpoint)?;
     let latent = dct16::encode(&original, &statistics)?.noised(&args.sigma, args.seed.value)?;
     let decoder = Decoder::builder().device(args.device).build(checkpoint)?;
