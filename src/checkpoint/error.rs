@@ -14,6 +14,10 @@ pub enum CheckpointError {
     Io { path: String, source: std::io::Error },
     #[error("{path} is a directory; name the checkpoint file in it")]
     Directory { path: String },
+    #[error(
+        "{path} is no regular file: a checkpoint is mapped into memory, which a pipe or a device cannot be; write it to a file and name that"
+    )]
+    NotMappable { path: String },
     #[error("{path} is empty: the download or the copy did not finish")]
     Empty { path: String },
     #[error("{path} is not a usable safetensors file: {message}")]

@@ -1,10 +1,11 @@
 //! Checkpoints: named tensors from a safetensors file, an official `.pth`, or made up (`synthetic`).
 //!
-//! Files are memory-mapped and never copied; no size in a file is trusted before the bytes are known to exist,
+//! Files are memory-mapped and never copied (pipes cannot be, and are for small inputs only); no size in a file is trusted before the bytes are known to exist,
 //! and nothing in a file is executed.
 
 mod detect;
 mod error;
+mod file_bytes;
 mod network;
 pub(crate) mod pth;
 mod read;
@@ -13,6 +14,7 @@ pub mod tensor;
 mod write;
 
 pub use error::{CheckpointError, Mismatch};
+pub(crate) use file_bytes::FileBytes;
 pub use tensor::{DType, TensorView};
 pub use write::convert;
 pub(crate) use write::stage_tensor;
@@ -23,7 +25,6 @@ use std::ops::Range;
 use std::path::{Path, PathBuf};
 use std::sync::{Arc, OnceLock};
 
-use memmap2::Mmap;
 use rayon::prelude::*;
 
 use crate::backend::cpu::TensorSource;
@@ -71,7 +72,7 @@ struct Entry {
 pub struct Checkpoint {
     path: Option<PathBuf>,
     format: Format,
-    map: Option<Mmap>,
+    map: Option<FileBytes>,
     tensors: BTreeMap<String, Entry>,
     metadata: BTreeMap<String, String>,
     fingerprint: OnceLock<String>,
@@ -90,6 +91,11 @@ impl Checkpoint {
     /// When the file cannot be read, is neither, or is damaged.
     pub fn open(path: &Path) -> Result<Self, CheckpointError> {
         read::open(path)
+    }
+
+    /// As [`Self::open`], but of contents that were read already; `path` is what messages name.
+    pub(crate) fn from_bytes(path: &Path, bytes: Vec<u8>) -> Result<Self, CheckpointError> {
+        read::from_bytes(path, FileBytes::Read(bytes))
     }
 
     /// The synthetic checkpoint of `config` and `seed`, in memory, bf16 (see [`synthetic`]).

@@ -9,24 +9,36 @@ use memmap2::Mmap;
 use safetensors::{Dtype, SafeTensors};
 
 use super::pth::{self, PthBytes};
-use super::{Bytes, Checkpoint, CheckpointError, DType, Entry, Format};
+use super::{Bytes, Checkpoint, CheckpointError, DType, Entry, FileBytes, Format};
 
 const ZIP_MAGIC: &[u8] = b"PK\x03\x04";
 
 pub(super) fn open(path: &Path) -> Result<Checkpoint, CheckpointError> {
     let shown = path.display().to_string();
     let io = |source| CheckpointError::Io { path: shown.clone(), source };
-    let file = File::open(path).map_err(io)?;
-    let metadata = file.metadata().map_err(io)?;
+    if path == Path::new("-") {
+        return Err(CheckpointError::NotMappable { path: shown });
+    }
+    // Opening a pipe waits for its writer; what it is can be told before.
+    let metadata = std::fs::metadata(path).map_err(io)?;
     if metadata.is_dir() {
         return Err(CheckpointError::Directory { path: shown });
     }
+    if !metadata.is_file() {
+        return Err(CheckpointError::NotMappable { path: shown });
+    }
+    let file = File::open(path).map_err(io)?;
     if metadata.len() == 0 {
         return Err(CheckpointError::Empty { path: shown });
     }
     // SAFETY: the map is only read; a file cut short by another program while it is mapped ends this one with
     // SIGBUS, which no reader of mapped files can prevent.
     let map = unsafe { Mmap::map(&file) }.map_err(io)?;
+    from_bytes(path, FileBytes::Mapped(map))
+}
+
+pub(super) fn from_bytes(path: &Path, map: FileBytes) -> Result<Checkpoint, CheckpointError> {
+    let shown = path.display().to_string();
     let (format, (tensors, metadata)) = if map.starts_with(ZIP_MAGIC) {
         (Format::Pth, (pth_tensors(&map, &shown)?, BTreeMap::new()))
     } else {
@@ -44,7 +56,7 @@ pub(super) fn open(path: &Path) -> Result<Checkpoint, CheckpointError> {
 
 type Contents = (BTreeMap<String, Entry>, BTreeMap<String, String>);
 
-fn safetensors_tensors(map: &Mmap, path: &str) -> Result<Contents, CheckpointError> {
+fn safetensors_tensors(map: &[u8], path: &str) -> Result<Contents, CheckpointError> {
     let bad = |message: String| CheckpointError::Safetensors { path: path.into(), message };
     let (_, header) = SafeTensors::read_metadata(map).map_err(|e| {
         bad(match pth::looks_like_pickle(map) {
@@ -85,7 +97,7 @@ fn dtype_of(dtype: Dtype) -> Option<DType> {
     })
 }
 
-fn pth_tensors(map: &Mmap, path: &str) -> Result<BTreeMap<String, Entry>, CheckpointError> {
+fn pth_tensors(map: &[u8], path: &str) -> Result<BTreeMap<String, Entry>, CheckpointError> {
     let tensors = pth::read(map).map_err(|source| CheckpointError::Pth { path: path.into(), source })?;
     let entry = |tensor: pth::PthTensor| Entry {
         dtype: tensor.dtype,

@@ -8,11 +8,12 @@ use serde_json::json;
 use super::{DemoArgs, fit, shipped};
 use crate::checkpoint::Checkpoint;
 use crate::cli::decode::{picture_info, report};
+use crate::cli::inputs::{colours_json, colours_text};
 use crate::cli::progress::TerminalProgress;
 use crate::cli::report::{CliError, Report};
 use crate::cli::{dct16_statistics, keeps, shown, sibling, sigma_json};
 use crate::decoder::{Decoder, Request};
-use crate::latent::{Caption, Latent, Sigma, dct16, read_picture};
+use crate::latent::{Caption, Latent, PictureFile, Sigma, dct16};
 use crate::output::{self, Picture};
 use crate::sampler::NoiseSource;
 
@@ -46,9 +47,10 @@ pub(super) fn run(args: &DemoArgs) -> Result<Report, CliError> {
     let progress = TerminalProgress::new(args.common.json);
 
     let begin = Instant::now();
-    let given = read_picture(&image)?;
-    let size = (given.width, given.height);
-    let original = fit::fitted(given, args.size)?;
+    let given = PictureFile::open(&image, args.flatten)?;
+    let (colours, converted, mut warnings) = (colours_json(&given), colours_text(&given), given.warnings);
+    let size = (given.picture.width, given.picture.height);
+    let original = fit::fitted(given.picture, args.size)?;
     let checkpoint = Checkpoint::open(&weights)?;
     let statistics = dct16_statistics(&weights, &checkpoint)?;
     let latent = dct16::encode(&original, &statistics)?.noised(&args.sigma, args.seed)?;
@@ -80,8 +82,9 @@ pub(super) fn run(args: &DemoArgs) -> Result<Report, CliError> {
     let mut report = report(&decoder, &decoded, files, load, begin.elapsed().as_secs_f64());
     let psnr = pictures.psnr();
     let text = pictures.text(&latent, size, &psnr);
-    report.text.push_str(&format!("\n{}, from left to right: {text}", shown(&panel_path)));
+    report.text.push_str(&format!("\n{}, from left to right: {text}{converted}", shown(&panel_path)));
     report.json.insert("image".into(), json!(shown(&image)));
+    report.json.insert("colors".into(), colours);
     report.json.insert("panel".into(), json!(shown(&panel_path)));
     report.json.insert("sigma".into(), sigma_json(&args.sigma));
     report.json.insert("psnr_db".into(), json!(psnr.decoded));
@@ -89,7 +92,8 @@ pub(super) fn run(args: &DemoArgs) -> Result<Report, CliError> {
     if let Some(undeclared) = psnr.undeclared {
         report.json.insert("declared_clean_psnr_db".into(), json!(undeclared));
     }
-    Ok(report.with_warnings(decoded.warnings))
+    warnings.extend(decoded.warnings);
+    Ok(report.with_warnings(warnings))
 }
 
 impl Pictures {
