@@ -23,7 +23,8 @@
 //! # }
 //! ```
 //!
-//! The library prints nothing, exits nowhere and keeps no global state. `ARCHITECTURE.md` is the map of the
+//! The library prints nothing, exits nowhere and keeps no global state, but for a panic hook that is silent while a picture
+//! is decoded (see [`latent::read_picture`]). `ARCHITECTURE.md` is the map of the
 //! code.
 
 pub mod backend;

@@ -217,6 +217,9 @@ impl DecodeArgs {
             Frame::Normalized => LatentFrame::Normalized,
             Frame::Raw => LatentFrame::Raw,
         });
+        if asked.is_none() && tensor.name == "samples" {
+            warnings.push("latent: `samples` is ComfyUI's name, whose latents are raw; if it is one, say --latent-frame raw".into());
+        }
         let options = LatentOptions {
             backbone: decoder.backbone(),
             output: self.width.zip(self.height),

@@ -64,7 +64,18 @@ impl TensorFile {
     /// # Errors
     /// When the file cannot be read, or is of none of the kinds.
     pub fn open(path: &Path) -> Result<Self, InputError> {
-        let contents = input::read(path)?;
+        Self::of_contents(path, input::read(path)?)
+    }
+
+    /// As [`Self::open`], of contents that were read already; `path` is what messages name.
+    ///
+    /// # Errors
+    /// As there.
+    pub fn from_bytes(path: &Path, bytes: Vec<u8>) -> Result<Self, InputError> {
+        Self::of_contents(path, FileBytes::Read(bytes))
+    }
+
+    fn of_contents(path: &Path, contents: FileBytes) -> Result<Self, InputError> {
         let store = if npy::is_npy(&contents) {
             Store::Npy(contents)
         } else if let Some(names) = npy::npz_names(&contents) {

@@ -61,14 +61,19 @@ impl PictureFile {
     /// When the file cannot be read, is neither PNG nor JPEG, is damaged or cut short, has more than 2^27 pixels, or
     /// has a pixel that is not opaque and no background is given.
     pub fn open(path: &Path, background: Option<Colour>) -> Result<Self, InputError> {
-        let bytes = input::read(path)?;
-        Self::decode(&bytes, background).map_err(|message| input::fail(path, &message)).map(|mut file| {
-            file.warnings.iter_mut().for_each(|warning| *warning = format!("{}: {warning}", input::shown(path)));
-            file
-        })
+        Self::from_bytes(path, &input::read(path)?, background)
     }
 
-    /// As [`Self::open`], of a file's contents.
+    /// As [`Self::open`], of contents that were read already; `path` is what messages name.
+    ///
+    /// # Errors
+    /// As there.
+    pub fn from_bytes(path: &Path, bytes: &[u8], background: Option<Colour>) -> Result<Self, InputError> {
+        let mut file = Self::decode(bytes, background).map_err(|message| input::fail(path, &message))?;
+        file.warnings.iter_mut().for_each(|warning| *warning = format!("{}: {warning}", input::shown(path)));
+        Ok(file)
+    }
+
     fn decode(bytes: &[u8], background: Option<Colour>) -> Result<Self, String> {
         let samples = if bytes.starts_with(PNG_MAGIC) {
             guarded(|| png::samples(bytes)).map_err(|panic| damaged(".png", &panic))??
@@ -86,6 +91,9 @@ impl PictureFile {
 }
 
 /// Reads an opaque picture, `[1, 3, H, W]` in [-1, 1]: [`PictureFile::open`] for those who need nothing else of it.
+///
+/// A decoder that panics is an error. So that this prints nothing, the first picture read puts a panic hook before the
+/// process's own, which other threads' panics reach as before.
 ///
 /// # Errors
 /// As there.
@@ -196,7 +204,7 @@ impl Samples {
         let pixels = first..first + planes[0].len();
         let values = pixels.flat_map(|i| (0..conversion.channels).map(move |c| i * channels + own(c)));
         let values: Vec<f32> = values.map(|i| f32::from(self.value(i)) / most).collect();
-        let rgb = conversion.apply(&values)?;
+        let rgb = conversion.apply(values)?;
         for (c, plane) in planes.into_iter().enumerate() {
             plane.iter_mut().zip(rgb.iter().skip(c).step_by(3)).for_each(|(out, v)| *out = 2.0 * v - 1.0);
         }

@@ -71,9 +71,10 @@ pub(super) struct Conversion {
 
 impl Conversion {
     /// Converts pixels of values in [0, 1] to red, green and blue in [0, 1].
-    pub(super) fn apply(&self, pixels: &[f32]) -> Result<Vec<f32>, String> {
+    pub(super) fn apply(&self, mut pixels: Vec<f32>) -> Result<Vec<f32>, String> {
+        pixels.iter_mut().for_each(|v| *v = v.max(BLACK));
         let mut rgb = vec![0.0; pixels.len() / self.channels * 3];
-        guarded(|| self.transform.transform(pixels, &mut rgb))?.map_err(|e| e.to_string())?;
+        guarded(|| self.transform.transform(&pixels, &mut rgb))?.map_err(|e| e.to_string())?;
         if rgb.iter().any(|v| !v.is_finite()) {
             return Err("it makes values that are no numbers".into());
         }
@@ -90,6 +91,9 @@ pub(super) struct Colours {
     /// What could not be done.
     pub(super) warning: Option<String>,
 }
+
+/// Stands for 0, a twelfth of a step of 16 bits above it in the darkest tones: moxcms 0.9.2 has 0^1.8 as a large number.
+const BLACK: f32 = 1e-7;
 
 /// The most that a space may differ from sRGB and pass as it, of a range of 1: half a step of 8 bits. Its many published
 /// profiles differ by less, and values that are left alone stay exact.
@@ -250,14 +254,18 @@ fn conversion(profile: &ColorProfile, model: Model) -> Result<Option<Conversion>
         (DataColorSpace::Cmyk, Model::Cmyk) => (Layout::Rgba, 4),
         (other, model) => return Err(format!("it is one of {other:?}, the picture is {model:?}")),
     };
+    let tables = [&profile.lut_a_to_b_perceptual, &profile.lut_a_to_b_colorimetric, &profile.lut_a_to_b_saturation];
+    // Curves as formulas keep 16 bits; by tables, dark tones of linear pictures are off by up to 50 of 65535. Where the
+    // profile itself has tables, they make it worse (up to 18 of 255 from lcms, in place of 5).
+    let allow_extended_range_rgb_xyz = tables.iter().all(|table| table.is_none());
     let options =
-        TransformOptions { prefer_fixed_point: false, allow_extended_range_rgb_xyz: true, ..TransformOptions::default() };
+        TransformOptions { prefer_fixed_point: false, allow_extended_range_rgb_xyz, ..TransformOptions::default() };
     let srgb = ColorProfile::new_srgb();
     let transform = guarded(|| profile.create_transform_f32(layout, &srgb, Layout::Rgb, options))?;
     let transform = transform.map_err(|e| e.to_string())?;
     let conversion = Conversion { transform, channels };
     let probe = probe(channels);
-    let found = conversion.apply(&probe)?;
+    let found = conversion.apply(probe.clone())?;
     let expected = |i: usize| probe[if channels == 1 { i / 3 } else { i }];
     let is_same = channels < 4 && found.iter().enumerate().all(|(i, v)| (v - expected(i)).abs() < SAME);
     Ok((!is_same).then_some(conversion))

@@ -22,8 +22,8 @@ const APP14: u8 = 0xee;
 const APP15: u8 = 0xef;
 const COM: u8 = 0xfe;
 
-/// No JPEG file holds more pixels to a byte: a block of 64 takes a bit or more.
-const MOST_PIXELS_PER_BYTE: usize = 4096;
+/// No JPEG file holds more pixels to a byte: a block of 64, of the component with the most of them, takes a bit or more.
+const MOST_PIXELS_PER_BYTE: usize = 1024;
 
 /// A frame header (ITU-T T.81, B.2.2).
 struct Frame {
