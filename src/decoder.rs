@@ -263,7 +263,7 @@ impl Decoder {
         let mut warnings: Vec<String> = known.cloned().collect();
         let begin = Instant::now();
         let schedule = Schedule::new(request.steps, request.variant)?;
-        latent.check_channels(self.config.lq_latent_channels, self.backbone)?;
+        latent.check_channels(self.config.lq_latent_channels)?;
         let sigma = request.sigma.for_batch(latent.batch, &mut warnings)?;
         let caption = request.caption.for_network(&self.config, latent.batch, &mut warnings)?;
         let options = self.options(latent, caption.tokens, observer.wants_taps());

@@ -24,7 +24,8 @@
 //! ```
 //!
 //! The library prints nothing, exits nowhere and keeps no global state but the names of files that it is writing, for
-//! [`output::abandon`]. `ARCHITECTURE.md` is the map of the code.
+//! [`output::abandon`], and a panic hook that is silent while a picture is decoded (see [`latent::read_picture`]).
+//! `ARCHITECTURE.md` is the map of the code.
 
 pub mod backend;
 pub mod bench;

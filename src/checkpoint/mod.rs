@@ -145,7 +145,6 @@ impl Checkpoint {
 
     /// As [`Self::open`], but of contents that were read already; `path` is what messages name. An index is refused, for
     /// its shards are files.
-    #[allow(dead_code)]
     pub(crate) fn from_bytes(path: &Path, bytes: Vec<u8>) -> Result<Self, CheckpointError> {
         read::from_bytes(path, FileBytes::Read(bytes))
     }

@@ -8,6 +8,7 @@ use serde_json::{Value, json};
 
 use super::bench::tuning_fits;
 use super::choice::Choice;
+use super::inputs::{are_read_once, open_caption};
 use super::progress::TerminalProgress;
 use super::report::{CliError, Report};
 use super::seed::Seed;
@@ -16,9 +17,7 @@ use super::{Common, config_file, read_config, shown};
 use crate::decoder::{Decoded, Decoder, Request};
 use crate::device::Device;
 use crate::kernels::{KernelChoice, TuningFile};
-use crate::latent::{
-    Backbone, Caption, Latent, LatentFrame, LatentOptions, Sigma, disagreements, read_metadata, read_noise, read_tensor,
-};
+use crate::latent::{Backbone, BatchNorm, Caption, Latent, LatentFrame, LatentOptions, Sigma, TensorFile, disagreements};
 use crate::output::{self, PictureInfo, SOFTWARE};
 use crate::plan::ByteSize;
 use crate::sampler::{NoiseSource, Schedule, Variant};
@@ -42,10 +41,9 @@ enum SamplerKind {
     Ode,
 }
 
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, clap::ValueEnum)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, clap::ValueEnum)]
 enum Frame {
     /// The space the generator denoises in.
-    #[default]
     Normalized,
     /// As the VAE's encoder gives it.
     Raw,
@@ -64,10 +62,10 @@ pub(super) struct DecodeArgs {
     /// Generator of the latent: flux, flux2, sd3, sdxl, qwenimage, zimage, dinov2, siglip.
     #[arg(long)]
     backbone: Option<Backbone>,
-    /// Latent, safetensors (tensor `latent`) or .npy.
+    /// Latent: safetensors (tensor `latent`), ComfyUI's .latent, .pt, .npy or .npz; `-` is standard input.
     #[arg(long, value_name = "FILE")]
     latent: PathBuf,
-    /// Caption embeddings [B, T, 2304], safetensors (tensor `caption`) or .npy.
+    /// Caption embeddings [B, T, 2304], safetensors (tensor `caption`), .pt, .npy or .npz.
     #[arg(long, value_name = "FILE")]
     caption: Option<PathBuf>,
     /// How noisy the latent still is, 0 to 1; one value, or one per sample.
@@ -76,9 +74,12 @@ pub(super) struct DecodeArgs {
     /// SDXL: sigma of the Euler scheduler the latent comes from; converts latent and sigma.
     #[arg(long, value_name = "S")]
     euler_sigma: Option<f64>,
-    /// Space the latent is in.
-    #[arg(long, value_enum, default_value_t)]
-    latent_frame: Frame,
+    /// Space the latent is in; by default normalized, but for ComfyUI's files and FLUX.2's [B, 32, h, w], which are raw.
+    #[arg(long, value_enum)]
+    latent_frame: Option<Frame>,
+    /// FLUX.2: the VAE's file or folder, whose batch norm raw latents are normalized by.
+    #[arg(long, value_name = "FILE")]
+    vae: Option<PathBuf>,
     /// Output width in pixels; needed for packed token latents, else checked.
     #[arg(long, requires = "height")]
     width: Option<usize>,
@@ -130,6 +131,7 @@ pub(super) fn run(args: &DecodeArgs) -> Result<Report, CliError> {
     let mut warnings = Vec::new();
 
     let begin = Instant::now();
+    let inputs = Inputs::open(args)?;
     let checkpoint = args.choice.open(&args.checkpoint)?;
     let tuning = args.tuning.clone().map_or(TuningFile::Cached, TuningFile::At);
     let mut builder = Decoder::builder().device(args.device).kernels(args.kernels).tuning(tuning);
@@ -143,16 +145,15 @@ pub(super) fn run(args: &DecodeArgs) -> Result<Report, CliError> {
         builder = builder.budget(budget);
     }
     let decoder = builder.build(checkpoint)?;
-    let (latent, euler) = args.latent(&decoder, &mut warnings)?;
+    let (latent, euler) = args.latent(&inputs.latent, &decoder, &mut warnings)?;
     let request = Request {
-        caption: args.caption(&decoder, &mut warnings)?,
+        caption: caption(inputs.caption.as_ref(), &decoder, &mut warnings)?,
         sigma: euler.or_else(|| args.sigma.clone()).unwrap_or_default(),
         steps: args.steps,
         variant,
-        noise: args.noise_source()?,
+        noise: args.noise_source(inputs.noise.as_ref(), &mut warnings)?,
     };
-    let said = read_metadata(&args.latent)?;
-    warnings.extend(disagreements(&said, decoder.checkpoint().metadata(), &request.sigma)?);
+    warnings.extend(disagreements(&inputs.latent.metadata(), decoder.checkpoint().metadata(), &request.sigma)?);
     targets.add_batch("--out", &args.out, latent.batch)?;
     let load = begin.elapsed().as_secs_f64();
 
@@ -166,10 +167,46 @@ pub(super) fn run(args: &DecodeArgs) -> Result<Report, CliError> {
     Ok(if args.noise.is_none() { report.with_seed(args.seed) } else { report })
 }
 
+/// The files of a decode, opened before anything is computed; pipes are read then.
+struct Inputs {
+    latent: TensorFile,
+    caption: Option<TensorFile>,
+    noise: Option<TensorFile>,
+}
+
+impl Inputs {
+    fn open(args: &DecodeArgs) -> Result<Self, CliError> {
+        are_read_once(&[
+            ("--latent", Some(&args.latent)),
+            ("--caption", args.caption.as_deref()),
+            ("--noise", args.noise.as_deref()),
+        ])?;
+        Ok(Self {
+            latent: TensorFile::open(&args.latent)?,
+            caption: args.caption.as_deref().map(open_caption).transpose()?,
+            noise: args.noise.as_deref().map(TensorFile::open).transpose()?,
+        })
+    }
+}
+
+fn caption(file: Option<&TensorFile>, decoder: &Decoder, warnings: &mut Vec<String>) -> Result<Caption, CliError> {
+    if let Some(file) = file {
+        return Ok(Caption::from_tensor(file.tensor("caption", warnings)?)?);
+    }
+    let config = decoder.config();
+    if !Caption::is_never_given(decoder.checkpoint().metadata()) {
+        warnings.push(format!(
+            "no --caption: {} zero embeddings stand in; a released network was trained with Gemma-2 embeddings and decodes worse without",
+            config.txt_max_length
+        ));
+    }
+    Ok(Caption::zeros(config))
+}
+
 impl DecodeArgs {
     /// What is read, and proof that the picture can be written.
     fn targets(&self) -> Result<Targets, CliError> {
-        let given = [&self.caption, &self.noise, &self.tuning].into_iter().flatten();
+        let given = [&self.caption, &self.noise, &self.vae, &self.tuning].into_iter().flatten();
         let files = given.chain([&self.checkpoint, &self.latent]).map(PathBuf::as_path);
         let mut targets = Targets::reading(files.chain(self.config.as_deref().and_then(config_file)));
         targets.add("--out", &self.out, Kind::Picture)?;
@@ -183,37 +220,33 @@ impl DecodeArgs {
         }
     }
 
-    fn latent(&self, decoder: &Decoder, warnings: &mut Vec<String>) -> Result<(Latent, Option<Sigma>), CliError> {
-        let tensor = read_tensor(&self.latent, "latent")?;
+    fn latent(
+        &self,
+        file: &TensorFile,
+        decoder: &Decoder,
+        warnings: &mut Vec<String>,
+    ) -> Result<(Latent, Option<Sigma>), CliError> {
+        let (tensor, told) = file.latent(warnings)?;
+        let asked = self.latent_frame.map(|frame| match frame {
+            Frame::Normalized => LatentFrame::Normalized,
+            Frame::Raw => LatentFrame::Raw,
+        });
+        if asked.is_none() && tensor.name == "samples" {
+            warnings.push("latent: `samples` is ComfyUI's name, whose latents are raw; if it is one, say --latent-frame raw".into());
+        }
         let options = LatentOptions {
             backbone: decoder.backbone(),
             output: self.width.zip(self.height),
-            frame: match self.latent_frame {
-                Frame::Normalized => LatentFrame::Normalized,
-                Frame::Raw => LatentFrame::Raw,
-            },
+            frame: asked.or(told),
+            vae: self.vae.as_deref().map(BatchNorm::open).transpose()?,
             euler_sigma: self.euler_sigma,
         };
         Ok(Latent::from_tensor(tensor, decoder.config(), &options, warnings)?)
     }
 
-    fn caption(&self, decoder: &Decoder, warnings: &mut Vec<String>) -> Result<Caption, CliError> {
-        if let Some(path) = &self.caption {
-            return Ok(Caption::from_tensor(read_tensor(path, "caption")?)?);
-        }
-        let config = decoder.config();
-        if !Caption::is_never_given(decoder.checkpoint().metadata()) {
-            warnings.push(format!(
-                "no --caption: {} zero embeddings stand in; a released network was trained with Gemma-2 embeddings and decodes worse without",
-                config.txt_max_length
-            ));
-        }
-        Ok(Caption::zeros(config))
-    }
-
-    fn noise_source(&self) -> Result<NoiseSource, CliError> {
-        Ok(match (&self.noise, self.rng) {
-            (Some(path), _) => read_noise(path)?,
+    fn noise_source(&self, file: Option<&TensorFile>, warnings: &mut Vec<String>) -> Result<NoiseSource, CliError> {
+        Ok(match (file, self.rng) {
+            (Some(file), _) => file.noise(warnings)?,
             (None, Rng::Philox) => NoiseSource::Philox { seed: self.seed.value },
             (None, Rng::TorchCpu) => NoiseSource::TorchCpu { seed: self.seed.value },
         })

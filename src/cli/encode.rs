@@ -6,13 +6,14 @@ use std::time::Instant;
 use clap::Args;
 use serde_json::json;
 
+use super::inputs::{colours_json, colours_text};
 use super::report::{CliError, Report};
 use super::seed::Seed;
 use super::targets::{Kind, Targets, output_path};
 use super::{Common, dct16_statistics, one_sigma, shown, sigma_json};
 use crate::checkpoint::Checkpoint;
 use crate::latent::dct16::{self, Statistics};
-use crate::latent::{Latent, LatentRecord, Sigma, read_picture};
+use crate::latent::{Colour, Latent, LatentRecord, PictureFile, Sigma};
 use crate::output::{self, Pending, Picture, SOFTWARE};
 
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, clap::ValueEnum)]
@@ -27,9 +28,12 @@ pub(super) struct EncodeArgs {
     /// Code of the latent.
     #[arg(long, value_enum, default_value_t)]
     codec: Codec,
-    /// Picture, .png or .jpg; both sides multiples of 32.
+    /// Picture, .png or .jpg, `-` for standard input; both sides multiples of 32.
     #[arg(long, value_name = "FILE")]
     image: PathBuf,
+    /// Lay a picture that is not opaque on this colour: white, black or #rrggbb.
+    #[arg(long, value_name = "COLOR")]
+    flatten: Option<Colour>,
     /// Take the middle of a picture of another size: at most 31 rows and columns are cut off.
     #[arg(long)]
     crop: bool,
@@ -64,9 +68,11 @@ pub(super) fn run(args: &EncodeArgs) -> Result<Report, CliError> {
         None => Statistics::default(),
     };
     let Codec::Dct16 = args.codec;
-    let read = read_picture(&args.image)?;
-    let full = (read.width, read.height);
-    let picture = if args.crop { dct16::crop(read)? } else { read };
+    let mut read = PictureFile::open(&args.image, args.flatten)?;
+    let (colours, converted) = (colours_json(&read), colours_text(&read));
+    let warnings = std::mem::take(&mut read.warnings);
+    let full = (read.picture.width, read.picture.height);
+    let picture = if args.crop { dct16::crop(read.picture)? } else { read.picture };
     let latent = dct16::encode(&picture, &statistics)?.noised(&args.sigma, args.seed.value)?;
     let sigma = args.sigma.values()[0];
     let (width, height) = (picture.width, picture.height);
@@ -82,10 +88,11 @@ pub(super) fn run(args: &EncodeArgs) -> Result<Report, CliError> {
     let seconds = begin.elapsed().as_secs_f64();
     let shape = [latent.batch, latent.channels, latent.height, latent.width];
     let cut = if full == (width, height) { String::new() } else { format!(" of {}x{}", full.0, full.1) };
-    let mut text = format!("{}: {width}x{height}{cut} as {shape:?}, sigma {sigma}, {seconds:.2} s", shown(&args.out));
+    let mut text = format!("{}: {width}x{height}{cut} as {shape:?}, sigma {sigma}, {seconds:.2} s{converted}", shown(&args.out));
     let mut report = json!({
         "out": shown(&args.out),
         "codec": "dct16",
+        "colors": colours,
         "width": width,
         "height": height,
         "shape": shape,
@@ -97,7 +104,7 @@ pub(super) fn run(args: &EncodeArgs) -> Result<Report, CliError> {
         report["preview"] = json!(shown(path));
         report["baseline_psnr_db"] = json!(psnr);
     }
-    Ok(Report::new(text, report).with_seed(args.seed))
+    Ok(Report::new(text, report).with_seed(args.seed).with_warnings(warnings))
 }
 
 /// The baseline, and its distance from the picture.

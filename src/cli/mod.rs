@@ -11,6 +11,7 @@ mod convert;
 mod decode;
 mod demo;
 mod encode;
+mod inputs;
 mod inspect;
 #[cfg(any(feature = "cuda", feature = "emulator"))]
 mod junit;

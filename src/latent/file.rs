@@ -1,14 +1,11 @@
-//! Tensors from `.safetensors` and `.npy` files, told apart by content.
+//! Tensors from files, told apart by content: safetensors (ComfyUI's `.latent` too), `.pt` and `.pth`, `.npy`, `.npz`.
 
 use std::collections::BTreeMap;
-use std::fs::File;
-use std::path::Path;
+use std::path::{Path, PathBuf};
 
-use memmap2::Mmap;
-use npyz::{DType, NpyFile, TypeChar};
-
-use super::{InputError, check_finite};
-use crate::checkpoint::Checkpoint;
+use super::input::{self, fail};
+use super::{InputError, LatentFrame, check_finite, npy};
+use crate::checkpoint::{Checkpoint, FileBytes};
 use crate::sampler::NoiseSource;
 
 /// A tensor read from a file, float32, row-major.
@@ -22,187 +19,189 @@ pub struct NamedTensor {
     pub data: Vec<f32>,
 }
 
-const NPY_MAGIC: &[u8] = b"\x93NUMPY";
+/// Names under which programs keep what we call by the first of each row. The first, where it is there, is meant; else
+/// the only one of the others; else the only tensor of the file.
+const NAMES: [&[&str]; 2] = [
+    // diffusers and InvokeAI; ComfyUI's files; ComfyUI's latents in memory, as saved by torch.save.
+    &["latent", "latents", COMFY_TENSOR, "samples"],
+    // diffusers; transformers.
+    &["caption", "prompt_embeds", "last_hidden_state"],
+];
 
-/// Reads the tensor called `wanted`, or the only one of the file. Values are not checked here.
-///
-/// # Errors
-/// When the file cannot be read, is neither safetensors nor .npy, or holds several tensors, none of that name.
-pub fn read_tensor(path: &Path, wanted: &str) -> Result<NamedTensor, InputError> {
-    if let Some(map) = npy(path)? {
-        return read_npy(path, &map);
-    }
-    let file = open(path)?;
-    let names: Vec<&str> = file.names().collect();
-    let name = match names.as_slice() {
-        _ if names.contains(&wanted) => wanted,
-        [only] => only,
-        [] => return Err(fail(path, "holds no tensor")),
-        _ => {
-            let shown = names.iter().take(8).copied().collect::<Vec<_>>().join(", ");
-            let more = if names.len() > 8 { format!(" and {} more", names.len() - 8) } else { String::new() };
-            return Err(fail(path, &format!("holds no tensor `{wanted}`, but {shown}{more}")));
-        }
-    };
-    take(&file, path, name)
+/// The tensor of ComfyUI's SaveLatent node.
+const COMFY_TENSOR: &str = "latent_tensor";
+/// The tensor, without values, that tells newer files of that node.
+const COMFY_VERSION: &str = "latent_format_version_0";
+/// What ComfyUI's LoadLatent multiplies the values of older files by: they were saved scaled for Stable Diffusion 1.
+const COMFY_UNSCALE: f32 = 1.0 / 0.18215;
+
+/// A file of tensors, read once: a pipe can be one.
+#[derive(Debug)]
+pub struct TensorFile {
+    path: PathBuf,
+    store: Store,
 }
 
-/// The metadata of a safetensors file; a `.npy` file has none.
-///
-/// # Errors
-/// When the file cannot be read, or is neither.
-pub fn read_metadata(path: &Path) -> Result<BTreeMap<String, String>, InputError> {
-    Ok(match npy(path)? {
-        Some(_) => BTreeMap::new(),
-        None => open(path)?.metadata().clone(),
-    })
+enum Store {
+    Npy(FileBytes),
+    Npz(FileBytes, Vec<String>),
+    Tensors(Checkpoint),
 }
 
-/// Reads the sampler's noise: tensors `noise.0`, `noise.1`, ... as far as there are, or the only tensor.
-///
-/// # Errors
-/// As [`read_tensor`], or when a value is not finite.
-pub fn read_noise(path: &Path) -> Result<NoiseSource, InputError> {
-    let mut draws = Vec::new();
-    if npy(path)?.is_none() {
-        let file = open(path)?;
-        while file.get(&format!("noise.{}", draws.len())).is_some() {
-            draws.push(take(&file, path, &format!("noise.{}", draws.len()))?);
-        }
-    }
-    if draws.is_empty() {
-        draws.push(read_tensor(path, "noise.0")?);
-    }
-    for (k, draw) in draws.iter().enumerate() {
-        check_finite(&format!("{} noise.{k}", path.display()), &draw.data)?;
-    }
-    Ok(NoiseSource::Given(draws.into_iter().map(|d| d.data).collect()))
-}
-
-fn fail(path: &Path, message: &str) -> InputError {
-    InputError::File { path: path.display().to_string(), message: message.into() }
-}
-
-fn open(path: &Path) -> Result<Checkpoint, InputError> {
-    // The error names the path itself.
-    Checkpoint::open(path).map_err(|e| InputError::File {
-        path: path.display().to_string(),
-        message: format!("expected a .safetensors or .npy file: {e}"),
-    })
-}
-
-fn take(file: &Checkpoint, path: &Path, name: &str) -> Result<NamedTensor, InputError> {
-    let view = file.get(name).ok_or_else(|| fail(path, &format!("holds no tensor `{name}`")))?;
-    if !view.dtype.is_readable() {
-        return Err(fail(path, &format!("tensor `{name}` is of type {}; save it as float32", view.dtype)));
-    }
-    Ok(NamedTensor { name: name.into(), shape: view.shape.to_vec(), data: view.to_f32() })
-}
-
-/// The mapped file when it is a `.npy`.
-fn npy(path: &Path) -> Result<Option<Mmap>, InputError> {
-    let io = |e: std::io::Error| fail(path, &e.to_string());
-    let file = File::open(path).map_err(io)?;
-    let length = file.metadata().map_err(io)?;
-    if !length.is_file() || length.len() < NPY_MAGIC.len() as u64 {
-        return Ok(None);
-    }
-    // SAFETY: the map is only read; a file cut short by another program while it is read ends this one with
-    // SIGBUS, as for every mapped input.
-    let map = unsafe { Mmap::map(&file) }.map_err(io)?;
-    Ok(map.starts_with(NPY_MAGIC).then_some(map))
-}
-
-fn read_npy(path: &Path, bytes: &[u8]) -> Result<NamedTensor, InputError> {
-    let bad = |e: std::io::Error| fail(path, &format!("damaged .npy file: {e}"));
-    let file = NpyFile::new(bytes).map_err(bad)?;
-    let mut shape = Vec::new();
-    for extent in file.shape() {
-        shape.push(usize::try_from(*extent).map_err(|_| fail(path, "damaged .npy file: an extent is too large"))?);
-    }
-    let DType::Plain(kind) = file.dtype() else {
-        return Err(fail(path, "holds records; expected an array of floats"));
-    };
-    let size = usize::try_from(kind.size_field()).unwrap_or(usize::MAX);
-    let needed = shape.iter().try_fold(size, |n, e| n.checked_mul(*e));
-    // Nothing is allocated for values that the file does not hold.
-    if needed.is_none_or(|n| n > bytes.len()) {
-        return Err(fail(
-            path,
-            &format!("truncated .npy file: shape {shape:?} needs more than its {} bytes", bytes.len()),
-        ));
-    }
-    let fortran = file.order() == npyz::Order::Fortran;
-    let values = match (kind.type_char(), size) {
-        (TypeChar::Float, 4) => file.into_vec::<f32>().map_err(bad)?,
-        (TypeChar::Float, 8) => file.into_vec::<f64>().map_err(bad)?.into_iter().map(|v| v as f32).collect(),
-        (TypeChar::Float, 2) => file.into_vec::<half::f16>().map_err(bad)?.into_iter().map(half::f16::to_f32).collect(),
-        _ => return Err(fail(path, &format!("holds {kind}; expected float16, float32 or float64"))),
-    };
-    let data = if fortran { from_fortran(&values, &shape) } else { values };
-    let name = path.file_stem().unwrap_or_default().to_string_lossy().into_owned();
-    Ok(NamedTensor { name, shape, data })
-}
-
-/// Values in column-major order to row-major.
-fn from_fortran(values: &[f32], shape: &[usize]) -> Vec<f32> {
-    (0..values.len())
-        .map(|mut row_major| {
-            let mut index = 0;
-            let mut stride = values.len();
-            for extent in shape.iter().rev() {
-                stride /= extent;
-                index += row_major % extent * stride;
-                row_major /= extent;
-            }
-            values[index]
+impl std::fmt::Debug for Store {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.write_str(match self {
+            Self::Npy(_) => "Npy",
+            Self::Npz(..) => "Npz",
+            Self::Tensors(_) => "Tensors",
         })
-        .collect()
+    }
 }
 
-#[cfg(test)]
-mod tests {
-    use super::*;
+impl TensorFile {
+    /// Opens a file of any kind; `-` is standard input. Regular files are mapped, anything else is read into memory.
+    ///
+    /// # Errors
+    /// When the file cannot be read, or is of none of the kinds.
+    pub fn open(path: &Path) -> Result<Self, InputError> {
+        Self::of_contents(path, input::read(path)?)
+    }
 
-    fn npy_bytes(descr: &str, fortran: bool, shape: &str, data: &[u8]) -> Vec<u8> {
-        let order = if fortran { "True" } else { "False" };
-        let mut header = format!("{{'descr': '{descr}', 'fortran_order': {order}, 'shape': {shape}, }}");
-        while (10 + header.len() + 1) % 64 != 0 {
-            header.push(' ');
+    /// As [`Self::open`], of contents that were read already; `path` is what messages name.
+    ///
+    /// # Errors
+    /// As there.
+    pub fn from_bytes(path: &Path, bytes: Vec<u8>) -> Result<Self, InputError> {
+        Self::of_contents(path, FileBytes::Read(bytes))
+    }
+
+    fn of_contents(path: &Path, contents: FileBytes) -> Result<Self, InputError> {
+        let store = if npy::is_npy(&contents) {
+            Store::Npy(contents)
+        } else if let Some(names) = npy::npz_names(&contents) {
+            Store::Npz(contents, names)
+        } else {
+            let opened = match contents {
+                FileBytes::Mapped(_) => Checkpoint::open(path),
+                FileBytes::Read(bytes) => Checkpoint::from_bytes(path, bytes),
+            };
+            // The error names the path itself.
+            Store::Tensors(opened.map_err(|e| fail(path, &format!("expected a .safetensors or .npy file: {e}")))?)
+        };
+        Ok(Self { path: path.to_path_buf(), store })
+    }
+
+    /// The file's metadata; only safetensors files have any.
+    pub fn metadata(&self) -> BTreeMap<String, String> {
+        match &self.store {
+            Store::Tensors(file) => file.metadata().clone(),
+            Store::Npy(_) | Store::Npz(..) => BTreeMap::new(),
         }
-        header.push('\n');
-        let mut bytes = b"\x93NUMPY\x01\x00".to_vec();
-        bytes.extend((header.len() as u16).to_le_bytes());
-        bytes.extend(header.as_bytes());
-        bytes.extend(data);
-        bytes
     }
 
-    fn floats(count: usize) -> Vec<u8> {
-        (0..count).flat_map(|i| (i as f32).to_le_bytes()).collect()
+    /// The tensor called `wanted` or by another of its usual names, or the only one of the file. Values are not checked
+    /// here. What was assumed about them is added to `warnings`.
+    ///
+    /// # Errors
+    /// When the file holds several tensors and none is called so, or several are; or when it is damaged.
+    pub fn tensor(&self, wanted: &str, warnings: &mut Vec<String>) -> Result<NamedTensor, InputError> {
+        let names = self.names();
+        let aliases = NAMES.into_iter().find(|row| row[0] == wanted).unwrap_or_default();
+        let known: Vec<&str> = aliases.iter().copied().filter(|alias| names.iter().any(|n| n == alias)).collect();
+        let filled: Vec<&str> = names.iter().map(String::as_str).filter(|name| self.has_values(name)).collect();
+        let name = match (known.as_slice(), filled.as_slice()) {
+            _ if names.iter().any(|n| n == wanted) => wanted,
+            ([only], _) | ([], [only]) => only,
+            ([], []) => return Err(fail(&self.path, "holds no tensor")),
+            ([], several) => {
+                return Err(fail(&self.path, &format!("holds no tensor `{wanted}`, but {}", listed(several))));
+            }
+            (several, _) => {
+                let message = format!("holds {}; call the one that is meant `{wanted}`", listed(several));
+                return Err(fail(&self.path, &message));
+            }
+        };
+        self.take(name, warnings)
     }
 
-    #[test]
-    fn npy_of_either_order() {
-        let path = Path::new("x.npy");
-        let c = read_npy(path, &npy_bytes("<f4", false, "(2, 3)", &floats(6))).unwrap();
-        assert_eq!((c.shape, c.data), (vec![2, 3], vec![0., 1., 2., 3., 4., 5.]));
-        let f = read_npy(path, &npy_bytes("<f4", true, "(2, 3)", &floats(6))).unwrap();
-        assert_eq!((f.shape, f.data), (vec![2, 3], vec![0., 2., 4., 1., 3., 5.]));
-        let half: Vec<u8> = [1.5f32, -2.0].iter().flat_map(|v| half::f16::from_f32(*v).to_le_bytes()).collect();
-        assert_eq!(read_npy(path, &npy_bytes("<f2", false, "(2,)", &half)).unwrap().data, [1.5, -2.0]);
-    }
-
-    #[test]
-    fn damaged_npy_is_refused() {
-        let path = Path::new("x.npy");
-        let whole = npy_bytes("<f4", false, "(2, 3)", &floats(6));
-        for cut in 6..whole.len() {
-            assert!(read_npy(path, &whole[..cut]).is_err(), "cut at {cut}");
+    /// The latent, and the space that its file tells it to be in.
+    ///
+    /// # Errors
+    /// As [`Self::tensor`].
+    pub fn latent(&self, warnings: &mut Vec<String>) -> Result<(NamedTensor, Option<LatentFrame>), InputError> {
+        let mut tensor = self.tensor(NAMES[0][0], warnings)?;
+        if tensor.name != COMFY_TENSOR || !matches!(self.store, Store::Tensors(_)) {
+            return Ok((tensor, None));
         }
-        for shape in ["(1000000000000, 1000000000000)", "(4294967296, 4294967296, 4294967296)", "(2, 300)"] {
-            assert!(read_npy(path, &npy_bytes("<f4", false, shape, &floats(6))).is_err(), "{shape}");
+        if !self.names().iter().any(|name| name == COMFY_VERSION) {
+            tensor.data.iter_mut().for_each(|v| *v *= COMFY_UNSCALE);
+            warnings.push(format!(
+                "latent: an older file of ComfyUI (without {COMFY_VERSION}): its values are divided by 0.18215, as ComfyUI does"
+            ));
         }
-        assert!(read_npy(path, &npy_bytes("<c8", false, "(3,)", &floats(6))).is_err());
+        Ok((tensor, Some(LatentFrame::ComfyUi)))
     }
+
+    /// The sampler's noise: tensors `noise.0`, `noise.1`, ... as far as there are, or the only tensor.
+    ///
+    /// # Errors
+    /// As [`Self::tensor`], or when a value is not finite.
+    pub fn noise(&self, warnings: &mut Vec<String>) -> Result<NoiseSource, InputError> {
+        let names = self.names();
+        let numbered = (0..).map(|k| format!("noise.{k}")).take_while(|name| names.contains(name));
+        let mut draws =
+            numbered.map(|name| self.take(&name, warnings)).collect::<Result<Vec<NamedTensor>, InputError>>()?;
+        if draws.is_empty() {
+            draws.push(self.tensor("noise.0", warnings)?);
+        }
+        for (k, draw) in draws.iter().enumerate() {
+            check_finite(&format!("{} noise.{k}", input::shown(&self.path)), &draw.data)?;
+        }
+        Ok(NoiseSource::Given(draws.into_iter().map(|d| d.data).collect()))
+    }
+
+    fn names(&self) -> Vec<String> {
+        match &self.store {
+            Store::Npy(_) => vec![self.path.file_stem().unwrap_or_default().to_string_lossy().into_owned()],
+            Store::Npz(_, names) => names.clone(),
+            Store::Tensors(file) => file.names().map(str::to_owned).collect(),
+        }
+    }
+
+    /// Whether the tensor has any; markers have none.
+    fn has_values(&self, name: &str) -> bool {
+        match &self.store {
+            Store::Tensors(file) => file.get(name).is_some_and(|view| !view.is_empty()),
+            Store::Npy(_) | Store::Npz(..) => true,
+        }
+    }
+
+    fn take(&self, name: &str, warnings: &mut Vec<String>) -> Result<NamedTensor, InputError> {
+        match &self.store {
+            Store::Npy(bytes) => npy::read_npy(&self.path, bytes, name, warnings),
+            Store::Npz(bytes, _) => npy::read_npz(&self.path, bytes, name, warnings),
+            Store::Tensors(file) => {
+                let view = file.get(name).ok_or_else(|| fail(&self.path, &format!("holds no tensor `{name}`")))?;
+                if !view.dtype.is_readable() {
+                    let message = format!("tensor `{name}` is of type {}; save it as float32", view.dtype);
+                    return Err(fail(&self.path, &message));
+                }
+                Ok(NamedTensor { name: name.into(), shape: view.shape.to_vec(), data: view.to_f32() })
+            }
+        }
+    }
+}
+
+/// Up to eight names for a message.
+fn listed(names: &[&str]) -> String {
+    let shown = names.iter().take(8).copied().collect::<Vec<_>>().join(", ");
+    if names.len() > 8 { format!("{shown} and {} more", names.len() - 8) } else { shown }
+}
+
+/// Reads one tensor of a file: [`TensorFile::tensor`] for those who need nothing else of it.
+///
+/// # Errors
+/// As [`TensorFile::open`] and [`TensorFile::tensor`].
+pub fn read_tensor(path: &Path, wanted: &str) -> Result<NamedTensor, InputError> {
+    TensorFile::open(path)?.tensor(wanted, &mut Vec::new())
 }

@@ -1,7 +1,7 @@
 //! Frames of latents: normalized (what the generator denoises and PiD takes), raw (what a VAE encoder gives),
 //! and SDXL's Euler frame. Constants: the generators' published VAE configurations.
 
-use super::{Backbone, InputError, Latent, Sigma};
+use super::{Backbone, InputError, Latent, LatentOptions, Sigma};
 
 /// The space of a latent's values.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
@@ -11,6 +11,8 @@ pub enum LatentFrame {
     Normalized,
     /// As the VAE's encoder gives it.
     Raw,
+    /// As ComfyUI keeps it: raw, but FLUX.2's normalized (the batch norm is a part of its VAE there).
+    ComfyUi,
 }
 
 /// Per-channel mean and deviation of Qwen-Image's raw latents.
@@ -34,13 +36,39 @@ fn constants(backbone: Backbone, channel: usize) -> Option<(f32, f32)> {
     }
 }
 
-/// Converts a raw latent in place.
-pub(super) fn normalize(latent: &mut Latent, backbone: Option<Backbone>) -> Result<(), InputError> {
+/// Brings a latent of `frame` to the normalized one, in place.
+pub(super) fn normalize(
+    latent: &mut Latent,
+    frame: LatentFrame,
+    options: &LatentOptions,
+    warnings: &mut Vec<String>,
+) -> Result<(), InputError> {
+    let is_raw = match frame {
+        LatentFrame::Normalized => false,
+        LatentFrame::Raw => true,
+        LatentFrame::ComfyUi => options.backbone != Some(Backbone::Flux2),
+    };
+    if options.vae.is_some() && !(is_raw && options.backbone == Some(Backbone::Flux2)) {
+        warnings.push("--vae is not used: it holds the batch norm of a raw latent of FLUX.2, which this is not".into());
+    }
+    match (is_raw, &options.vae) {
+        (false, _) => warnings.extend(spread_warning(latent, options.backbone)),
+        (true, Some(norm)) if options.backbone == Some(Backbone::Flux2) => norm.apply(latent)?,
+        (true, _) => scale(latent, frame, options.backbone)?,
+    }
+    if is_raw && frame == LatentFrame::ComfyUi {
+        warnings.push("latent: ComfyUI's file, taken as raw: normalized as by --latent-frame raw".into());
+    }
+    Ok(())
+}
+
+/// Converts a raw latent whose constants are known, in place.
+fn scale(latent: &mut Latent, frame: LatentFrame, backbone: Option<Backbone>) -> Result<(), InputError> {
+    let whose = if frame == LatentFrame::ComfyUi { "ComfyUI's latent, which is raw," } else { "a raw latent" };
     let backbone = backbone.ok_or_else(|| {
-        InputError::Frame(
-            "a raw latent needs --backbone: FLUX, SD3, Z-Image and Qwen-Image all have 16 channels, scaled differently"
-                .into(),
-        )
+        InputError::Frame(format!(
+            "{whose} needs --backbone: FLUX, SD3, Z-Image and Qwen-Image all have 16 channels, scaled differently"
+        ))
     })?;
     let plane = latent.height * latent.width;
     for (i, values) in latent.data.chunks_exact_mut(plane).enumerate() {
@@ -58,7 +86,7 @@ pub(super) fn normalize(latent: &mut Latent, backbone: Option<Backbone>) -> Resu
 fn why(backbone: Backbone) -> &'static str {
     match backbone {
         Backbone::Flux2 => {
-            "its batch-norm statistics sit in the VAE file; patchify and normalize it in the pipeline and give [B, 128, h, w]"
+            "it is raw as its pipeline returns it, [B, 32, h, w]; PiD takes it as the generator denoises it, 2x2 positions as 128 channels, normalized by the batch norm in the VAE's file; give that file as --vae (diffusers' vae/diffusion_pytorch_model.safetensors, tensors bn.running_mean and bn.running_var)"
         }
         _ => "its statistics sit in the encoder's files; normalize it in the pipeline",
     }
@@ -88,7 +116,7 @@ const USUAL_SPREAD: std::ops::RangeInclusive<f64> = 0.3..=2.0;
 const SPREAD_SAMPLES: usize = 256;
 
 /// A warning when the values do not look normalized.
-pub(super) fn spread_warning(latent: &Latent, backbone: Option<Backbone>) -> Option<String> {
+fn spread_warning(latent: &Latent, backbone: Option<Backbone>) -> Option<String> {
     let count = latent.data.len();
     let values = || latent.data.iter().map(|v| f64::from(*v));
     let mean = values().sum::<f64>() / count as f64;
@@ -114,6 +142,11 @@ mod tests {
         Latent::new(data, [1, channels, 8, 8]).unwrap()
     }
 
+    fn raw(latent: &mut Latent, backbone: Option<Backbone>) -> Result<(), InputError> {
+        let options = LatentOptions { backbone, ..LatentOptions::default() };
+        normalize(latent, LatentFrame::Raw, &options, &mut Vec::new())
+    }
+
     /// `spec: sigma_eu -> sigma_vp` of SDXL with 30 steps, as published with the pipeline.
     #[test]
     fn euler_frame_check_values() {
@@ -130,14 +163,26 @@ mod tests {
     #[test]
     fn raw_latents_are_normalized_or_refused() {
         let mut x = latent(16, |_| 1.1159);
-        normalize(&mut x, Some(Backbone::Flux)).unwrap();
+        raw(&mut x, Some(Backbone::Flux)).unwrap();
         assert!((x.data[0] - 0.3611).abs() < 1e-6);
         let mut x = latent(16, |_| 0.0);
-        normalize(&mut x, Some(Backbone::QwenImage)).unwrap();
+        raw(&mut x, Some(Backbone::QwenImage)).unwrap();
         assert!((x.data[64] - 0.7089 / 1.4541).abs() < 1e-6);
-        let error = normalize(&mut latent(128, |_| 0.0), Some(Backbone::Flux2)).unwrap_err();
-        assert!(error.to_string().contains("VAE file"), "{error}");
-        assert!(normalize(&mut latent(16, |_| 0.0), None).is_err());
+        let error = raw(&mut latent(128, |_| 0.0), Some(Backbone::Flux2)).unwrap_err();
+        assert!(error.to_string().contains("--vae"), "{error}");
+        assert!(raw(&mut latent(16, |_| 0.0), None).is_err());
+    }
+
+    #[test]
+    fn flux2_is_normalized_in_comfyui() {
+        let options = LatentOptions { backbone: Some(Backbone::Flux2), ..LatentOptions::default() };
+        let (mut x, mut warnings) = (latent(128, |i| (i as f32 * 1.7).sin() * 1.4), Vec::new());
+        let before = x.clone();
+        normalize(&mut x, LatentFrame::ComfyUi, &options, &mut warnings).unwrap();
+        assert_eq!((x, warnings), (before, Vec::new()));
+        let text = normalize(&mut latent(16, |_| 0.5), LatentFrame::ComfyUi, &LatentOptions::default(), &mut Vec::new());
+        let text = text.unwrap_err().to_string();
+        assert!(text.contains("ComfyUI's") && text.contains("--backbone"), "{text}");
     }
 
     #[test]

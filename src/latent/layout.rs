@@ -5,13 +5,23 @@ use crate::model::Config;
 
 type Unpacked = (Vec<f32>, [usize; 4]);
 
+/// Channels of FLUX.2's latents before 2x2 positions become one.
+const FLUX2_UNPATCHED: usize = 32;
+
+/// Whether the tensor is FLUX.2's latent as its pipeline returns it, `[B, 32, h, w]`, for the VAE's decoder: not
+/// patchified, and raw unless one says otherwise.
+pub(super) fn is_unpatched(shape: &[usize], config: &Config) -> bool {
+    config.lq_latent_channels == 4 * FLUX2_UNPATCHED && matches!(shape, [_, FLUX2_UNPATCHED, _, _])
+}
+
 /// Recognises the layout by backbone and shape:
 /// `[B, C, h, w]`, `[C, h, w]`, `[B, C, 1, h, w]`; packed FLUX and Qwen-Image tokens `[B, N, 64]`; packed
-/// FLUX.2 tokens `[B, N, 128]`; SigLIP-2 and DINOv2 tokens `[B, N, C]` of a square grid.
+/// FLUX.2 tokens `[B, N, 128]`, and its latents `[B, 32, 2 h, 2 w]`; SigLIP-2 and DINOv2 tokens `[B, N, C]` of a square grid.
 pub(super) fn unpack(tensor: NamedTensor, config: &Config, options: &LatentOptions) -> Result<Unpacked, InputError> {
     check_length("latent", tensor.data.len(), &tensor.shape)?;
     let shape = tensor.shape.clone();
     match *shape.as_slice() {
+        [b, _, h, w] if is_unpatched(&shape, config) => patchify(&tensor.data, [b, h, w]),
         [b, c, h, w] => Ok((tensor.data, [b, c, h, w])),
         [b, c, 1, h, w] => Ok((tensor.data, [b, c, h, w])),
         [c, h, w] if c == config.lq_latent_channels => Ok((tensor.data, [1, c, h, w])),
@@ -19,6 +29,22 @@ pub(super) fn unpack(tensor: NamedTensor, config: &Config, options: &LatentOptio
         [n, width] => tokens(&tensor.data, [1, n, width], config, options),
         _ => Err(refused(shape, config)),
     }
+}
+
+/// `[B, 32, h, w]` to `[B, 128, h/2, w/2]`: channel `c` at `(2 y + i, 2 x + j)` becomes channel `4 c + 2 i + j` at `(y, x)`.
+fn patchify(data: &[f32], [batch, height, width]: [usize; 3]) -> Result<Unpacked, InputError> {
+    if height % 2 + width % 2 > 0 {
+        let shape = vec![batch, FLUX2_UNPATCHED, height, width];
+        let expected = "FLUX.2's 32 channels are taken in squares of 2x2: expected an even height and width".into();
+        return Err(InputError::Shape { what: "latent", shape, expected });
+    }
+    let (rows, cols) = (height / 2, width / 2);
+    let source = |i: usize| {
+        let (x, y, channel) = (i % cols, i / cols % rows, i / (cols * rows));
+        (channel / 4 * height + 2 * y + channel % 4 / 2) * width + 2 * x + channel % 2
+    };
+    let patched = (0..data.len()).map(|i| data[source(i)]).collect();
+    Ok((patched, [batch, 4 * FLUX2_UNPATCHED, rows, cols]))
 }
 
 fn refused(shape: Vec<usize>, config: &Config) -> InputError {
@@ -73,8 +99,18 @@ fn grid(n: usize, fold: usize, config: &Config, options: &LatentOptions) -> Resu
     };
     let (rows, cols) = (height / per, width / per);
     if rows.checked_mul(cols) != Some(n) || rows * per != height || cols * per != width {
+        let scale = config.sr_scale;
+        let whole = |side: usize| side.checked_mul(scale).filter(|s| s % per == 0);
+        let hint = match (whole(width), whole(height)) {
+            (Some(w), Some(h)) if (w / per).checked_mul(h / per) == Some(n) => {
+                format!(
+                    ": {width}x{height} is the generator's size; the output is {scale} times that, --width {w} --height {h}"
+                )
+            }
+            _ => String::new(),
+        };
         return Err(InputError::Frame(format!(
-            "latent: an output of {width}x{height} needs {cols} x {rows} tokens of {per} pixels, the latent has {n}"
+            "latent: an output of {width}x{height} needs {cols} x {rows} tokens of {per} pixels, the latent has {n}{hint}"
         )));
     }
     Ok((rows, cols))
@@ -126,6 +162,24 @@ mod tests {
         assert!(error.to_string().contains("4 x 2") && error.to_string().contains('6'), "{error}");
         let error = unpack(tensor(&[1, 6, 64]), &config, &options(Backbone::Sd3, Some((192, 128)))).unwrap_err();
         assert!(error.to_string().contains("[B, 16, h, w]"), "{error}");
+    }
+
+    #[test]
+    fn the_generators_size_is_recognised() {
+        let config = Config::by_name("flux-2k").unwrap();
+        let error = unpack(tensor(&[1, 64 * 48, 64]), &config, &options(Backbone::Flux, Some((1024, 768)))).unwrap_err();
+        assert!(error.to_string().contains("4 times that, --width 4096 --height 3072"), "{error}");
+    }
+
+    #[test]
+    fn flux2_squares_become_channels() {
+        let config = Config::by_name("flux2-v1.5").unwrap();
+        let (data, shape) = unpack(tensor(&[2, 32, 4, 6]), &config, &options(Backbone::Flux2, None)).unwrap();
+        assert_eq!(shape, [2, 128, 2, 3]);
+        // Channel 5 of sample 1 at (3, 4) is channel 4 * 5 + 2 at (1, 2).
+        assert_eq!(data[((128 + 22) * 2 + 1) * 3 + 2], (((32 + 5) * 4 + 3) * 6 + 4) as f32);
+        let odd = unpack(tensor(&[1, 32, 3, 6]), &config, &options(Backbone::Flux2, None)).unwrap_err();
+        assert!(odd.to_string().contains("even"), "{odd}");
     }
 
     #[test]

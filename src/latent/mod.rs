@@ -2,20 +2,27 @@
 //! here, so that what reaches the network is finite, normalized and of the right shape.
 
 mod backbone;
+mod batch_norm;
 mod bicubic;
 pub mod dct16;
 mod file;
 mod frame;
+mod guard;
+mod input;
 mod layout;
+mod npy;
 mod picture;
 mod record;
 
 use std::collections::BTreeMap;
 
 pub use backbone::Backbone;
-pub use file::{NamedTensor, read_metadata, read_noise, read_tensor};
+pub use batch_norm::BatchNorm;
+pub use file::{NamedTensor, TensorFile, read_tensor};
 pub use frame::LatentFrame;
-pub use picture::read_picture;
+#[cfg(feature = "cli")]
+pub(crate) use input::is_stdin;
+pub use picture::{Colour, PictureFile, SourceProfile, read_picture};
 pub use record::{LatentRecord, disagreements};
 
 use crate::model::Config;
@@ -112,14 +119,17 @@ pub struct Latent {
 }
 
 /// How to read a latent file.
-#[derive(Clone, Copy, Debug, Default)]
+#[derive(Clone, Debug, Default)]
 pub struct LatentOptions {
     /// The generator, when known.
     pub backbone: Option<Backbone>,
     /// Wanted output, width x height in pixels; needed for packed tokens, else checked.
     pub output: Option<(usize, usize)>,
-    /// Space of the values.
-    pub frame: LatentFrame,
+    /// Space of the values; by default raw where the layout is one that only raw latents have (FLUX.2's `[B, 32, h, w]`),
+    /// else normalized.
+    pub frame: Option<LatentFrame>,
+    /// FLUX.2: the VAE's batch norm, which raw latents need.
+    pub vae: Option<BatchNorm>,
     /// SDXL: sigma of the Euler frame the latent is in.
     pub euler_sigma: Option<f64>,
 }
@@ -146,14 +156,18 @@ impl Latent {
         options: &LatentOptions,
         warnings: &mut Vec<String>,
     ) -> Result<(Self, Option<Sigma>), InputError> {
-        let shape = layout::unpack(tensor, config, options)?;
-        let mut latent = Self::new(shape.0, shape.1)?;
-        latent.check_channels(config.lq_latent_channels, options.backbone)?;
+        let is_unpatched = layout::is_unpatched(&tensor.shape, config);
+        let (data, shape) = layout::unpack(tensor, config, options)?;
+        let mut latent = Self::new(data, shape)?;
+        latent.check_channels(config.lq_latent_channels)?;
         latent.check_output(config, options.output)?;
         let sigma = options.euler_sigma.map(|s| frame::from_euler(&mut latent, s, options.backbone)).transpose()?;
-        match options.frame {
-            LatentFrame::Normalized => warnings.extend(frame::spread_warning(&latent, options.backbone)),
-            LatentFrame::Raw => frame::normalize(&mut latent, options.backbone)?,
+        let usual = if is_unpatched { LatentFrame::Raw } else { LatentFrame::Normalized };
+        let frame = options.frame.unwrap_or(usual);
+        frame::normalize(&mut latent, frame, options, warnings)?;
+        if is_unpatched && frame == LatentFrame::Raw {
+            let said = "as FLUX.2's pipeline returns it: taken as raw and normalized by the VAE's batch norm";
+            warnings.push(format!("latent: [B, 32, h, w], {said}"));
         }
         check_finite("latent after conversion", &latent.data)?;
         Ok((latent, sigma))
@@ -179,18 +193,15 @@ impl Latent {
     }
 
     /// Checks the number of channels against the network's.
-    pub(crate) fn check_channels(&self, expected: usize, backbone: Option<Backbone>) -> Result<(), InputError> {
+    pub(crate) fn check_channels(&self, expected: usize) -> Result<(), InputError> {
         if self.channels == expected {
             return Ok(());
         }
         let fitting: Vec<&str> =
             Backbone::ALL.iter().filter(|b| b.channels() == self.channels).map(|b| b.name()).collect();
-        let hint = match (self.channels, backbone) {
-            (32, Some(Backbone::Flux2)) => {
-                ": this is FLUX.2's raw VAE latent; give the packed, normalized one ([B, N, 128] or [B, 128, h, w])"
-                    .to_owned()
-            }
-            _ if fitting.is_empty() => String::new(),
+        let hint = match fitting.as_slice() {
+            [] if self.channels == 32 => "; 32 channels are FLUX.2's, before 2x2 positions become 128 channels".to_owned(),
+            [] => String::new(),
             _ => format!("; {} channels are a latent of {}", self.channels, fitting.join(", ")),
         };
         Err(InputError::Channels { found: self.channels, expected, hint })

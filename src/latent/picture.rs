@@ -1,16 +1,24 @@
-//! Pictures to encode, from PNG and JPEG files, told apart by content: 8 or 16 bits, grey or RGB, turned upright as
-//! their Exif data say. Colour profiles are not applied.
+//! Pictures to encode, from PNG and JPEG files, told apart by content: 8 or 16 bits, grey, RGB or CMYK, converted to sRGB
+//! as their profiles say and turned upright as their Exif data say.
+//!
+//! Files are not trusted: whatever a decoder does with one is an error, and no more is allocated than the file's size
+//! times a constant, or than [`MOST_PIXELS`] take.
 
-use std::io::Cursor;
+mod colour;
+mod exif;
+mod jpeg;
+mod png;
+
 use std::path::Path;
 
-use zune_jpeg::JpegDecoder;
-use zune_jpeg::zune_core::bytestream::ZCursor;
-use zune_jpeg::zune_core::colorspace::ColorSpace;
-use zune_jpeg::zune_core::options::DecoderOptions;
+use rayon::prelude::*;
 
-use super::InputError;
+pub use colour::{Colour, SourceProfile};
+
+use super::guard::guarded;
+use super::{InputError, input};
 use crate::output::Picture;
+use colour::{Colours, Conversion, Model, Tag};
 
 /// A header may promise any size. This is eight times the largest picture that the networks were trained for, and
 /// 1.6 GB of values.
@@ -19,113 +27,200 @@ const MOST_PIXELS: usize = 1 << 27;
 const PNG_MAGIC: &[u8] = b"\x89PNG";
 const JPEG_MAGIC: &[u8] = b"\xff\xd8";
 
+/// Pixels converted at a time.
+const BLOCK: usize = 1 << 14;
+
 /// A decoded file: interleaved samples, big-endian where they are 16 bits wide.
 struct Samples {
     bytes: Vec<u8>,
-    channels: usize,
+    model: Model,
+    /// Whether a sample for the opacity follows those of the model.
+    has_alpha: bool,
     is_wide: bool,
     width: usize,
     height: usize,
     orientation: u16,
+    tag: Tag,
 }
 
-/// Reads a picture, `[1, 3, H, W]` in [-1, 1].
+/// A picture as it was read, and what was found out about its file.
+#[derive(Clone, Debug)]
+pub struct PictureFile {
+    /// `[1, 3, H, W]` in [-1, 1], sRGB.
+    pub picture: Picture,
+    /// The colour space that the file names; `None` where it names none, which is taken for sRGB.
+    pub profile: Option<SourceProfile>,
+    /// What a reader of the picture should know.
+    pub warnings: Vec<String>,
+}
+
+impl PictureFile {
+    /// Reads a picture; `-` is standard input. One that is not opaque is laid on `background`.
+    ///
+    /// # Errors
+    /// When the file cannot be read, is neither PNG nor JPEG, is damaged or cut short, has more than 2^27 pixels, or
+    /// has a pixel that is not opaque and no background is given.
+    pub fn open(path: &Path, background: Option<Colour>) -> Result<Self, InputError> {
+        Self::from_bytes(path, &input::read(path)?, background)
+    }
+
+    /// As [`Self::open`], of contents that were read already; `path` is what messages name.
+    ///
+    /// # Errors
+    /// As there.
+    pub fn from_bytes(path: &Path, bytes: &[u8], background: Option<Colour>) -> Result<Self, InputError> {
+        let mut file = Self::decode(bytes, background).map_err(|message| input::fail(path, &message))?;
+        file.warnings.iter_mut().for_each(|warning| *warning = format!("{}: {warning}", input::shown(path)));
+        Ok(file)
+    }
+
+    fn decode(bytes: &[u8], background: Option<Colour>) -> Result<Self, String> {
+        let samples = if bytes.starts_with(PNG_MAGIC) {
+            guarded(|| png::samples(bytes)).map_err(|panic| damaged(".png", &panic))??
+        } else if bytes.starts_with(JPEG_MAGIC) {
+            guarded(|| jpeg::samples(bytes)).map_err(|panic| damaged(".jpg", &panic))??
+        } else {
+            return Err(crate::kind::unexpected(bytes, "a picture, .png or .jpg"));
+        };
+        let Colours { conversion, profile, warning } = colour::colours(&samples.tag, samples.model)?;
+        let background = opacity(&samples, background)?;
+        let picture = samples.planes(conversion.as_ref(), background)?;
+        let picture = upright(picture, samples.orientation);
+        Ok(Self { picture, profile, warnings: warning.into_iter().collect() })
+    }
+}
+
+/// Reads an opaque picture, `[1, 3, H, W]` in [-1, 1]: [`PictureFile::open`] for those who need nothing else of it.
+///
+/// A decoder that panics is an error. So that this prints nothing, the first picture read puts a panic hook before the
+/// process's own, which other threads' panics reach as before.
 ///
 /// # Errors
-/// When the file cannot be read, is neither PNG nor JPEG, is damaged or cut short, has more than 2^27 pixels, or
-/// has a pixel that is not opaque.
+/// As there.
 pub fn read_picture(path: &Path) -> Result<Picture, InputError> {
-    let fail = |message: String| InputError::File { path: path.display().to_string(), message };
-    let bytes = std::fs::read(path).map_err(|e| fail(e.to_string()))?;
-    let samples = if bytes.starts_with(PNG_MAGIC) {
-        png_samples(&bytes).map_err(|e| fail(format!("damaged .png file: {e}")))?
-    } else if bytes.starts_with(JPEG_MAGIC) {
-        jpeg_samples(&bytes).map_err(|e| fail(format!("damaged .jpg file: {e}")))?
-    } else {
-        return Err(fail(crate::kind::unexpected(&bytes, "a picture, .png or .jpg")));
-    };
-    Ok(upright(opaque(&samples).map_err(fail)?, samples.orientation))
+    PictureFile::open(path, None).map(|file| file.picture)
 }
 
-fn text(error: impl std::fmt::Debug + std::fmt::Display) -> String {
-    error.to_string()
+fn damaged(extension: &str, message: &str) -> String {
+    format!("damaged {extension} file: {message}")
 }
 
 fn check_pixels(width: usize, height: usize) -> Result<(), String> {
     match width.checked_mul(height) {
-        Some(pixels) if (1..=MOST_PIXELS).contains(&pixels) => Ok(()),
-        _ => Err(format!("{width}x{height} pixels; from 1 to {MOST_PIXELS} are read")),
+        Some(0) => Err(format!("it has no pixels: {width}x{height}")),
+        Some(pixels) if pixels <= MOST_PIXELS => Ok(()),
+        _ => Err(format!(
+            "it is too large: {width}x{height}, {} megapixels, and at most {} ({MOST_PIXELS} pixels) are read; scale it down first",
+            (width as u128 * height as u128).div_ceil(1_000_000),
+            MOST_PIXELS / 1_000_000
+        )),
     }
 }
 
-fn png_samples(bytes: &[u8]) -> Result<Samples, String> {
-    let mut decoder = png::Decoder::new(Cursor::new(bytes));
-    decoder.set_transformations(png::Transformations::EXPAND);
-    let mut reader = decoder.read_info().map_err(text)?;
-    let (width, height) = (reader.info().width as usize, reader.info().height as usize);
-    check_pixels(width, height)?;
-    let orientation = reader.info().exif_metadata.as_deref().map_or(1, orientation);
-    let size = reader.output_buffer_size().ok_or_else(|| format!("{width}x{height} pixels"))?;
-    let mut bytes = vec![0; size];
-    let frame = reader.next_frame(&mut bytes).map_err(text)?;
-    reader.finish().map_err(text)?;
-    let is_wide = frame.bit_depth == png::BitDepth::Sixteen;
-    Ok(Samples { bytes, channels: frame.color_type.samples(), is_wide, width, height, orientation })
-}
+/// Opacity of editors that was meant to be full: 251 of 255 and more.
+const NEARLY_OPAQUE: f32 = 0.98;
 
-fn jpeg_samples(bytes: &[u8]) -> Result<Samples, String> {
-    let options = DecoderOptions::default()
-        .set_strict_mode(true)
-        .set_max_width(usize::from(u16::MAX))
-        .set_max_height(usize::from(u16::MAX))
-        .jpeg_set_out_colorspace(ColorSpace::RGB);
-    let mut decoder = JpegDecoder::new_with_options(ZCursor::new(bytes), options);
-    decoder.decode_headers().map_err(text)?;
-    let (width, height) = decoder.dimensions().ok_or("no frame header")?;
-    check_pixels(width, height)?;
-    let orientation = decoder.exif().map_or(1, |exif| orientation(exif));
-    let bytes = decoder.decode().map_err(text)?;
-    Ok(Samples { bytes, channels: 3, is_wide: false, width, height, orientation })
-}
-
-/// Planes of red, green and blue.
-fn opaque(samples: &Samples) -> Result<Picture, String> {
-    let Samples { channels, width, height, .. } = *samples;
-    let plane = width * height;
-    let most = if samples.is_wide { u16::MAX } else { u16::from(u8::MAX) };
-    let sample = |i: usize| match samples.is_wide {
-        true => u16::from_be_bytes([samples.bytes[2 * i], samples.bytes[2 * i + 1]]),
-        false => u16::from(samples.bytes[i]),
-    };
-    let has_alpha = channels.is_multiple_of(2);
-    if has_alpha && let Some(i) = (0..plane).find(|i| sample(i * channels + channels - 1) != most) {
-        let (x, y, alpha) = (i % width, i / width, sample(i * channels + channels - 1));
-        return Err(format!("pixel ({x}, {y}) is not opaque (alpha {alpha} of {most}); lay it on a background first"));
+/// The background that is needed, in [-1, 1]; none for an opaque picture.
+fn opacity(samples: &Samples, background: Option<Colour>) -> Result<Option<[f32; 3]>, String> {
+    if !samples.has_alpha {
+        return Ok(None);
     }
-    let half = f32::from(most) / 2.0;
-    let colour = |c: usize| if channels < 3 { 0 } else { c };
-    let value = |c: usize, i: usize| f32::from(sample(i * channels + colour(c))) / half - 1.0;
-    let data = (0..3 * plane).map(|i| value(i / plane, i % plane)).collect();
-    Ok(Picture { data, batch: 1, height, width })
+    let most = samples.most();
+    let alpha = |i: usize| samples.value(i * samples.channels() + samples.model.channels());
+    let plane = samples.width * samples.height;
+    let mut clear = (0..plane).filter(|i| alpha(*i) != most);
+    let Some(first) = clear.next() else { return Ok(None) };
+    if let Some(background) = background {
+        return Ok(Some(background.values()));
+    }
+    let (count, least) = clear.fold((1, alpha(first)), |(count, least), i| (count + 1, least.min(alpha(i))));
+    let nearly = f32::from(least) >= NEARLY_OPAQUE * f32::from(most);
+    let how = if nearly { "nearly opaque, as some editors leave them" } else { "not opaque" };
+    let (x, y, at) = (first % samples.width, first / samples.width, alpha(first));
+    Err(format!(
+        "{count} of {plane} pixels are {how} (alpha {least} of {most} or more), the first at ({x}, {y}) with {at} of {most}; \
+         --flatten white (or black, or #rrggbb) lays the picture on that colour"
+    ))
 }
 
-/// The orientation (1 to 8) in the first directory of Exif data (Exif 2.32, tag 274); 1 where there is none.
-fn orientation(exif: &[u8]) -> u16 {
-    const TAG: u16 = 274;
-    let exif = exif.strip_prefix(b"Exif\0\0").unwrap_or(exif);
-    let is_little = exif.starts_with(b"II");
-    let take = |at: usize, count: usize| {
-        let bytes = exif.get(at..at.checked_add(count)?)?;
-        let digit = |number: usize, byte: &u8| number << 8 | usize::from(*byte);
-        Some(if is_little { bytes.iter().rev().fold(0, digit) } else { bytes.iter().fold(0, digit) })
-    };
-    let find = || {
-        let directory = take(4, 4)?;
-        let entries = (0..take(directory, 2)?).map(|k| directory + 2 + 12 * k);
-        let entry = entries.take_while(|at| *at < exif.len()).find(|at| take(*at, 2) == Some(TAG.into()))?;
-        u16::try_from(take(entry + 8, 2)?).ok()
-    };
-    find().filter(|value| (1..=8).contains(value)).unwrap_or(1)
+impl Samples {
+    fn channels(&self) -> usize {
+        self.model.channels() + usize::from(self.has_alpha)
+    }
+
+    /// The value that stands for 1.
+    fn most(&self) -> u16 {
+        if self.is_wide { u16::MAX } else { u8::MAX.into() }
+    }
+
+    fn value(&self, i: usize) -> u16 {
+        match self.is_wide {
+            true => u16::from_be_bytes([self.bytes[2 * i], self.bytes[2 * i + 1]]),
+            false => u16::from(self.bytes[i]),
+        }
+    }
+
+    /// Planes of red, green and blue of sRGB, laid on `background` where they are not opaque.
+    fn planes(&self, conversion: Option<&Conversion>, background: Option<[f32; 3]>) -> Result<Picture, String> {
+        let plane = self.width * self.height;
+        let mut data = vec![0.0; 3 * plane];
+        let (red, rest) = data.split_at_mut(plane);
+        let (green, blue) = rest.split_at_mut(plane);
+        let blocks = red.par_chunks_mut(BLOCK).zip(green.par_chunks_mut(BLOCK)).zip(blue.par_chunks_mut(BLOCK));
+        blocks.enumerate().try_for_each(|(block, ((red, green), blue))| {
+            let first = block * BLOCK;
+            match conversion {
+                Some(conversion) => self.convert(conversion, first, [red, green, blue])?,
+                None => self.copy(first, [red, green, blue]),
+            }
+            if let Some(background) = background {
+                self.flatten(background, first, [red, green, blue]);
+            }
+            Ok::<(), String>(())
+        })?;
+        Ok(Picture { data, batch: 1, height: self.height, width: self.width })
+    }
+
+    /// The values as they are, from pixel `first` on.
+    fn copy(&self, first: usize, planes: [&mut [f32]; 3]) {
+        let (channels, half) = (self.channels(), f32::from(self.most()) / 2.0);
+        for (c, plane) in planes.into_iter().enumerate() {
+            for (i, out) in plane.iter_mut().enumerate() {
+                let value = |c: usize| f32::from(self.value((first + i) * channels + c));
+                *out = match self.model {
+                    Model::Grey => value(0) / half - 1.0,
+                    Model::Rgb => value(c) / half - 1.0,
+                    // What each ink leaves of the light that black leaves.
+                    Model::Cmyk => (1.0 - value(c) / (2.0 * half)) * (1.0 - value(3) / (2.0 * half)) * 2.0 - 1.0,
+                };
+            }
+        }
+    }
+
+    /// The values by `conversion`, from pixel `first` on.
+    fn convert(&self, conversion: &Conversion, first: usize, planes: [&mut [f32]; 3]) -> Result<(), String> {
+        let (channels, most) = (self.channels(), f32::from(self.most()));
+        let own = |c: usize| if self.model == Model::Grey { 0 } else { c };
+        let pixels = first..first + planes[0].len();
+        let values = pixels.flat_map(|i| (0..conversion.channels).map(move |c| i * channels + own(c)));
+        let values: Vec<f32> = values.map(|i| f32::from(self.value(i)) / most).collect();
+        let rgb = conversion.apply(values)?;
+        for (c, plane) in planes.into_iter().enumerate() {
+            plane.iter_mut().zip(rgb.iter().skip(c).step_by(3)).for_each(|(out, v)| *out = 2.0 * v - 1.0);
+        }
+        Ok(())
+    }
+
+    /// Lays values on a background, in sRGB's own numbers, as editors do.
+    fn flatten(&self, background: [f32; 3], first: usize, planes: [&mut [f32]; 3]) {
+        let (channels, most) = (self.channels(), f32::from(self.most()));
+        for (plane, behind) in planes.into_iter().zip(background) {
+            for (i, out) in plane.iter_mut().enumerate() {
+                let alpha = f32::from(self.value((first + i + 1) * channels - 1)) / most;
+                *out = alpha * *out + (1.0 - alpha) * behind;
+            }
+        }
+    }
 }
 
 /// The picture as it is meant to be seen.

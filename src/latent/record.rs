@@ -113,9 +113,10 @@ mod tests {
         let path = folder.path().join("l.safetensors");
         let latent = Latent::new((0..32).map(|i| i as f32 / 7.0).collect(), [1, 16, 1, 2]).unwrap();
         record(0.4).write(&latent, &path).unwrap();
-        let tensor = crate::latent::read_tensor(&path, "latent").unwrap();
+        let file = crate::latent::TensorFile::open(&path).unwrap();
+        let tensor = file.tensor("latent", &mut Vec::new()).unwrap();
         assert_eq!((tensor.shape, tensor.data), (vec![1, 16, 1, 2], latent.data));
-        assert_eq!(crate::latent::read_metadata(&path), Ok(record(0.4).metadata()));
+        assert_eq!(file.metadata(), record(0.4).metadata());
     }
 
     #[test]

@@ -15,13 +15,16 @@ use super::seed::Seed;
 use super::targets::output_path;
 use super::{Common, one_sigma};
 use crate::device::Device;
-use crate::latent::Sigma;
+use crate::latent::{Colour, Sigma};
 
 #[derive(Debug, Args)]
 pub(super) struct DemoArgs {
     /// Picture to send through the latent, .png or .jpg; by default one that the model has not been trained on.
     #[arg(long, value_name = "FILE")]
     image: Option<PathBuf>,
+    /// Lay a picture that is not opaque on this colour: white, black or #rrggbb.
+    #[arg(long, value_name = "COLOR")]
+    flatten: Option<Colour>,
     /// Noise level to bring the latent to, 0 (clean) to 1; the model was trained up to 0.8.
     #[arg(long, value_name = "S", value_parser = one_sigma, default_value = "0")]
     sigma: Sigma,
@@ -31,7 +34,7 @@ pub(super) struct DemoArgs {
     #[command(flatten)]
     choice: Choice,
     /// Synthetic weights and a synthetic latent instead, which need no file at all; draws the plan of the decode, too.
-    #[arg(long, conflicts_with_all = ["image", "sigma", "checkpoint"])]
+    #[arg(long, conflicts_with_all = ["image", "flatten", "sigma", "checkpoint"])]
     synthetic: bool,
     /// Longest side of the picture in pixels, a multiple of 32; a larger picture is scaled down to it.
     #[arg(long, default_value_t = 512, value_parser = side)]

@@ -7,12 +7,13 @@ use serde_json::json;
 
 use super::{DemoArgs, fit, shipped};
 use crate::cli::decode::{picture_info, report};
+use crate::cli::inputs::{colours_json, colours_text};
 use crate::cli::progress::TerminalProgress;
 use crate::cli::report::{CliError, Report};
 use crate::cli::targets::{Kind, Targets, is_stream};
 use crate::cli::{dct16_statistics, shown, sigma_json};
 use crate::decoder::{Decoder, Request};
-use crate::latent::{Caption, Latent, Sigma, dct16, read_picture};
+use crate::latent::{Caption, Latent, PictureFile, Sigma, dct16};
 use crate::output::{self, Picture};
 use crate::sampler::NoiseSource;
 
@@ -45,9 +46,10 @@ pub(super) fn run(args: &DemoArgs) -> Result<Report, CliError> {
     let progress = TerminalProgress::new(args.common.json);
 
     let begin = Instant::now();
-    let given = read_picture(&image)?;
-    let size = (given.width, given.height);
-    let original = fit::fitted(given, args.size)?;
+    let given = PictureFile::open(&image, args.flatten)?;
+    let (colours, converted, mut warnings) = (colours_json(&given), colours_text(&given), given.warnings);
+    let size = (given.picture.width, given.picture.height);
+    let original = fit::fitted(given.picture, args.size)?;
     let checkpoint = args.choice.open(&weights)?;
     let statistics = dct16_statistics(&weights, &checkpoint)?;
     let latent = dct16::encode(&original, &statistics)?.noised(&args.sigma, args.seed.value)?;
@@ -82,17 +84,19 @@ pub(super) fn run(args: &DemoArgs) -> Result<Report, CliError> {
     let psnr = pictures.psnr();
     if let Some(path) = &panel {
         let text = pictures.text(&latent, size, &psnr);
-        report.text.push_str(&format!("\n{}, from left to right: {text}", shown(path)));
+        report.text.push_str(&format!("\n{}, from left to right: {text}{converted}", shown(path)));
         report.json.insert("panel".into(), json!(shown(path)));
     }
     report.json.insert("image".into(), json!(shown(&image)));
+    report.json.insert("colors".into(), colours);
     report.json.insert("sigma".into(), sigma_json(&args.sigma));
     report.json.insert("psnr_db".into(), json!(psnr.decoded));
     report.json.insert("baseline_psnr_db".into(), json!(psnr.baseline));
     if let Some(undeclared) = psnr.undeclared {
         report.json.insert("declared_clean_psnr_db".into(), json!(undeclared));
     }
-    Ok(report.with_seed(args.seed).with_warnings(decoded.warnings))
+    warnings.extend(decoded.warnings);
+    Ok(report.with_seed(args.seed).with_warnings(warnings))
 }
 
 impl Pictures {

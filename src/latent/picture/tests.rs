@@ -1,3 +1,6 @@
+use ::png;
+
+use super::exif::Exif;
 use super::*;
 
 /// A PNG of `data` as it is.
@@ -104,7 +107,7 @@ fn pictures_are_turned_upright() {
         (8, 2, [3, 6, 2, 5, 1, 4]),
     ] {
         for is_little in [false, true] {
-            assert_eq!(super::orientation(&exif(is_little, orientation)), u16::from(orientation));
+            assert_eq!(Exif::new(&exif(is_little, orientation)).orientation(), u16::from(orientation));
         }
         let turned = upright(source.clone(), orientation.into());
         assert_eq!(turned.width, width, "{orientation}");
@@ -120,11 +123,12 @@ fn pictures_are_turned_upright() {
 fn damaged_exif_is_none() {
     let whole = exif(false, 6);
     for cut in 0..20 {
-        assert_eq!(orientation(&whole[..cut]), 1, "cut at {cut}");
+        assert_eq!(Exif::new(&whole[..cut]).orientation(), 1, "cut at {cut}");
     }
-    assert_eq!(orientation(&exif(true, 9)), 1);
+    assert_eq!(Exif::new(&exif(true, 9)).orientation(), 1);
     let far = [b"II*\0".as_slice(), &[255; 40]].concat();
-    assert_eq!(orientation(&far), 1);
+    assert_eq!(Exif::new(&far).orientation(), 1);
+    assert_eq!(Exif::new(&far).colours(), None);
 }
 
 #[test]
