@@ -89,7 +89,7 @@ pub(super) fn read_npy(
             let text = kind.to_string();
             let held = file.into_inner().get(..needed).ok_or_else(|| fail(path, "truncated .npy file"))?;
             warnings.push(format!("{}: numbers of type {text} are read as bfloat16", path.display()));
-            TensorView { dtype: checkpoint::DType::Bf16, shape: &shape, bytes: held }.to_f32()
+            TensorView::plain(checkpoint::DType::Bf16, &shape, held).to_f32()
         }
         _ => {
             let message = format!("holds {kind}; expected float16, bfloat16 (|V2), float32 or float64");
