@@ -30,8 +30,8 @@ pub const FAULTS: &[&str] = &[
 const KERNELS: [(usize, &str, &str); 4] = [
     (64, "attention_online_d64", "attention_bounded_d64"),
     (72, "attention_online_d72", "attention_bounded_d72"),
-    (64, "attention_online_d64_q192_k64_s4_poly1_sm90", "attention_bounded_d64_q256_k64_s4_poly2_sm90"),
-    (72, "attention_online_d72_q128_k96_s3_poly0_sm90", "attention_bounded_d72_q256_k64_s4_poly0_sm90"),
+    (64, "attention_online_d64_q192_k64_s4_poly1_sm90", "attention_bounded_d64_q192_k64_s4_poly2_sm90"),
+    (72, "attention_online_d72_q128_k96_s3_poly0_sm90", "attention_bounded_d72_q256_k64_s3_poly0_pingpong_sm90"),
 ];
 
 /// Around the key tiles of 64, 80 and 96 and the query tiles of 128, 192 and 256.

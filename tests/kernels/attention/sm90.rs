@@ -74,7 +74,7 @@ fn every_variant() {
 #[test]
 fn defaults_are_variants_of_the_same_form_and_the_ones_tested() {
     for v in variants::ALL.iter().filter(|v| v.base.starts_with("attention_")) {
-        for name in [v.base, v.default(64)] {
+        for name in [v.base, v.default()] {
             assert!(name.starts_with(v.base), "{}: {name}", v.base);
             assert!(KERNELS.iter().any(|(_, online, bounded)| [*online, *bounded].contains(&name)), "{name}");
         }
