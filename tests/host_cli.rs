@@ -3,6 +3,8 @@
 
 #![allow(clippy::unwrap_used)]
 
+// Other tests use the rest of it.
+#[allow(dead_code)]
 mod common;
 
 use std::fs;

@@ -164,6 +164,14 @@ fn the_reader_of_a_pipe_sees_the_end_when_the_work_fails() {
     make_fifo(&sandbox, "pipe");
     let (run, through) = read_while(&sandbox, "pipe", &sandbox.decode_args(&["--latent", "no.npy", "--out", "pipe"]));
     assert_eq!((run.code, through.len()), (1, 0));
+    // And one that goes before there is something to read is not waited for.
+    let slow = [1, 16, 24, 24];
+    sandbox.latent("large.safetensors", &slow, |i| ((i * 37) % 19) as f32 / 9.0 - 1.0);
+    let path = sandbox.path("pipe");
+    let reader = std::thread::spawn(move || drop(fs::File::open(path).unwrap()));
+    let run = sandbox.decode(&["--latent", "large.safetensors", "--out", "pipe"]);
+    reader.join().unwrap();
+    assert!(run.code == 1 && run.stderr.contains("pipe: its reader has gone"), "{}", run.stderr);
 }
 
 #[test]

@@ -86,13 +86,15 @@ pub(super) struct Targets {
     claimed: Vec<(&'static str, Identity)>,
     /// Held to the end of the command.
     pipes: Vec<Pipe>,
-    _folders: Vec<MadeFolders>,
+    folders: Vec<MadeFolders>,
 }
 
 /// A named pipe that a result goes to.
 #[derive(Debug)]
 struct Pipe {
+    path: PathBuf,
     place: Place,
+    /// Open as soon as somebody reads.
     held: Option<File>,
 }
 
@@ -109,7 +111,7 @@ impl Targets {
     /// Of a command that reads `sources`.
     pub(super) fn reading<'a>(sources: impl IntoIterator<Item = &'a Path>) -> Self {
         let sources = sources.into_iter().filter_map(Identity::of).collect();
-        Self { sources, claimed: Vec::new(), pipes: Vec::new(), _folders: Vec::new() }
+        Self { sources, claimed: Vec::new(), pipes: Vec::new(), folders: Vec::new() }
     }
 
     /// Takes note that `flag` writes to `path`, and proves that it can.
@@ -123,7 +125,7 @@ impl Targets {
         place.prove(path)?;
         if place.is_stream() {
             let held = place.hold();
-            self.pipes.push(Pipe { place, held });
+            self.pipes.push(Pipe { path: path.to_path_buf(), place, held });
         }
         Ok(())
     }
@@ -149,7 +151,7 @@ impl Targets {
     pub(super) fn make_folder(&mut self, what: &str, folder: &Path) -> Result<(), CliError> {
         let made = MadeFolders::make(folder);
         let made = made.map_err(|e| CliError::failed(format!("{what} {} cannot be made: {e}", shown(folder))))?;
-        self._folders.push(made);
+        self.folders.push(made);
         Ok(())
     }
 
@@ -195,9 +197,12 @@ impl Targets {
     /// Gives results their names, all or none.
     ///
     /// # Errors
-    /// When a signal asked to stop, or one of them cannot be written.
+    /// When a signal asked to stop, the reader of a pipe has gone, or one of them cannot be written.
     pub(super) fn commit(&self, pending: Vec<Pending>) -> Result<Vec<PathBuf>, CliError> {
         signals::check()?;
+        if let Some(left) = self.pipes.iter().find(|pipe| pipe.held.is_some() && pipe.place.hold().is_none()) {
+            return Err(CliError::failed(format!("{}: its reader has gone", shown(&left.path))));
+        }
         Ok(output::commit_all(pending)?)
     }
 }
