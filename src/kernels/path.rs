@@ -87,7 +87,7 @@ mod tests {
     fn a_forced_kernel_stays_with_its_own_op() {
         let path = Path::new(SM_90, KernelChoice::Auto).forcing("gemm_linear_128x256_sm90");
         assert_eq!(path.kernel(&call("gemm_linear", 64)), Some("gemm_linear_128x256_sm90"));
-        assert_eq!(path.kernel(&call("gemm_swiglu", 64)), variants::of("gemm_swiglu").map(|v| v.default(1536)));
+        assert_eq!(path.kernel(&call("gemm_swiglu", 64)), variants::of("gemm_swiglu").map(variants::Variants::default));
     }
 
     #[test]
