@@ -11,6 +11,8 @@ namespace pid::emu {
 
 namespace {
 constexpr std::size_t kStackBytes = 256 * 1024;
+// Between the beginnings of neighbouring lanes' stacks: those of a warp go evenly round the cache.
+constexpr std::size_t kStackStep = 128;
 // A canary behind shared memory: writes past the end are found when the block ends.
 constexpr std::size_t kCanaryBytes = 256;
 constexpr unsigned char kCanary = 0xa5;
@@ -19,8 +21,6 @@ constexpr std::size_t kSharedAlignment = 1024;
 std::string at(Site site) { return std::string(site.file) + ":" + std::to_string(site.line); }
 }  // namespace
 
-Block* Block::current() { return Cluster::running() ? Cluster::running()->block : nullptr; }
-Thread& Block::thread() { return *Cluster::running(); }
 const Options& Block::options() const { return cluster_.options(); }
 
 Block::Block(Cluster& cluster) : cluster_(cluster), shared_memory_(new char[kMaxSharedBytes + kCanaryBytes + kSharedAlignment]) {
@@ -47,7 +47,7 @@ void Block::start(const BlockPlace& place) {
     rendezvous_.assign(num_warps, {});
     while (threads_.size() < num_threads_) {
         threads_.push_back(std::make_unique<Thread>());
-        threads_.back()->stack = std::make_unique<Stack>(kStackBytes);
+        threads_.back()->stack = std::make_unique<Stack>(kStackBytes, (threads_.size() - 1) % kWarpSize * kStackStep);
         // Here, where no CUDA thread runs: it starts out knowing what its creator knows.
         threads_.back()->context.tsan_fiber = sanitizer::create_fiber();
     }
@@ -164,11 +164,8 @@ void Block::collective(unsigned mask, const char* operation, Site site, void* ar
     auto found = meetings.begin();
     while (found != meetings.end() && !(found->mask & mask)) ++found;
     if (found == meetings.end()) {
-        Rendezvous meeting;
-        meeting.mask = mask;
-        meeting.operation = operation;
-        meeting.site = site;
-        found = meetings.insert(meetings.end(), meeting);
+        meetings.emplace_back(mask, operation, site);
+        found = meetings.end() - 1;
     }
     if (found->mask != mask)
         fail(site, "%s with mask %08x while lanes of mask %08x wait in %s (%s)", operation, mask, found->mask,
@@ -182,9 +179,8 @@ void Block::collective(unsigned mask, const char* operation, Site site, void* ar
         wait(operation, site);
         return;
     }
-    const Rendezvous complete = *found;
+    compute(found->arguments, mask);
     meetings.erase(found);
-    compute(complete.arguments, mask);
     for (unsigned left = mask & ~bit; left != 0; left &= left - 1)
         wake(*threads_[t.warp() * kWarpSize + static_cast<unsigned>(__builtin_ctz(left))]);
 }

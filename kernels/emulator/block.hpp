@@ -81,11 +81,12 @@ struct Barrier {
 
 // Lanes of a warp that meet in one collective.
 struct Rendezvous {
-    unsigned mask = 0;
+    Rendezvous(unsigned lanes, const char* what, Site where) : mask(lanes), operation(what), site(where) {}
+    unsigned mask;
     unsigned arrived = 0;
-    const char* operation = nullptr;
-    Site site{"", 0};
-    void* arguments[kWarpSize] = {};
+    const char* operation;
+    Site site;
+    void* arguments[kWarpSize];  // of those that have arrived
 };
 
 class Block {
@@ -100,8 +101,8 @@ public:
     std::string state() const;
 
     // The block and thread that run on this OS thread; null outside of a launch.
-    static Block* current();
-    static Thread& thread();
+    static Block* current() { return g_thread ? thread().block : nullptr; }
+    static Thread& thread() { return *static_cast<Thread*>(const_cast<ThreadPlace*>(g_thread)); }
 
     const Options& options() const;
     Cluster& cluster() const { return cluster_; }

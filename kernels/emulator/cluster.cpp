@@ -7,10 +7,7 @@
 namespace pid::emu {
 
 namespace {
-thread_local Thread* tls_thread = nullptr;
-
 void set_running(Thread* thread) {
-    tls_thread = thread;
     g_thread = thread;
     g_block = thread ? &thread->block->place() : nullptr;
 }
@@ -18,8 +15,6 @@ void set_running(Thread* thread) {
 
 __thread const ThreadPlace* g_thread = nullptr;
 __thread const BlockPlace* g_block = nullptr;
-
-Thread* Cluster::running() { return tls_thread; }
 
 std::string Cluster::run(const Options& options, Dim3 first, KernelBody body, const void* params) {
     options_ = options;
@@ -40,7 +35,7 @@ std::string Cluster::run(const Options& options, Dim3 first, KernelBody body, co
     for (unsigned rank = 0; rank < options.cluster; ++rank)
         blocks_[rank]->start({Dim3{first.x + rank, first.y, first.z}, options.block, options.grid, rank, options.cluster});
     set_running(ready_.pop());
-    switch_fiber(scheduler_, tls_thread->context);
+    switch_fiber(scheduler_, Block::thread().context);
     // A block that failed for another reason did not come to the switch that takes it.
     if (sanitizer::reported()) error_ += std::string("\n") + sanitizer::take_report();
     set_running(nullptr);
@@ -64,7 +59,7 @@ void Cluster::keep_blocks(std::size_t count) {
 }
 
 Block& Cluster::peer(unsigned rank, const char* operation, Site site) {
-    Block& own = *tls_thread->block;
+    Block& own = *Block::current();
     if (rank >= size()) own.fail(site, "%s: CTA %u of a cluster of %u", operation, rank, size());
     if (blocks_[rank]->is_done()) own.fail(site, "%s: CTA %u has exited", operation, rank);
     return *blocks_[rank];
@@ -72,15 +67,15 @@ Block& Cluster::peer(unsigned rank, const char* operation, Site site) {
 
 // .aligned: all lanes of the warp that there are.
 void Cluster::meet_warp(const char* operation, Site site) {
-    const Block& block = *tls_thread->block;
-    const unsigned lanes = block.num_threads() - tls_thread->warp() * kWarpSize;
+    const Block& block = *Block::current();
+    const unsigned lanes = block.num_threads() - Block::thread().warp() * kWarpSize;
     const unsigned mask = lanes >= kWarpSize ? kFullMask : (1u << lanes) - 1;
-    tls_thread->block->collective(mask, operation, site, nullptr, [](void* const*, unsigned) {});
+    Block::current()->collective(mask, operation, site, nullptr, [](void* const*, unsigned) {});
 }
 
 void Cluster::arrive(Site site) {
     meet_warp("barrier.cluster.arrive", site);
-    Thread& t = *tls_thread;
+    Thread& t = Block::thread();
     if (t.cluster_arrived)
         t.block->fail(site, "barrier.cluster.arrive: thread %u has arrived before, and not waited since", t.linear);
     t.cluster_arrived = true;
@@ -91,7 +86,7 @@ void Cluster::arrive(Site site) {
 
 void Cluster::wait(Site site) {
     meet_warp("barrier.cluster.wait", site);
-    Thread& t = *tls_thread;
+    Thread& t = Block::thread();
     if (!t.cluster_arrived) t.block->fail(site, "barrier.cluster.wait: thread %u has not arrived", t.linear);
     while (t.cluster_phase == phase_) {
         waiting_.push_back(&t);
@@ -151,14 +146,14 @@ void Cluster::switch_from(Thread& t) {
 }
 
 void Cluster::leave() {
-    switch_from(*tls_thread);
+    switch_from(Block::thread());
     __builtin_unreachable();
 }
 
 void Cluster::stop(const Block& block, std::string error) {
     error_ = std::move(error);
     failed_index_ = block.place().index;
-    switch_fiber(tls_thread->context, scheduler_);
+    switch_fiber(Block::thread().context, scheduler_);
     __builtin_unreachable();
 }
 

@@ -34,9 +34,6 @@ public:
     // Gives back the memory of all blocks but the first `count`.
     void keep_blocks(std::size_t count);
 
-    // The thread that runs on this OS thread; null outside of a launch.
-    static Thread* running();
-
     const Options& options() const { return options_; }
     unsigned size() const { return options_.cluster; }
     Block& block(unsigned rank) { return *blocks_[rank]; }

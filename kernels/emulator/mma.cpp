@@ -41,17 +41,19 @@ inline __attribute__((always_inline)) void product(Row8 (&d)[16], const float (&
 PID_CLONES void product_16(Row8 (&d)[16], const float (&a)[16][16], const Row8 (&b)[16]) { product<16>(d, a, b); }
 PID_CLONES void product_32(Row8 (&d)[16], const float (&a)[16][32], const Row8 (&b)[32]) { product<32>(d, a, b); }
 
-// Lane l of the accumulator: rows l / 4 and l / 4 + 8, columns 2 (l % 4) and one more.
+// Lane l of the accumulator: rows l / 4 and l / 4 + 8, columns 2 (l % 4) and one more, moved as pairs.
 void gather_d(void* const* arguments, Row8 (&d)[16]) {
+    auto* rows = reinterpret_cast<char*>(d);
     for (unsigned l = 0; l < kWarpSize; ++l) {
         const float* from = static_cast<const Fragments*>(arguments[l])->d;
-        for (unsigned r = 0; r < 4; ++r) d[l / 4 + r / 2 * 8][l % 4 * 2 + r % 2] = from[r];
+        for (unsigned r = 0; r < 2; ++r) std::memcpy(rows + (l / 4 + r * 8) * sizeof(Row8) + l % 4 * 8, from + 2 * r, 8);
     }
 }
 void scatter_d(void* const* arguments, const Row8 (&d)[16]) {
+    const auto* rows = reinterpret_cast<const char*>(d);
     for (unsigned l = 0; l < kWarpSize; ++l) {
         float* to = static_cast<const Fragments*>(arguments[l])->d;
-        for (unsigned r = 0; r < 4; ++r) to[r] = d[l / 4 + r / 2 * 8][l % 4 * 2 + r % 2];
+        for (unsigned r = 0; r < 2; ++r) std::memcpy(to + 2 * r, rows + (l / 4 + r * 8) * sizeof(Row8) + l % 4 * 8, 8);
     }
 }
 
