@@ -91,7 +91,7 @@ fn every_default_of_sm_90a_passes_on_the_emulator() {
     let rows: Vec<&str> = result["rows"].as_array().unwrap().iter().map(|r| r["kernels"].as_str().unwrap()).collect();
     for variants in variants::ALL {
         // Its networks are small: so are the inner sizes.
-        let default = variants.default(1024);
+        let default = variants.default();
         assert!(rows.contains(&default), "no row checks {default}");
     }
     // Rows of two bytes have no kernel of their own.
