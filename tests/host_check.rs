@@ -90,7 +90,6 @@ fn every_default_of_sm_90a_passes_on_the_emulator() {
     assert_eq!(result["device"], "emulator:sm_90a");
     let rows: Vec<&str> = result["rows"].as_array().unwrap().iter().map(|r| r["kernels"].as_str().unwrap()).collect();
     for variants in variants::ALL {
-        // Its networks are small: so are the inner sizes.
         let default = variants.default();
         assert!(rows.contains(&default), "no row checks {default}");
     }
