@@ -1,7 +1,7 @@
 //! Checkpoints: named tensors from a safetensors file, an official `.pth`, or made up (`synthetic`).
 //!
-//! Files are memory-mapped and never copied (pipes cannot be, and are for small inputs only); no size in a file is trusted before the bytes are known to exist,
-//! and nothing in a file is executed.
+//! Files are memory-mapped and never copied (what comes through a pipe is in memory already); no size in a file is
+//! trusted before the bytes are known to exist, and nothing in a file is executed.
 
 mod detect;
 mod error;
