@@ -24,7 +24,13 @@ fn chunk(name: &[u8; 4], body: &[u8]) -> Vec<u8> {
 }
 
 /// A PNG file with `chunks` after its header.
-fn png_file(width: u32, height: u32, kind: (png::ColorType, png::BitDepth), data: &[u8], chunks: &[Vec<u8>]) -> Vec<u8> {
+fn png_file(
+    width: u32,
+    height: u32,
+    kind: (png::ColorType, png::BitDepth),
+    data: &[u8],
+    chunks: &[Vec<u8>],
+) -> Vec<u8> {
     const HEADER: usize = 8 + 25;
     let mut bytes = Vec::new();
     let mut encoder = png::Encoder::new(&mut bytes, width, height);
@@ -93,7 +99,7 @@ fn is_read_as(bytes: &[u8], expected: [f32; 3], off: f32, name: &str) {
 #[test]
 fn colours_are_converted_by_their_profile() {
     let p3 = iccp(&ColorProfile::new_display_p3().encode().unwrap());
-    is_read_as(&png_file(1, 1, RGB8, &[200, 100, 50], std::slice::from_ref(&p3)), [213.5, 93.7, 30.5], 0.3, "P3");
+    is_read_as(&png_file(1, 1, RGB8, &[200, 100, 50], std::slice::from_ref(&p3)), [214.90, 92.61, 30.95], 0.1, "P3");
     // Twelve bits below the eighth are not lost: 8-bit steps are 257 apart.
     let wide: Vec<f32> = [25_700u16, 25_710]
         .map(|v| {
@@ -103,16 +109,16 @@ fn colours_are_converted_by_their_profile() {
         .into();
     assert!((wide[1] - wide[0] - 10.0 / 257.0).abs() < 0.01, "{wide:?}");
     let grey = |name: &[u8; 4], body: &[u8]| png_file(1, 1, GREY8, &[128], &[chunk(name, body)]);
-    is_read_as(&grey(b"gAMA", &numbers(&[1.0])), [187.96; 3], 0.1, "gamma 1.00");
+    is_read_as(&grey(b"gAMA", &numbers(&[1.0])), [187.845; 3], 0.01, "gamma 1.00");
     let p3_points = numbers(&[0.3127, 0.329, 0.68, 0.32, 0.265, 0.69, 0.15, 0.06]);
     let chunks = [chunk(b"cHRM", &p3_points)];
-    is_read_as(&png_file(1, 1, RGB8, &[200, 100, 50], &chunks), [213.5, 93.7, 30.5], 0.3, "primaries");
+    is_read_as(&png_file(1, 1, RGB8, &[200, 100, 50], &chunks), [214.90, 92.61, 30.95], 0.1, "primaries");
     let chunks = [chunk(b"cICP", &[12, 13, 0, 1]), iccp(b"not looked at")];
-    is_read_as(&png_file(1, 1, RGB8, &[200, 100, 50], &chunks), [213.5, 93.7, 30.5], 0.3, "Display P3");
+    is_read_as(&png_file(1, 1, RGB8, &[200, 100, 50], &chunks), [214.90, 92.61, 30.95], 0.1, "Display P3");
     let grey_profile = iccp(&ColorProfile::new_gray_with_gamma(1.8).encode().unwrap());
-    is_read_as(&png_file(1, 1, GREY8, &[128], &[grey_profile]), [145.3; 3], 0.3, "");
+    is_read_as(&png_file(1, 1, GREY8, &[128], &[grey_profile]), [146.41; 3], 0.1, "");
     let adobe = ColorProfile::new_adobe_rgb().encode().unwrap();
-    is_read_as(&png_file(1, 1, RGB8, &[100, 200, 0], &[iccp(&adobe)]), [0.0, 201.0, 0.0], 0.6, "Adobe");
+    is_read_as(&png_file(1, 1, RGB8, &[120, 100, 140], &[iccp(&adobe)]), [127.94, 100.07, 142.72], 0.1, "Adobe");
 }
 
 /// The first pixel of `p3.png` is sRGB's pure red.
@@ -197,7 +203,7 @@ fn profiles_of_jpegs_come_in_pieces() {
     let length = (profile.len() as u32).to_be_bytes();
     profile[..4].copy_from_slice(&length);
     let file = jpeg_file(&[200, 100, 50], jpeg_encoder::ColorType::Rgb, &[], &profile);
-    is_read_as(&file, [213.5, 93.7, 30.5], 2.5, "P3");
+    is_read_as(&file, [214.90, 92.61, 30.95], 2.5, "P3");
     // One of the pieces lost.
     let second = file.windows(14).position(|w| w.starts_with(b"ICC_PROFILE\0") && w[12] == 2).unwrap();
     let mut lost = file.clone();
@@ -212,9 +218,8 @@ fn exif(space: u16, index: &[u8; 4]) -> Vec<u8> {
         [&tag.to_le_bytes()[..], &kind.to_le_bytes(), &count.to_le_bytes(), &value].concat()
     };
     let number = |n: u32| n.to_le_bytes();
-    let directory = |entries: &[Vec<u8>]| {
-        [&(entries.len() as u16).to_le_bytes()[..], &entries.concat(), &[0; 4]].concat()
-    };
+    let directory =
+        |entries: &[Vec<u8>]| [&(entries.len() as u16).to_le_bytes()[..], &entries.concat(), &[0; 4]].concat();
     [
         b"Exif\0\0II*\0\x08\0\0\0".to_vec(),
         directory(&[entry(0x8769, 4, 1, number(26))]),
@@ -226,10 +231,8 @@ fn exif(space: u16, index: &[u8; 4]) -> Vec<u8> {
 
 #[test]
 fn cameras_say_adobe_rgb_in_exif() {
-    let file = |space, index| {
-        jpeg_file(&[100, 200, 0], jpeg_encoder::ColorType::Rgb, &[(1, exif(space, index))], &[])
-    };
-    is_read_as(&file(0xffff, b"R03\0"), [0.0, 201.0, 0.0], 4.0, "Adobe RGB (1998)");
+    let file = |space, index| jpeg_file(&[100, 200, 0], jpeg_encoder::ColorType::Rgb, &[(1, exif(space, index))], &[]);
+    is_read_as(&file(0xffff, b"R03\0"), [0.0, 201.3, 0.0], 4.0, "Adobe RGB (1998)");
     let plain = read(&file(1, b"R98\0")).unwrap();
     assert!(plain.profile.is_none() && plain.warnings.is_empty() && (pixel(&plain)[0] - 100.0).abs() < 2.0);
     let unknown = read(&file(0xffff, b"R98\0")).unwrap();
@@ -261,8 +264,9 @@ fn stray_bytes_are_skipped() {
     encoder.encode(&rgb, 48, 40, jpeg_encoder::ColorType::Rgb).unwrap();
     let whole = read(&encoded).unwrap().picture;
     // Before each segment of tables or a scan.
-    let starts: Vec<usize> =
-        (2..encoded.len() - 1).filter(|i| encoded[*i] == 0xff && matches!(encoded[i + 1], 0xc2 | 0xc4 | 0xdb)).collect();
+    let starts: Vec<usize> = (2..encoded.len() - 1)
+        .filter(|i| encoded[*i] == 0xff && matches!(encoded[i + 1], 0xc2 | 0xc4 | 0xdb))
+        .collect();
     assert!(starts.len() > 4);
     for at in starts {
         for stray in [&[0u8, 0x12, 0x34][..], &[7; 400], &[0xff, 0xff], &[0xff, 0, 9]] {

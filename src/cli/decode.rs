@@ -17,7 +17,9 @@ use super::{Common, config_file, read_config, shown};
 use crate::decoder::{Decoded, Decoder, Request};
 use crate::device::Device;
 use crate::kernels::{KernelChoice, TuningFile};
-use crate::latent::{Backbone, BatchNorm, Caption, Latent, LatentFrame, LatentOptions, Sigma, TensorFile, disagreements};
+use crate::latent::{
+    Backbone, BatchNorm, Caption, Latent, LatentFrame, LatentOptions, Sigma, TensorFile, disagreements,
+};
 use crate::output::{self, PictureInfo, SOFTWARE};
 use crate::plan::ByteSize;
 use crate::sampler::{NoiseSource, Schedule, Variant};
@@ -232,7 +234,10 @@ impl DecodeArgs {
             Frame::Raw => LatentFrame::Raw,
         });
         if asked.is_none() && tensor.name == "samples" {
-            warnings.push("latent: `samples` is ComfyUI's name, whose latents are raw; if it is one, say --latent-frame raw".into());
+            warnings.push(
+                "latent: `samples` is ComfyUI's name, whose latents are raw; if it is one, say --latent-frame raw"
+                    .into(),
+            );
         }
         let options = LatentOptions {
             backbone: decoder.backbone(),

@@ -88,7 +88,8 @@ pub(super) fn run(args: &EncodeArgs) -> Result<Report, CliError> {
     let seconds = begin.elapsed().as_secs_f64();
     let shape = [latent.batch, latent.channels, latent.height, latent.width];
     let cut = if full == (width, height) { String::new() } else { format!(" of {}x{}", full.0, full.1) };
-    let mut text = format!("{}: {width}x{height}{cut} as {shape:?}, sigma {sigma}, {seconds:.2} s{converted}", shown(&args.out));
+    let mut text =
+        format!("{}: {width}x{height}{cut} as {shape:?}, sigma {sigma}, {seconds:.2} s{converted}", shown(&args.out));
     let mut report = json!({
         "out": shown(&args.out),
         "codec": "dct16",

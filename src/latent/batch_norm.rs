@@ -32,7 +32,8 @@ impl BatchNorm {
         // The error names the file itself.
         let vae = Checkpoint::open(&file).map_err(|e| fail(format!("expected the file of a VAE: {e}")))?;
         let find = |suffix: &str| {
-            let mut names = vae.names().filter(|n| n.strip_suffix(suffix).is_some_and(|p| p.is_empty() || p.ends_with('.')));
+            let mut names =
+                vae.names().filter(|n| n.strip_suffix(suffix).is_some_and(|p| p.is_empty() || p.ends_with('.')));
             let (first, second) = (names.next(), names.next());
             let name = match (first, second) {
                 (Some(name), None) => name,
@@ -48,7 +49,9 @@ impl BatchNorm {
         let std: Vec<f32> = var.iter().map(|v| (f64::from(*v) + eps).sqrt() as f32).collect();
         if mean.len() != std.len() || !std.iter().all(|s| *s > 0.0) {
             let (means, variances) = (mean.len(), var.len());
-            return Err(fail(format!("{means} means and {variances} variances of bn, not all above 0, are no statistics")));
+            return Err(fail(format!(
+                "{means} means and {variances} variances of bn, not all above 0, are no statistics"
+            )));
         }
         Ok(Self { mean, std })
     }

@@ -173,6 +173,22 @@ mod tests {
         assert!(raw(&mut latent(16, |_| 0.0), None).is_err());
     }
 
+    /// `ComfyUI_00001_.latent` is `l.safetensors` in the raw space of FLUX.1's VAE.
+    #[test]
+    fn comfyuis_file_becomes_the_generators_latent() {
+        let open = |name: &str| {
+            let path = std::path::Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/cases").join(name);
+            let (tensor, told) = crate::latent::TensorFile::open(&path).unwrap().latent(&mut Vec::new()).unwrap();
+            (Latent::new(tensor.data, [1, 16, 4, 4]).unwrap(), told)
+        };
+        let ((mut found, told), (expected, _)) = (open("ComfyUI_00001_.latent"), open("l.safetensors"));
+        assert_eq!(told, Some(LatentFrame::ComfyUi));
+        let options = LatentOptions { backbone: Some(Backbone::Flux), ..LatentOptions::default() };
+        normalize(&mut found, LatentFrame::ComfyUi, &options, &mut Vec::new()).unwrap();
+        let off = found.data.iter().zip(&expected.data).map(|(a, b)| (a - b).abs()).fold(0.0, f32::max);
+        assert!(off < 1e-6, "{off}");
+    }
+
     #[test]
     fn flux2_is_normalized_in_comfyui() {
         let options = LatentOptions { backbone: Some(Backbone::Flux2), ..LatentOptions::default() };
@@ -180,7 +196,8 @@ mod tests {
         let before = x.clone();
         normalize(&mut x, LatentFrame::ComfyUi, &options, &mut warnings).unwrap();
         assert_eq!((x, warnings), (before, Vec::new()));
-        let text = normalize(&mut latent(16, |_| 0.5), LatentFrame::ComfyUi, &LatentOptions::default(), &mut Vec::new());
+        let text =
+            normalize(&mut latent(16, |_| 0.5), LatentFrame::ComfyUi, &LatentOptions::default(), &mut Vec::new());
         let text = text.unwrap_err().to_string();
         assert!(text.contains("ComfyUI's") && text.contains("--backbone"), "{text}");
     }

@@ -48,7 +48,10 @@ fn piped(path: &Path, pipe: impl Read, most: u64) -> Result<FileBytes, InputErro
         return Err(fail(path, &(message + "write it to a file and name that")));
     }
     if bytes.is_empty() {
-        return Err(fail(path, "nothing came through this pipe: what should write to it failed, or it was read before"));
+        return Err(fail(
+            path,
+            "nothing came through this pipe: what should write to it failed, or it was read before",
+        ));
     }
     Ok(FileBytes::Read(bytes))
 }

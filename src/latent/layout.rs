@@ -167,7 +167,8 @@ mod tests {
     #[test]
     fn the_generators_size_is_recognised() {
         let config = Config::by_name("flux-2k").unwrap();
-        let error = unpack(tensor(&[1, 64 * 48, 64]), &config, &options(Backbone::Flux, Some((1024, 768)))).unwrap_err();
+        let error =
+            unpack(tensor(&[1, 64 * 48, 64]), &config, &options(Backbone::Flux, Some((1024, 768)))).unwrap_err();
         assert!(error.to_string().contains("4 times that, --width 4096 --height 3072"), "{error}");
     }
 

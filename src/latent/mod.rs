@@ -200,7 +200,9 @@ impl Latent {
         let fitting: Vec<&str> =
             Backbone::ALL.iter().filter(|b| b.channels() == self.channels).map(|b| b.name()).collect();
         let hint = match fitting.as_slice() {
-            [] if self.channels == 32 => "; 32 channels are FLUX.2's, before 2x2 positions become 128 channels".to_owned(),
+            [] if self.channels == 32 => {
+                "; 32 channels are FLUX.2's, before 2x2 positions become 128 channels".to_owned()
+            }
             [] => String::new(),
             _ => format!("; {} channels are a latent of {}", self.channels, fitting.join(", ")),
         };

@@ -20,12 +20,20 @@ pub(super) enum Tag {
     Broken(String),
     /// Code points (ITU-T H.273) of PNG's cICP chunk.
     #[allow(missing_docs)]
-    Cicp { primaries: u8, transfer: u8, matrix: u8, is_full_range: bool },
+    Cicp {
+        primaries: u8,
+        transfer: u8,
+        matrix: u8,
+        is_full_range: bool,
+    },
     /// PNG's sRGB chunk.
     Srgb,
     /// PNG's gAMA (the exponent that encoded, 1/2.2 say) and cHRM chunks (x and y of white, red, green and blue).
     #[allow(missing_docs)]
-    Chromaticities { gamma: Option<f64>, points: Option<[[f64; 2]; 4]> },
+    Chromaticities {
+        gamma: Option<f64>,
+        points: Option<[[f64; 2]; 4]>,
+    },
     /// Exif's word for Adobe RGB (1998).
     AdobeRgb,
     /// Exif's word for another space than sRGB, which it does not name.
