@@ -20,7 +20,7 @@ use safetensors::tensor::TensorView;
 
 /// The smallest network: of the tiny one's widths.
 fn small() -> Config {
-    Config { patch_depth: 1, pixel_depth: 1, ..Config::tiny() }
+    Config { patch_depth: 1, pixel_depth: 1, lq_interval: 1, ..Config::tiny() }
 }
 
 fn network(seed: u64) -> Checkpoint {

@@ -165,7 +165,7 @@ fn the_reader_of_a_pipe_sees_the_end_when_the_work_fails() {
     let (run, through) = read_while(&sandbox, "pipe", &sandbox.decode_args(&["--latent", "no.npy", "--out", "pipe"]));
     assert_eq!((run.code, through.len()), (1, 0));
     // And one that goes before there is something to read is not waited for.
-    let slow = [1, 16, 24, 24];
+    let slow = [1, 16, 14, 14];
     sandbox.latent("large.safetensors", &slow, |i| ((i * 37) % 19) as f32 / 9.0 - 1.0);
     let path = sandbox.path("pipe");
     let reader = std::thread::spawn(move || drop(fs::File::open(path).unwrap()));

@@ -29,7 +29,7 @@ const LAYERS: [&str; 5] = [
 ];
 
 fn config() -> Config {
-    Config { patch_depth: 1, pixel_depth: 1, ..Config::tiny() }
+    Config { patch_depth: 1, pixel_depth: 1, lq_interval: 1, ..Config::tiny() }
 }
 
 fn plain() -> Tensors {

@@ -18,7 +18,7 @@ const PICTURE: &str = concat!(env!("CARGO_MANIFEST_DIR"), "/demo/astronaut.png")
 /// With a latent whose decode takes some seconds.
 fn slow() -> Sandbox {
     let sandbox = Sandbox::with_model();
-    sandbox.latent("large.safetensors", &[1, 16, 24, 24], |i| ((i * 37) % 19) as f32 / 9.0 - 1.0);
+    sandbox.latent("large.safetensors", &[1, 16, 14, 14], |i| ((i * 37) % 19) as f32 / 9.0 - 1.0);
     sandbox
 }
 

@@ -73,7 +73,8 @@ impl Coding<'_> {
         let (mut at, mut out) = (start, out);
         while !out.is_empty() {
             let (row, col) = (at / cols, at % cols);
-            let (here, rest) = std::mem::take(&mut out).split_at_mut((cols - col).min(out.len()));
+            let run = (cols - col).min(out.len());
+            let (here, rest) = std::mem::take(&mut out).split_at_mut(run);
             if self.layout.rotation > 1 {
                 self.unrotate(view, row, col, here);
             } else {

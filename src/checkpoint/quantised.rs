@@ -103,12 +103,16 @@ impl Checkpoint {
         let names: Vec<String> = self.names().map(str::to_owned).collect();
         for name in names {
             let layer = name.strip_suffix(".weight").unwrap_or(&name).to_owned();
-            let scale = if layer == name { None } else { self.take_scale(&layer)? };
+            let mut scale = if layer == name { None } else { self.take_scale(&layer)? };
             let Some(entry) = self.tensors.get(&name) else { continue };
             let spec = specs.get(&layer).filter(|_| layer != name);
             let meaning = meaning(entry, scale.as_ref(), spec).map_err(|e| self.unread(format!("{e} ({name})")))?;
             let Some(meaning) = meaning else { continue };
             *self.quantisation.entry(meaning.shown).or_default() += 1;
+            // Only exponents lie in bytes without type.
+            if let Some(scale) = scale.as_mut().filter(|s| s.dtype == DType::U8) {
+                scale.dtype = DType::F8E8M0;
+            }
             if let Some(entry) = self.tensors.get_mut(&name) {
                 entry.dtype = meaning.dtype;
                 entry.coding = Some(Arc::new(StoredCoding { layout: meaning.layout, scales: scale }));
