@@ -70,12 +70,8 @@ impl Shape {
 
 /// Bytes of what the epilogue of `kernel` has staged: arrays by column, for each of two consumers.
 fn staged_bytes(kernel: &str, block_n: u32) -> u32 {
-    const ARRAYS: [(&str, u32); 4] = [
-        ("gemm_linear_", 1),
-        ("gemm_swiglu_", 1),
-        ("gemm_residual_", 3),
-        ("gemm_pixel_modulate_", 1),
-    ];
+    const ARRAYS: [(&str, u32); 4] =
+        [("gemm_linear_", 1), ("gemm_swiglu_", 1), ("gemm_residual_", 3), ("gemm_pixel_modulate_", 1)];
     if kernel.starts_with("gemm_pixel_update_") {
         return UPDATE_OPERANDS_BYTES;
     }
