@@ -153,7 +153,7 @@ fn untagged(tag: &Tag, model: Model) -> Option<String> {
 }
 
 /// A profile with its name, or why there is none.
-type Opened = Result<(String, ColorProfile), String>;
+type Opened = Result<(String, Box<ColorProfile>), String>;
 
 enum Named {
     Nothing,
@@ -171,7 +171,7 @@ fn named(tag: &Tag) -> Result<Named, String> {
         Tag::Broken(why) => Named::Profile((ICC, Err(why.clone()))),
         Tag::Icc(bytes) => Named::Profile((ICC, guarded(|| open(bytes)).flatten())),
         Tag::AdobeRgb => {
-            let profile = ColorProfile::new_adobe_rgb();
+            let profile = Box::new(ColorProfile::new_adobe_rgb());
             Named::Profile(("Exif data", Ok(("Adobe RGB (1998)".into(), profile))))
         }
         Tag::Cicp { primaries, transfer, matrix, is_full_range } => {
@@ -191,7 +191,7 @@ fn named(tag: &Tag) -> Result<Named, String> {
 }
 
 fn open(bytes: &[u8]) -> Opened {
-    let profile = ColorProfile::new_from_slice(bytes).map_err(|e| e.to_string())?;
+    let profile = Box::new(ColorProfile::new_from_slice(bytes).map_err(|e| e.to_string())?);
     let name = match &profile.description {
         Some(ProfileText::PlainString(text)) => text.clone(),
         Some(ProfileText::Localizable(texts)) => texts.first().map(|t| t.value.clone()).unwrap_or_default(),
@@ -210,7 +210,7 @@ fn cicp(primaries: u8, transfer: u8) -> Opened {
         matrix_coefficients: MatrixCoefficients::Identity,
         full_range: true,
     };
-    let profile = ColorProfile::new_from_cicp(points);
+    let profile = Box::new(ColorProfile::new_from_cicp(points));
     let name = match (primaries, transfer) {
         (1, 13) => "sRGB".into(),
         (12, 13) => "Display P3".into(),
@@ -232,7 +232,7 @@ fn chromaticities(gamma: Option<f64>, points: Option<&[[f64; 2]; 4]>) -> Named {
     if is_srgb_points && gamma.is_none_or(|g| near(g, SRGB_GAMMA)) {
         return Named::Srgb(source);
     }
-    let mut profile = ColorProfile::new_srgb();
+    let mut profile = Box::new(ColorProfile::new_srgb());
     profile.cicp = None;
     if let Some(points) = points.filter(|_| !is_srgb_points) {
         if points.iter().any(|[x, y]| *x < 0.0 || *y <= 0.0 || x + y > 1.0) {
