@@ -145,10 +145,9 @@ impl Kind {
             let message = message.or_else(|| between(start, &lower, "<code", "</code>"));
             return Some(Self::ErrorAnswer { message: message.unwrap_or_else(|| beginning(start)) });
         }
-        if start.starts_with(['{', '[']) && bytes.len() <= MAX_JSON {
-            if let Ok(value) = serde_json::from_slice(bytes) {
-                return Some(Self::of_json(&value));
-            }
+        let is_json = start.starts_with(['{', '[']) && bytes.len() <= MAX_JSON;
+        if let Some(value) = is_json.then(|| serde_json::from_slice(bytes).ok()).flatten() {
+            return Some(Self::of_json(&value));
         }
         Some(Self::Text(beginning(start)))
     }

@@ -280,7 +280,7 @@ fn int8_per_tensor_row_and_block() {
 /// Rotated where the group divides the columns, plain elsewhere, as published files are.
 #[test]
 fn int8_rotated() {
-    let rotation = |name: &str, cols: usize| if name.contains("mlp_y") || cols % 64 != 0 { 16 } else { 64 };
+    let rotation = |name: &str, cols: usize| if name.contains("mlp_y") || !cols.is_multiple_of(64) { 16 } else { 64 };
     let (mut file, expected) = quantised(|n, r, c| int8(vec![r, 1], rotation(n, c), r, c));
     for name in LAYERS {
         let group = rotation(name, file[&format!("{name}.weight")].1[1]);
@@ -288,6 +288,17 @@ fn int8_rotated() {
         file.insert(format!("{name}.comfy_quant"), (Dtype::U8, vec![format.len()], format.into()));
     }
     let said = same("rotated", &file, None, &expected);
+    // Metadata with the names of another loader count as well.
+    let (uniform, plain) = quantised(|_, r, c| int8(vec![r, 1], 16, r, c));
+    let layers: serde_json::Map<_, _> = LAYERS
+        .iter()
+        .map(|n| {
+            let format = serde_json::json!({ "format": "int8_tensorwise", "convrot": true, "convrot_groupsize": 16 });
+            (format!("model.diffusion_model.{n}"), format)
+        })
+        .collect();
+    let text = serde_json::json!({ "layers": layers }).to_string();
+    same("other prefix", &uniform, Some([("_quantization_metadata".to_owned(), text)].into()), &plain);
     assert!(said.contains("int8 with a scale per row, rotated by 64 (ConvRot)"), "{said}");
     // The group is 256 where nothing says otherwise, which 144 columns do not have.
     let folder = tempfile::tempdir().unwrap();
@@ -398,6 +409,18 @@ fn what_is_not_read_is_named() {
         let error = refused(&with(extra), None);
         assert!(error.contains("quantised as") && error.contains(words), "{words}: {error}");
     }
+    // Numbers in bytes that nothing explains: one word, not a list of names.
+    let strange = with(&[("weight", Dtype::U8, 64), ("codes", Dtype::F16, 4), ("weight_extra", Dtype::F32, 4)]);
+    let mut strange: Tensors = strange;
+    strange.insert(format!("{layer}.weight"), (Dtype::U8, vec![8, 8], vec![0; 64]));
+    let error = refused(&strange, None);
+    assert!(error.contains("u8 by a program that does not say how"), "{error}");
+    // A rotation that only the file's name speaks of.
+    let (rotated, _) = quantised(|_, r, c| int8(vec![r, 1], 16, r, c));
+    let named = folder.path().join("pid_int8_convrot.safetensors");
+    write(&named, &rotated, PREFIX, None);
+    let error = Checkpoint::open(&named).unwrap().into_network().unwrap_err().to_string();
+    assert!(error.contains("no layer says which"), "{error}");
     let error = refused(&plain(), described("{\"format\": \"convrot_w4a4\"}"));
     assert!(error.contains("convrot_w4a4 by ComfyUI"), "{error}");
     let error = refused(&marked(plain(), "{\"form\": 1}"), None);

@@ -14,19 +14,17 @@ impl Checkpoint {
     /// When it holds no network, several without one to prefer, an undistilled teacher, or weights quantised in a way that
     /// is not read.
     pub fn into_network(mut self) -> Result<Self, CheckpointError> {
-        if !self.options.student {
-            if let Some(evidence) = teacher::evidence(self.path.as_deref(), &self.metadata) {
-                return Err(CheckpointError::Teacher { path: self.shown(), evidence });
-            }
+        let named = teacher::evidence(self.path.as_deref(), &self.metadata).filter(|_| !self.options.student);
+        if let Some(evidence) = named {
+            return Err(CheckpointError::Teacher { path: self.shown(), evidence });
         }
         let prefix = self.keep_network()?;
         self.join_scales(&prefix)?;
         self.join_halves()?;
         self.settle_config();
-        if let Some(message) = self.path.as_deref().and_then(shards::advice).filter(|_| self.sources.len() == 1) {
-            if !self.detect_config().is_ok_and(|config| self.mismatch(&config).missing.is_empty()) {
-                return Err(CheckpointError::Shards { path: self.shown(), message });
-            }
+        let is_whole = || self.detect_config().is_ok_and(|config| self.mismatch(&config).missing.is_empty());
+        if let Some(message) = self.path.as_deref().and_then(shards::advice).filter(|_| !is_whole()) {
+            return Err(CheckpointError::Shards { path: self.shown(), message });
         }
         self.fingerprint.take();
         Ok(self)

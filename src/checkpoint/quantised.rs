@@ -99,13 +99,18 @@ impl Checkpoint {
         if let Some(name) = specs.keys().find(|layer| !self.tensors.contains_key(&format!("{layer}.weight"))) {
             return Err(self.unread(format!("{}, but {name}.weight is not there", specs[name].format)));
         }
+        self.check_rotation_is_said(!specs.is_empty())?;
         self.tensors.remove(MARKER);
         let names: Vec<String> = self.names().map(str::to_owned).collect();
         for name in names {
-            let layer = name.strip_suffix(".weight").unwrap_or(&name).to_owned();
-            let mut scale = if layer == name { None } else { self.take_scale(&layer)? };
+            let layer = name.strip_suffix(".weight");
+            let mut scale = layer.map_or(Ok(None), |layer| self.take_scale(layer))?;
             let Some(entry) = self.tensors.get(&name) else { continue };
-            let spec = specs.get(&layer).filter(|_| layer != name);
+            let spec = layer.and_then(|layer| specs.get(layer));
+            // Biases and the like are numbers, or of no use, and then the check says so.
+            if layer.is_none() && !entry.dtype.is_f8() {
+                continue;
+            }
             let meaning = meaning(entry, scale.as_ref(), spec).map_err(|e| self.unread(format!("{e} ({name})")))?;
             let Some(meaning) = meaning else { continue };
             *self.quantisation.entry(meaning.shown).or_default() += 1;
@@ -133,14 +138,13 @@ impl Checkpoint {
             let Some(layers) = json.get("layers").and_then(Value::as_object) else {
                 return Err(self.unread(format!("said in metadata {METADATA} that have no layers")));
             };
-            for (layer, value) in layers {
-                // Layers beside the network have other prefixes, and their weights are gone.
-                let layer = layer.strip_prefix(prefix).unwrap_or(layer);
-                if !self.tensors.contains_key(&format!("{layer}.weight")) {
-                    continue;
-                }
+            for (name, value) in layers {
+                // Layers beside the network are not found.
+                let Some((layer, is_exact)) = self.layer(name, prefix) else { continue };
                 let spec = Spec::of_json(value).ok_or_else(|| self.unread(format!("{value} ({layer})")))?;
-                specs.insert(layer.to_owned(), spec);
+                if is_exact || !specs.contains_key(layer) {
+                    specs.insert(layer.to_owned(), spec);
+                }
             }
         }
         let said: Vec<String> = self.names().filter(|n| n.ends_with(FORMAT)).map(str::to_owned).collect();
@@ -149,10 +153,31 @@ impl Checkpoint {
             let json: Value = view.and_then(|v| serde_json::from_slice(v.bytes).ok()).unwrap_or_default();
             let spec =
                 Spec::of_json(&json).ok_or_else(|| self.unread(format!("said in {name}, which has no format")))?;
-            specs.insert(name.trim_end_matches(FORMAT).to_owned(), spec);
+            specs.insert(name.strip_suffix(FORMAT).unwrap_or(&name).to_owned(), spec);
             self.tensors.remove(&name);
         }
         Ok(specs)
+    }
+
+    /// The network's layer that metadata call `name`, and whether by its name in the file: some programs write other
+    /// prefixes there.
+    fn layer<'a>(&self, name: &'a str, prefix: &str) -> Option<(&'a str, bool)> {
+        let is_ours = |layer: &&str| self.tensors.contains_key(&format!("{layer}.weight"));
+        let inner = name.match_indices('.').map(|(at, _)| &name[at + 1..]);
+        name.strip_prefix(prefix)
+            .filter(is_ours)
+            .map(|layer| (layer, true))
+            .or_else(|| [name].into_iter().chain(inner).find(is_ours).map(|layer| (layer, false)))
+    }
+
+    /// Refuses int8 weights that may be rotated, as their file's name says, where no layer says how.
+    fn check_rotation_is_said(&self, is_said: bool) -> Result<(), CheckpointError> {
+        let name = self.path.as_ref().and_then(|p| p.file_name()).map(|n| n.to_string_lossy().to_lowercase());
+        let is_int8 = self.tensors.values().any(|entry| entry.dtype == DType::I8);
+        if !is_said && is_int8 && name.is_some_and(|name| name.contains("convrot")) {
+            return Err(self.unread("int8 with a rotation (ConvRot) by its name, and no layer says which".into()));
+        }
+        Ok(())
     }
 
     /// The scale of a layer's weight; scales of its inputs go.
@@ -186,8 +211,9 @@ fn meaning(entry: &Entry, scale: Option<&Entry>, spec: Option<&Spec>) -> Result<
     let format = spec.map(|s| s.format.as_str());
     let dtype = match format {
         None if entry.dtype.is_f8() => entry.dtype,
-        None if scale.is_none() && entry.dtype != DType::I8 => return Ok(None),
-        None if entry.dtype == DType::I8 || matches!(entry.dtype, DType::F32 | DType::F16 | DType::Bf16) => entry.dtype,
+        None if scale.is_none() && entry.dtype.is_weight() => return Ok(None),
+        None if scale.is_none() && entry.dtype != DType::I8 && entry.shape.len() < 2 => return Ok(None),
+        None if entry.dtype == DType::I8 || entry.dtype.is_weight() => entry.dtype,
         None => return Err(format!("{} by a program that does not say how", entry.dtype)),
         Some(format) => stored_as(format, entry.dtype)?,
     };

@@ -43,6 +43,7 @@ const NEIGHBOURS: [&str; 14] = [
 pub(super) struct Candidate {
     /// What stands before its names, with the last dot; may be empty.
     pub prefix: String,
+    /// Those that may be the network's: no neighbours, no counters, nothing of training alone.
     pub tensors: usize,
 }
 
@@ -88,14 +89,13 @@ impl Checkpoint {
         let mut beside: BTreeMap<String, usize> = BTreeMap::new();
         for (name, entry) in std::mem::take(&mut self.tensors) {
             let own = name.strip_prefix(&chosen).filter(|_| !longer.iter().any(|p| name.starts_with(p)));
-            let own = own.filter(|own| !is_neighbour(own) && !is_counter(own, &entry));
             match own {
-                Some(own) if names::TRAINING_ONLY.iter().any(|start| own.starts_with(start)) => {}
-                Some(own) => {
+                Some(own) if is_own(own, &entry) => {
                     kept.insert(own.to_owned(), entry);
                 }
-                None if name.rsplit('.').next() == Some(super::quantised::MARKER) => {}
-                None => *beside.entry(group(&name, &chosen, &candidates)).or_default() += 1,
+                Some(own) if is_training_only(own) => {}
+                _ if name.rsplit('.').next() == Some(super::quantised::MARKER) => {}
+                _ => *beside.entry(group(&name, &chosen, &candidates)).or_default() += 1,
             }
         }
         self.tensors = kept;
@@ -140,11 +140,10 @@ impl Checkpoint {
             }
         }
         let prefixes: Vec<String> = found.keys().cloned().collect();
-        for name in self.tensors.keys() {
-            let own = prefixes.iter().filter(|p| name.starts_with(p.as_str())).max_by_key(|p| p.len());
-            if let Some(count) = own.and_then(|p| found.get_mut(p)) {
-                *count += 1;
-            }
+        for (name, entry) in &self.tensors {
+            let prefix = prefixes.iter().filter(|p| name.starts_with(p.as_str())).max_by_key(|p| p.len());
+            let Some(prefix) = prefix.filter(|p| is_own(&name[p.len()..], entry)) else { continue };
+            *found.entry(prefix.clone()).or_default() += 1;
         }
         found.into_iter().map(|(prefix, tensors)| Candidate { prefix, tensors }).collect()
     }
@@ -223,6 +222,15 @@ impl Checkpoint {
 const MAX_NETWORKS: usize = 64;
 /// Groups shown of what is ignored.
 const SHOWN: usize = 8;
+
+/// Whether a tensor called so without prefix may be the network's.
+fn is_own(name: &str, entry: &Entry) -> bool {
+    !is_neighbour(name) && !is_counter(name, entry) && !is_training_only(name)
+}
+
+fn is_training_only(name: &str) -> bool {
+    names::TRAINING_ONLY.iter().any(|start| name.starts_with(start))
+}
 
 /// Whether a tensor without prefix is of another part of a merged file.
 fn is_neighbour(name: &str) -> bool {
