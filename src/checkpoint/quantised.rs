@@ -211,7 +211,8 @@ fn meaning(entry: &Entry, scale: Option<&Entry>, spec: Option<&Spec>) -> Result<
     let format = spec.map(|s| s.format.as_str());
     let dtype = match format {
         None if entry.dtype.is_f8() => entry.dtype,
-        None if scale.is_none() && (entry.dtype.is_weight() || entry.shape.len() < 2) => return Ok(None),
+        None if scale.is_none() && entry.dtype.is_weight() => return Ok(None),
+        None if scale.is_none() && entry.dtype != DType::I8 && entry.shape.len() < 2 => return Ok(None),
         None if entry.dtype == DType::I8 || entry.dtype.is_weight() => entry.dtype,
         None => return Err(format!("{} by a program that does not say how", entry.dtype)),
         Some(format) => stored_as(format, entry.dtype)?,
