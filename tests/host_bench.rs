@@ -168,7 +168,7 @@ fn tuned_kernels_are_used_where_they_were_measured() {
     }
 
     // Another choice than the default, for one shape alone.
-    let last = "gemm_linear_128x128_pingpong_sm90";
+    let last = "gemm_linear_128x256_sm90";
     let choices = table["choices"].as_array_mut().unwrap();
     choices.retain(|c| c["kernel"] == "gemm_linear" && c["n"] == 144);
     assert_eq!(choices.len(), 1);
@@ -181,7 +181,7 @@ fn tuned_kernels_are_used_where_they_were_measured() {
     };
     let nodes = using(last);
     assert!(nodes.len() == 2 && nodes.iter().all(|n| n.contains("compress_to_attn")), "{nodes:?}");
-    assert!(!using("gemm_linear_128x256_pair_sm90").is_empty(), "other shapes keep the default");
+    assert!(!using("gemm_linear_128x128_pingpong_sm90").is_empty(), "other shapes keep the default");
     assert_eq!(bench(&[])["launches"][0]["kernels"], Value::Null, "nothing is opened to count");
     broken_tables(&sandbox, &size, &table);
 }

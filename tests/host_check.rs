@@ -82,6 +82,7 @@ fn every_kernel_passes_on_the_emulator() {
 
 /// As on a GPU of compute capability 9.0: the default variant of every kernel that sm_90a has, and `portable` instead.
 #[test]
+#[ignore = "slow: CI runs it"]
 fn every_default_of_sm_90a_passes_on_the_emulator() {
     let sandbox = Sandbox::new();
     let run = sandbox.pid(&["check", "--device", "emulator:sm_90a", "--json"]);

@@ -39,11 +39,39 @@ fn the_map_names_what_exists() {
     }
 }
 
+/// Reasons of `#[ignore = "..."]`, with the name of the test that each stands before.
+fn ignored(folder: &Path, found: &mut Vec<(String, String)>) {
+    for entry in std::fs::read_dir(folder).unwrap() {
+        let path = entry.unwrap().path();
+        if path.is_dir() {
+            ignored(&path, found);
+        } else if path.extension().is_some_and(|e| e == "rs") && !path.ends_with("host_readme.rs") {
+            let text = std::fs::read_to_string(&path).unwrap();
+            for rest in text.split("#[ignore = \"").skip(1) {
+                let (reason, rest) = rest.split_once('"').unwrap();
+                let name = rest.split_once("fn ").unwrap().1.split('(').next().unwrap();
+                found.push((name.to_owned(), reason.to_owned()));
+            }
+        }
+    }
+}
+
+/// What the README's command leaves out is counted there, and run by CI.
 #[test]
 fn ci_runs_the_readmes_tests() {
     let readme = read("README.md");
     assert!(readme.contains("cargo run --release -- demo") && readme.contains("cargo test --release"));
-    assert!(read(".ci/run").contains("cargo test --locked --release"));
+    assert!(read(".ci/run").contains("cargo test --locked --release -- --include-ignored --skip _full_\n"));
+
+    let mut found = Vec::new();
+    for folder in ["src", "tests"] {
+        ignored(&Path::new(env!("CARGO_MANIFEST_DIR")).join(folder), &mut found);
+    }
+    let (full, slow): (Vec<_>, Vec<_>) = found.into_iter().partition(|(name, _)| name.contains("_full_"));
+    assert!(full.iter().all(|(_, reason)| reason == "minutes on the emulator; for GPUs, or on request"), "{full:?}");
+    assert!(slow.iter().all(|(_, reason)| reason == "slow: CI runs it"), "{slow:?}");
+    let said = format!("leaves {} slow tests to CI", slow.len());
+    assert!(readme.contains(&said), "README.md does not say: {said}");
 }
 
 #[test]

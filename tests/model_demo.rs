@@ -46,12 +46,6 @@ fn decoded(decoder: &Decoder, latent: &Latent, request: &Request) -> Picture {
     decoder.decode(latent, request).unwrap().picture
 }
 
-fn devices() -> Vec<Device> {
-    let mut devices = vec![Device::Cpu];
-    devices.extend(bf16_devices());
-    devices
-}
-
 /// The GPU that `PID_TEST_DEVICE` names, else the emulator with both families of kernels.
 fn bf16_devices() -> Vec<Device> {
     match std::env::var("PID_TEST_DEVICE") {
@@ -110,7 +104,17 @@ fn bf16_kernels_are_as_exact_as_pytorch() {
 /// The gates know what to do with noise: said to be there, it does less harm.
 #[test]
 fn a_declared_noise_level_helps() {
-    for device in devices() {
+    declared_helps(&[Device::Cpu]);
+}
+
+#[test]
+#[ignore = "slow: CI runs it"]
+fn a_declared_noise_level_helps_kernels() {
+    declared_helps(&bf16_devices());
+}
+
+fn declared_helps(devices: &[Device]) {
+    for &device in devices {
         let decoder = decoder(device);
         for (name, level) in [("chelsea", 0.4), ("astronaut", 0.2)] {
             let original = square(name, 128);
@@ -129,9 +133,17 @@ fn a_declared_noise_level_helps() {
 /// By little (0.02 to 0.13 dB over the pictures at 512x512): what the latent tells, the first step knows.
 #[test]
 fn four_steps_are_better_than_one() {
-    let whole = PICTURES.map(|name| (Device::Cpu, name, 512));
-    let parts = bf16_devices().into_iter().map(|device| (device, "chelsea", 256));
-    for (device, name, side) in whole.into_iter().chain(parts) {
+    more_steps_help(PICTURES.map(|name| (Device::Cpu, name, 512)));
+}
+
+#[test]
+#[ignore = "slow: CI runs it"]
+fn four_steps_are_better_than_one_on_kernels() {
+    more_steps_help(bf16_devices().into_iter().map(|device| (device, "chelsea", 256)));
+}
+
+fn more_steps_help(cases: impl IntoIterator<Item = (Device, &'static str, usize)>) {
+    for (device, name, side) in cases {
         let (decoder, original) = (decoder(device), square(name, side));
         let latent = encoded(&original);
         let psnr = |steps| {

@@ -221,6 +221,7 @@ fn bf16_tiny_v1_flux() {
 }
 
 #[test]
+#[ignore = "slow: CI runs it"]
 #[cfg(feature = "emulator")]
 fn bf16_tiny_v1_flux_b2() {
     run_bf16("tiny_v1_flux_b2");
@@ -233,12 +234,14 @@ fn bf16_tiny_v15_flux() {
 }
 
 #[test]
+#[ignore = "slow: CI runs it"]
 #[cfg(feature = "emulator")]
 fn bf16_tiny_v15_flux2() {
     run_bf16("tiny_v15_flux2");
 }
 
 #[test]
+#[ignore = "slow: CI runs it"]
 #[cfg(feature = "emulator")]
 fn bf16_tiny_v15_flux_wide() {
     run_bf16("tiny_v15_flux_wide");
@@ -252,6 +255,7 @@ fn sm_90a_tiny_v1_flux() {
 }
 
 #[test]
+#[ignore = "slow: CI runs it"]
 #[cfg(feature = "emulator")]
 fn sm_90a_tiny_v1_flux_b2() {
     run_sm_90a("tiny_v1_flux_b2");
@@ -264,12 +268,14 @@ fn sm_90a_tiny_v15_flux() {
 }
 
 #[test]
+#[ignore = "slow: CI runs it"]
 #[cfg(feature = "emulator")]
 fn sm_90a_tiny_v15_flux2() {
     run_sm_90a("tiny_v15_flux2");
 }
 
 #[test]
+#[ignore = "slow: CI runs it"]
 #[cfg(feature = "emulator")]
 fn sm_90a_tiny_v15_flux_wide() {
     run_sm_90a("tiny_v15_flux_wide");

@@ -60,6 +60,7 @@ fn head_dim(kernel: &str) -> usize {
 }
 
 #[test]
+#[ignore = "slow: CI runs it"]
 fn every_variant() {
     // Rings that turn more than once, and a last tile of every size.
     for (tokens, query_start, logits) in [(331, 0, Logits::Usual), (203, 70, Logits::Small), (97, 0, Logits::Edges)] {

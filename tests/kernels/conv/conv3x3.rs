@@ -247,6 +247,7 @@ fn any_grid() {
 /// Grids that are no whole rectangles of 16 x 8, with either border; more tiles than blocks; channels below, at and above
 /// a slice of 64.
 #[test]
+#[ignore = "slow: CI runs it"]
 fn tiles_of_a_grid() {
     let cases = [
         tokens(1, [1, 1], 32, 16),
