@@ -261,24 +261,30 @@ PID_DEVICE void attention(const PidAttentionParams& params) {
                                    smem.keys + warp * kWarpRows * T::kStride, acc, softmax, lane);
 }
 
+template <int kHeadDim>
+constexpr KernelEntry entry(const char* op) {
+    return {op, "portable", {BLOCK_M, BLOCK_N, kHeadDim}, kNumStages, kNumThreads, 2, 1, sizeof(typename Tile<kHeadDim>::Shared),
+            0, 0, kNeedsBf16Mma, OperandFormat::bf16, kPlainRows, 1, 1, 0, 0};
+}
+
 }  // namespace
 
-PID_KERNEL(attention_online_d64, PidAttentionParams, 128, 2) { attention<64, false, kSound>(params); }
-PID_KERNEL(attention_online_d72, PidAttentionParams, 128, 2) { attention<72, false, kSound>(params); }
-PID_KERNEL(attention_bounded_d64, PidAttentionParams, 128, 2) { attention<64, true, kSound>(params); }
-PID_KERNEL(attention_bounded_d72, PidAttentionParams, 128, 2) { attention<72, true, kSound>(params); }
+PID_KERNEL(attention_online_d64, PidAttentionParams, entry<64>("attention_online_d64")) { attention<64, false, kSound>(params); }
+PID_KERNEL(attention_online_d72, PidAttentionParams, entry<72>("attention_online_d72")) { attention<72, false, kSound>(params); }
+PID_KERNEL(attention_bounded_d64, PidAttentionParams, entry<64>("attention_bounded_d64")) { attention<64, true, kSound>(params); }
+PID_KERNEL(attention_bounded_d72, PidAttentionParams, entry<72>("attention_bounded_d72")) { attention<72, true, kSound>(params); }
 
-PID_FAULT_KERNEL(attention_online_d64_no_key_wait, PidAttentionParams, 128, attention<64, false, kNoKeyWait>)
-PID_FAULT_KERNEL(attention_online_d64_no_value_wait, PidAttentionParams, 128, attention<64, false, kNoValueWait>)
-PID_FAULT_KERNEL(attention_online_d64_no_query_wait, PidAttentionParams, 128, attention<64, false, kNoQueryWait>)
-PID_FAULT_KERNEL(attention_online_d64_no_key_barrier, PidAttentionParams, 128, attention<64, false, kNoKeyBarrier>)
-PID_FAULT_KERNEL(attention_online_d64_no_value_barrier, PidAttentionParams, 128, attention<64, false, kNoValueBarrier>)
-PID_FAULT_KERNEL(attention_online_d64_no_query_barrier, PidAttentionParams, 128, attention<64, false, kNoQueryBarrier>)
-PID_FAULT_KERNEL(attention_online_d64_no_query_release, PidAttentionParams, 128, attention<64, false, kNoQueryRelease>)
-PID_FAULT_KERNEL(attention_online_d64_no_slot_release, PidAttentionParams, 128, attention<64, false, kNoSlotRelease>)
-PID_FAULT_KERNEL(attention_online_d64_no_tail_mask, PidAttentionParams, 128, attention<64, false, kNoTailMask>)
-PID_FAULT_KERNEL(attention_online_d64_no_tail_guard, PidAttentionParams, 128, attention<64, false, kNoTailGuard>)
-PID_FAULT_KERNEL(attention_online_d64_no_query_guard, PidAttentionParams, 128, attention<64, false, kNoQueryGuard>)
-PID_FAULT_KERNEL(attention_online_d64_no_row_guard, PidAttentionParams, 128, attention<64, false, kNoRowGuard>)
-PID_FAULT_KERNEL(attention_online_d64_no_staging_sync, PidAttentionParams, 128, attention<64, false, kNoStagingSync>)
-PID_FAULT_KERNEL(attention_online_d72_no_zero_columns, PidAttentionParams, 128, attention<72, false, kNoZeroColumns>)
+PID_FAULT(attention_online_d64, no_key_wait, attention<64, false, kNoKeyWait>)
+PID_FAULT(attention_online_d64, no_value_wait, attention<64, false, kNoValueWait>)
+PID_FAULT(attention_online_d64, no_query_wait, attention<64, false, kNoQueryWait>)
+PID_FAULT(attention_online_d64, no_key_barrier, attention<64, false, kNoKeyBarrier>)
+PID_FAULT(attention_online_d64, no_value_barrier, attention<64, false, kNoValueBarrier>)
+PID_FAULT(attention_online_d64, no_query_barrier, attention<64, false, kNoQueryBarrier>)
+PID_FAULT(attention_online_d64, no_query_release, attention<64, false, kNoQueryRelease>)
+PID_FAULT(attention_online_d64, no_slot_release, attention<64, false, kNoSlotRelease>)
+PID_FAULT(attention_online_d64, no_tail_mask, attention<64, false, kNoTailMask>)
+PID_FAULT(attention_online_d64, no_tail_guard, attention<64, false, kNoTailGuard>)
+PID_FAULT(attention_online_d64, no_query_guard, attention<64, false, kNoQueryGuard>)
+PID_FAULT(attention_online_d64, no_row_guard, attention<64, false, kNoRowGuard>)
+PID_FAULT(attention_online_d64, no_staging_sync, attention<64, false, kNoStagingSync>)
+PID_FAULT(attention_online_d72, no_zero_columns, attention<72, false, kNoZeroColumns>)

@@ -2,69 +2,57 @@
 // others wait for a measurement (TUNING.md). Names: queries of a block, keys of a tile, slots, share of polynomial exponentials.
 #include "hopper.cuh"
 
-PID_KERNEL(attention_bounded_d72_q256_k64_s4_poly0_sm90, PidAttentionSm90Params, 384, 1) {
+PID_KERNEL(attention_bounded_d72_q256_k64_s4_poly0_sm90, PidAttentionSm90Params,
+           attention_entry<HopperTile<72, true, 2, 2, 64, 4, 0, false>>()) {
     attention_sm90<HopperTile<72, true, 2, 2, 64, 4, 0, false>, kSound>(params);
 }
-PID_KERNEL(attention_bounded_d72_q256_k64_s4_poly2_sm90, PidAttentionSm90Params, 384, 1) {
+PID_KERNEL(attention_bounded_d72_q256_k64_s4_poly2_sm90, PidAttentionSm90Params,
+           attention_entry<HopperTile<72, true, 2, 2, 64, 4, 2, false>>()) {
     attention_sm90<HopperTile<72, true, 2, 2, 64, 4, 2, false>, kSound>(params);
 }
-PID_KERNEL(attention_bounded_d72_q256_k64_s4_poly0_pingpong_sm90, PidAttentionSm90Params, 384, 1) {
+PID_KERNEL(attention_bounded_d72_q256_k64_s4_poly0_pingpong_sm90, PidAttentionSm90Params,
+           attention_entry<HopperTile<72, true, 2, 2, 64, 4, 0, true>>()) {
     attention_sm90<HopperTile<72, true, 2, 2, 64, 4, 0, true>, kSound>(params);
 }
-PID_KERNEL(attention_bounded_d72_q128_k96_s3_poly0_sm90, PidAttentionSm90Params, 384, 1) {
+PID_KERNEL(attention_bounded_d72_q128_k96_s3_poly0_sm90, PidAttentionSm90Params,
+           attention_entry<HopperTile<72, true, 2, 1, 96, 3, 0, false>>()) {
     attention_sm90<HopperTile<72, true, 2, 1, 96, 3, 0, false>, kSound>(params);
 }
-PID_KERNEL(attention_bounded_d72_q256_k64_s3_poly0_pingpong_sm90, PidAttentionSm90Params, 384, 1) {
+PID_KERNEL(attention_bounded_d72_q256_k64_s3_poly0_pingpong_sm90, PidAttentionSm90Params,
+           attention_entry<HopperTile<72, true, 2, 2, 64, 3, 0, true>>()) {
     attention_sm90<HopperTile<72, true, 2, 2, 64, 3, 0, true>, kSound>(params);
 }
-PID_KERNEL(attention_online_d72_q128_k96_s3_poly0_sm90, PidAttentionSm90Params, 384, 1) {
+PID_KERNEL(attention_online_d72_q128_k96_s3_poly0_sm90, PidAttentionSm90Params,
+           attention_entry<HopperTile<72, false, 2, 1, 96, 3, 0, false>>()) {
     attention_sm90<HopperTile<72, false, 2, 1, 96, 3, 0, false>, kSound>(params);
 }
-PID_KERNEL(attention_online_d72_q128_k96_s3_poly2_sm90, PidAttentionSm90Params, 384, 1) {
+PID_KERNEL(attention_online_d72_q128_k96_s3_poly2_sm90, PidAttentionSm90Params,
+           attention_entry<HopperTile<72, false, 2, 1, 96, 3, 2, false>>()) {
     attention_sm90<HopperTile<72, false, 2, 1, 96, 3, 2, false>, kSound>(params);
 }
-PID_KERNEL(attention_online_d72_q128_k96_s3_poly0_pingpong_sm90, PidAttentionSm90Params, 384, 1) {
+PID_KERNEL(attention_online_d72_q128_k96_s3_poly0_pingpong_sm90, PidAttentionSm90Params,
+           attention_entry<HopperTile<72, false, 2, 1, 96, 3, 0, true>>()) {
     attention_sm90<HopperTile<72, false, 2, 1, 96, 3, 0, true>, kSound>(params);
 }
 
 using Faulty = HopperTile<72, true, 2, 2, 64, 4, 0, false>;
-PID_FAULT_KERNEL(attention_bounded_d72_q256_k64_s4_poly0_sm90_no_init_fence, PidAttentionSm90Params, 384,
-                 attention_sm90<Faulty, kNoInitFence>)
-PID_FAULT_KERNEL(attention_bounded_d72_q256_k64_s4_poly0_sm90_no_init_sync, PidAttentionSm90Params, 384,
-                 attention_sm90<Faulty, kNoInitSync>)
-PID_FAULT_KERNEL(attention_bounded_d72_q256_k64_s4_poly0_sm90_no_query_wait, PidAttentionSm90Params, 384,
-                 attention_sm90<Faulty, kNoQueryWait>)
-PID_FAULT_KERNEL(attention_bounded_d72_q256_k64_s4_poly0_sm90_no_key_wait, PidAttentionSm90Params, 384,
-                 attention_sm90<Faulty, kNoKeyWait>)
-PID_FAULT_KERNEL(attention_bounded_d72_q256_k64_s4_poly0_sm90_no_value_wait, PidAttentionSm90Params, 384,
-                 attention_sm90<Faulty, kNoValueWait>)
-PID_FAULT_KERNEL(attention_bounded_d72_q256_k64_s4_poly0_sm90_no_key_slot_wait, PidAttentionSm90Params, 384,
-                 attention_sm90<Faulty, kNoKeySlotWait>)
-PID_FAULT_KERNEL(attention_bounded_d72_q256_k64_s4_poly0_sm90_no_value_slot_wait, PidAttentionSm90Params, 384,
-                 attention_sm90<Faulty, kNoValueSlotWait>)
-PID_FAULT_KERNEL(attention_bounded_d72_q256_k64_s4_poly0_sm90_no_key_release, PidAttentionSm90Params, 384,
-                 attention_sm90<Faulty, kNoKeyRelease>)
-PID_FAULT_KERNEL(attention_bounded_d72_q256_k64_s4_poly0_sm90_no_value_release, PidAttentionSm90Params, 384,
-                 attention_sm90<Faulty, kNoValueRelease>)
-PID_FAULT_KERNEL(attention_bounded_d72_q256_k64_s4_poly0_sm90_no_score_fence, PidAttentionSm90Params, 384,
-                 attention_sm90<Faulty, kNoScoreFence>)
-PID_FAULT_KERNEL(attention_bounded_d72_q256_k64_s4_poly0_sm90_no_output_fence, PidAttentionSm90Params, 384,
-                 attention_sm90<Faulty, kNoOutputFence>)
-PID_FAULT_KERNEL(attention_bounded_d72_q256_k64_s4_poly0_sm90_no_first_score_wait, PidAttentionSm90Params, 384,
-                 attention_sm90<Faulty, kNoFirstScoreWait>)
-PID_FAULT_KERNEL(attention_bounded_d72_q256_k64_s4_poly0_sm90_no_score_wait, PidAttentionSm90Params, 384,
-                 attention_sm90<Faulty, kNoScoreWait>)
-PID_FAULT_KERNEL(attention_bounded_d72_q256_k64_s4_poly0_sm90_no_output_wait, PidAttentionSm90Params, 384,
-                 attention_sm90<Faulty, kNoOutputWait>)
-PID_FAULT_KERNEL(attention_bounded_d72_q256_k64_s4_poly0_sm90_no_last_wait, PidAttentionSm90Params, 384,
-                 attention_sm90<Faulty, kNoLastWait>)
-PID_FAULT_KERNEL(attention_bounded_d72_q256_k64_s4_poly0_sm90_no_tail_mask, PidAttentionSm90Params, 384,
-                 attention_sm90<Faulty, kNoTailMask>)
-PID_FAULT_KERNEL(attention_bounded_d72_q256_k64_s4_poly0_sm90_no_staging_fence, PidAttentionSm90Params, 384,
-                 attention_sm90<Faulty, kNoStagingFence>)
-PID_FAULT_KERNEL(attention_bounded_d72_q256_k64_s4_poly0_sm90_no_staging_sync, PidAttentionSm90Params, 384,
-                 attention_sm90<Faulty, kNoStagingSync>)
-PID_FAULT_KERNEL(attention_bounded_d72_q256_k64_s4_poly0_sm90_no_store_wait, PidAttentionSm90Params, 384,
-                 attention_sm90<Faulty, kNoStoreWait>)
-PID_FAULT_KERNEL(attention_bounded_d72_q256_k64_s4_poly0_sm90_no_zero_columns, PidAttentionSm90Params, 384,
-                 attention_sm90<Faulty, kNoZeroColumns>)
+PID_FAULT(attention_bounded_d72_q256_k64_s4_poly0_sm90, no_init_fence, attention_sm90<Faulty, kNoInitFence>)
+PID_FAULT(attention_bounded_d72_q256_k64_s4_poly0_sm90, no_init_sync, attention_sm90<Faulty, kNoInitSync>)
+PID_FAULT(attention_bounded_d72_q256_k64_s4_poly0_sm90, no_query_wait, attention_sm90<Faulty, kNoQueryWait>)
+PID_FAULT(attention_bounded_d72_q256_k64_s4_poly0_sm90, no_key_wait, attention_sm90<Faulty, kNoKeyWait>)
+PID_FAULT(attention_bounded_d72_q256_k64_s4_poly0_sm90, no_value_wait, attention_sm90<Faulty, kNoValueWait>)
+PID_FAULT(attention_bounded_d72_q256_k64_s4_poly0_sm90, no_key_slot_wait, attention_sm90<Faulty, kNoKeySlotWait>)
+PID_FAULT(attention_bounded_d72_q256_k64_s4_poly0_sm90, no_value_slot_wait, attention_sm90<Faulty, kNoValueSlotWait>)
+PID_FAULT(attention_bounded_d72_q256_k64_s4_poly0_sm90, no_key_release, attention_sm90<Faulty, kNoKeyRelease>)
+PID_FAULT(attention_bounded_d72_q256_k64_s4_poly0_sm90, no_value_release, attention_sm90<Faulty, kNoValueRelease>)
+PID_FAULT(attention_bounded_d72_q256_k64_s4_poly0_sm90, no_score_fence, attention_sm90<Faulty, kNoScoreFence>)
+PID_FAULT(attention_bounded_d72_q256_k64_s4_poly0_sm90, no_output_fence, attention_sm90<Faulty, kNoOutputFence>)
+PID_FAULT(attention_bounded_d72_q256_k64_s4_poly0_sm90, no_first_score_wait, attention_sm90<Faulty, kNoFirstScoreWait>)
+PID_FAULT(attention_bounded_d72_q256_k64_s4_poly0_sm90, no_score_wait, attention_sm90<Faulty, kNoScoreWait>)
+PID_FAULT(attention_bounded_d72_q256_k64_s4_poly0_sm90, no_output_wait, attention_sm90<Faulty, kNoOutputWait>)
+PID_FAULT(attention_bounded_d72_q256_k64_s4_poly0_sm90, no_last_wait, attention_sm90<Faulty, kNoLastWait>)
+PID_FAULT(attention_bounded_d72_q256_k64_s4_poly0_sm90, no_tail_mask, attention_sm90<Faulty, kNoTailMask>)
+PID_FAULT(attention_bounded_d72_q256_k64_s4_poly0_sm90, no_staging_fence, attention_sm90<Faulty, kNoStagingFence>)
+PID_FAULT(attention_bounded_d72_q256_k64_s4_poly0_sm90, no_staging_sync, attention_sm90<Faulty, kNoStagingSync>)
+PID_FAULT(attention_bounded_d72_q256_k64_s4_poly0_sm90, no_store_wait, attention_sm90<Faulty, kNoStoreWait>)
+PID_FAULT(attention_bounded_d72_q256_k64_s4_poly0_sm90, no_zero_columns, attention_sm90<Faulty, kNoZeroColumns>)

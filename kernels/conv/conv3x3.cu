@@ -115,18 +115,12 @@ PID_DEVICE void conv3x3(const PidConvParams& params) {
     each_row<8, kFault>(ConvEpilogue(params), params.gemm, tile, acc);
 }
 
-PID_KERNEL(conv3x3_tokens, PidConvParams, kGemmThreads, 2) { conv3x3<TokensLoader<kNoFault>, kNoFault>(params); }
-PID_KERNEL(conv3x3_latent, PidConvParams, kGemmThreads, 2) { conv3x3<LatentLoader<kNoFault>, kNoFault>(params); }
+PID_KERNEL(conv3x3_tokens, PidConvParams, gemm_entry<128>("conv3x3_tokens").with_n_multiple(16)) { conv3x3<TokensLoader<kNoFault>, kNoFault>(params); }
+PID_KERNEL(conv3x3_latent, PidConvParams, gemm_entry<128>("conv3x3_latent").with_n_multiple(16)) { conv3x3<LatentLoader<kNoFault>, kNoFault>(params); }
 
-PID_FAULT_KERNEL(conv3x3_tokens_no_slot_barrier, PidConvParams, kGemmThreads,
-                 conv3x3<TokensLoader<kNoSlotBarrier>, kNoSlotBarrier>)
-PID_FAULT_KERNEL(conv3x3_tokens_no_row_guard, PidConvParams, kGemmThreads,
-                 conv3x3<TokensLoader<kNoRowGuard>, kNoFault>)
-PID_FAULT_KERNEL(conv3x3_tokens_no_border_guard, PidConvParams, kGemmThreads,
-                 conv3x3<TokensLoader<kNoInnerGuard>, kNoFault>)
-PID_FAULT_KERNEL(conv3x3_latent_no_slot_barrier, PidConvParams, kGemmThreads,
-                 conv3x3<LatentLoader<kNoSlotBarrier>, kNoSlotBarrier>)
-PID_FAULT_KERNEL(conv3x3_latent_no_row_guard, PidConvParams, kGemmThreads,
-                 conv3x3<LatentLoader<kNoRowGuard>, kNoFault>)
-PID_FAULT_KERNEL(conv3x3_latent_no_border_guard, PidConvParams, kGemmThreads,
-                 conv3x3<LatentLoader<kNoInnerGuard>, kNoFault>)
+PID_FAULT(conv3x3_tokens, no_slot_barrier, conv3x3<TokensLoader<kNoSlotBarrier>, kNoSlotBarrier>)
+PID_FAULT(conv3x3_tokens, no_row_guard, conv3x3<TokensLoader<kNoRowGuard>, kNoFault>)
+PID_FAULT(conv3x3_tokens, no_border_guard, conv3x3<TokensLoader<kNoInnerGuard>, kNoFault>)
+PID_FAULT(conv3x3_latent, no_slot_barrier, conv3x3<LatentLoader<kNoSlotBarrier>, kNoSlotBarrier>)
+PID_FAULT(conv3x3_latent, no_row_guard, conv3x3<LatentLoader<kNoRowGuard>, kNoFault>)
+PID_FAULT(conv3x3_latent, no_border_guard, conv3x3<LatentLoader<kNoInnerGuard>, kNoFault>)

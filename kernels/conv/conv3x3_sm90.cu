@@ -136,32 +136,34 @@ PID_DEVICE void conv3x3_sm90(const WithMaps<PidConvParams>& params) {
     run_product<Shape, kFault>(tma, op.gemm, num_slices, num_slices, load, consume, mend, nothing_to_begin<Shape>);
 }
 
-PID_KERNEL(conv3x3_tokens_128x256_sm90, WithMaps<PidConvParams>, kProductThreads, 1) {
+template <class Shape>
+constexpr KernelEntry conv_entry() {
+    return product_entry<Shape>("conv3x3_tokens", kHeadsOf64).with_n_multiple(16);
+}
+
+PID_KERNEL(conv3x3_tokens_128x256_sm90, WithMaps<PidConvParams>, conv_entry<ProductShape<256, false, 1, 56>>()) {
     conv3x3_sm90<ProductShape<256, false, 1, 56>, kSoundProduct>(params);
 }
-PID_CLUSTER_KERNEL(conv3x3_tokens_128x256_pair_sm90, WithMaps<PidConvParams>, kProductThreads, 1, 2) {
+PID_CLUSTER_KERNEL(conv3x3_tokens_128x256_pair_sm90, WithMaps<PidConvParams>,
+                   conv_entry<ProductShape<256, false, 2, 56>>()) {
     conv3x3_sm90<ProductShape<256, false, 2, 56>, kSoundProduct>(params);
 }
-PID_KERNEL(conv3x3_tokens_128x128_pingpong_sm90, WithMaps<PidConvParams>, kProductThreads, 1) {
+PID_KERNEL(conv3x3_tokens_128x128_pingpong_sm90, WithMaps<PidConvParams>,
+           conv_entry<ProductShape<128, true, 1, 56>>()) {
     conv3x3_sm90<ProductShape<128, true, 1, 56>, kSoundProduct>(params);
 }
-PID_CLUSTER_KERNEL(conv3x3_tokens_128x128_pingpong_pair_sm90, WithMaps<PidConvParams>, kProductThreads, 1, 2) {
+PID_CLUSTER_KERNEL(conv3x3_tokens_128x128_pingpong_pair_sm90, WithMaps<PidConvParams>,
+                   conv_entry<ProductShape<128, true, 2, 56>>()) {
     conv3x3_sm90<ProductShape<128, true, 2, 56>, kSoundProduct>(params);
 }
 
-PID_FAULT_KERNEL(conv3x3_tokens_128x256_sm90_no_slot_wait, WithMaps<PidConvParams>, kProductThreads,
-                 conv3x3_sm90<ProductShape<256, false, 1, 56>, kNoSlotWait>)
-PID_FAULT_KERNEL(conv3x3_tokens_128x256_sm90_no_row_bound, WithMaps<PidConvParams>, kProductThreads,
-                 conv3x3_sm90<ProductShape<256, false, 1, 56>, kNoRowBound>)
-PID_FAULT_KERNEL(conv3x3_tokens_128x256_sm90_no_mending, WithMaps<PidConvParams>, kProductThreads,
-                 conv3x3_sm90<ProductShape<256, false, 1, 56>, kNoMending>)
-PID_FAULT_KERNEL(conv3x3_tokens_128x256_sm90_no_mended_fence, WithMaps<PidConvParams>, kProductThreads,
-                 conv3x3_sm90<ProductShape<256, false, 1, 56>, kNoMendedFence>)
-PID_FAULT_KERNEL(conv3x3_tokens_128x256_sm90_no_mended_wait, WithMaps<PidConvParams>, kProductThreads,
-                 conv3x3_sm90<ProductShape<256, false, 1, 56>, kNoMendedWait>)
-PID_FAULT_KERNEL(conv3x3_tokens_128x256_sm90_no_mended_release, WithMaps<PidConvParams>, kProductThreads,
-                 conv3x3_sm90<ProductShape<256, false, 1, 56>, kNoMendedRelease>)
-PID_FAULT_KERNEL(conv3x3_tokens_128x256_sm90_no_channel_bound, WithMaps<PidConvParams>, kProductThreads,
-                 conv3x3_sm90<ProductShape<256, false, 1, 56>, kNoChannelBound>)
-PID_FAULT_KERNEL(conv3x3_tokens_128x256_sm90_no_mended_barrier, WithMaps<PidConvParams>, kProductThreads,
-                 conv3x3_sm90<ProductShape<256, false, 1, 56>, kNoMendedBarrier>)
+PID_FAULT(conv3x3_tokens_128x256_sm90, no_slot_wait, conv3x3_sm90<ProductShape<256, false, 1, 56>, kNoSlotWait>)
+PID_FAULT(conv3x3_tokens_128x256_sm90, no_row_bound, conv3x3_sm90<ProductShape<256, false, 1, 56>, kNoRowBound>)
+PID_FAULT(conv3x3_tokens_128x256_sm90, no_mending, conv3x3_sm90<ProductShape<256, false, 1, 56>, kNoMending>)
+PID_FAULT(conv3x3_tokens_128x256_sm90, no_mended_fence, conv3x3_sm90<ProductShape<256, false, 1, 56>, kNoMendedFence>)
+PID_FAULT(conv3x3_tokens_128x256_sm90, no_mended_wait, conv3x3_sm90<ProductShape<256, false, 1, 56>, kNoMendedWait>)
+PID_FAULT(conv3x3_tokens_128x256_sm90, no_mended_release,
+          conv3x3_sm90<ProductShape<256, false, 1, 56>, kNoMendedRelease>)
+PID_FAULT(conv3x3_tokens_128x256_sm90, no_channel_bound, conv3x3_sm90<ProductShape<256, false, 1, 56>, kNoChannelBound>)
+PID_FAULT(conv3x3_tokens_128x256_sm90, no_mended_barrier,
+          conv3x3_sm90<ProductShape<256, false, 1, 56>, kNoMendedBarrier>)

@@ -136,11 +136,11 @@ PID_DEVICE void apply(const PidGroupNormParams& params) {
 
 }  // namespace
 
-PID_KERNEL(group_norm_sums, PidGroupNormParams, kThreads, 4) { sums<0>(params); }
-PID_KERNEL(group_norm_apply, PidGroupNormParams, kThreads, 4) { apply<0>(params); }
+PID_KERNEL(group_norm_sums, PidGroupNormParams, plain_entry("group_norm_sums", 1, kThreads, 4, sizeof(SumsSmem))) { sums<0>(params); }
+PID_KERNEL(group_norm_apply, PidGroupNormParams, plain_entry("group_norm_apply", kThreads, kThreads, 4, sizeof(ApplySmem))) { apply<0>(params); }
 
-PID_FAULT_KERNEL(group_norm_sums_no_tail_guard, PidGroupNormParams, kThreads, sums<kNoTailGuard>)
-PID_FAULT_KERNEL(group_norm_sums_no_barrier, PidGroupNormParams, kThreads, sums<kNoBarrier>)
-PID_FAULT_KERNEL(group_norm_apply_no_tail_guard, PidGroupNormParams, kThreads, apply<kNoTailGuard>)
-PID_FAULT_KERNEL(group_norm_apply_no_barrier, PidGroupNormParams, kThreads, apply<kNoBarrier>)
-PID_FAULT_KERNEL(group_norm_apply_no_slab_guard, PidGroupNormParams, kThreads, apply<kNoSlabGuard>)
+PID_FAULT(group_norm_sums, no_tail_guard, sums<kNoTailGuard>)
+PID_FAULT(group_norm_sums, no_barrier, sums<kNoBarrier>)
+PID_FAULT(group_norm_apply, no_tail_guard, apply<kNoTailGuard>)
+PID_FAULT(group_norm_apply, no_barrier, apply<kNoBarrier>)
+PID_FAULT(group_norm_apply, no_slab_guard, apply<kNoSlabGuard>)

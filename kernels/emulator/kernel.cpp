@@ -33,9 +33,9 @@ void land(const AsyncCopy& copy, void* caller) {
 }
 }  // namespace
 
-Registration::Registration(const char* kernel, std::size_t bytes, unsigned threads, unsigned ctas,
-                           KernelBody entry)
-    : name(kernel), params_bytes(bytes), max_threads(threads), cluster(ctas), body(entry), next(g_first) {
+Registration::Registration(const char* kernel, const char* sound, std::size_t bytes, const KernelEntry& declared,
+                           KernelBody function)
+    : name(kernel), fault_of(sound), params_bytes(bytes), entry(declared), body(function), next(g_first) {
     g_first = this;
 }
 

@@ -5,6 +5,8 @@
 #include <cstddef>
 #include <cstdint>
 
+#include "../entry.h"
+
 namespace pid::emu {
 
 struct Dim3 {
@@ -34,14 +36,14 @@ struct BlockPlace {
 extern __thread const ThreadPlace* g_thread;
 extern __thread const BlockPlace* g_block;
 
-// A kernel in the table of kernels, put there before main() by PID_KERNEL or PID_CLUSTER_KERNEL.
+// A kernel in the table of kernels, put there before main() by PID_KERNEL, PID_CLUSTER_KERNEL or PID_FAULT.
 using KernelBody = void (*)(const void* params);
 struct Registration {
-    Registration(const char* name, std::size_t params_bytes, unsigned max_threads, unsigned cluster, KernelBody body);
+    Registration(const char* name, const char* fault_of, std::size_t params_bytes, const KernelEntry& entry, KernelBody body);
     const char* name;
+    const char* fault_of;  // the kernel that it is a faulty copy of, else null
     std::size_t params_bytes;
-    unsigned max_threads;
-    unsigned cluster;  // CTAs, along x
+    const KernelEntry& entry;
     KernelBody body;
     const Registration* next;
 };

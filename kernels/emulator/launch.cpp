@@ -180,15 +180,15 @@ std::string check(const PidEmuLaunch& launch, const Registration* kernel) {
     if (launch.params_bytes != kernel->params_bytes)
         return "parameters of " + std::to_string(launch.params_bytes) + " bytes, the kernel takes " +
                std::to_string(kernel->params_bytes);
-    if (threads == 0 || threads > kernel->max_threads)
-        return "block of " + std::to_string(threads) + " threads, at most " + std::to_string(kernel->max_threads);
+    if (threads == 0 || threads > kernel->entry.threads)
+        return "block of " + std::to_string(threads) + " threads, at most " + std::to_string(kernel->entry.threads);
     if (launch.shared_bytes > kMaxSharedBytes)
         return std::to_string(launch.shared_bytes) + " bytes of shared memory, at most " + std::to_string(kMaxSharedBytes);
     if (launch.grid[0] == 0 || launch.grid[1] == 0 || launch.grid[2] == 0) return "an empty grid";
     if (launch.grid[1] > 65535 || launch.grid[2] > 65535) return "a grid of more than 65535 blocks in y or z";
-    if (launch.grid[0] % kernel->cluster != 0)
+    if (launch.grid[0] % kernel->entry.cluster != 0)
         return "a grid of " + std::to_string(launch.grid[0]) + " blocks in x, no multiple of the cluster of " +
-               std::to_string(kernel->cluster);
+               std::to_string(kernel->entry.cluster);
     if (launch.schedule > 2) return "unknown schedule " + std::to_string(launch.schedule);
     return {};
 }
@@ -200,12 +200,12 @@ std::string run_launch(const PidEmuLaunch& launch) {
     job.kernel = kernel;
     job.options.grid = Dim3{launch.grid[0], launch.grid[1], launch.grid[2]};
     job.options.block = Dim3{launch.block[0], launch.block[1], launch.block[2]};
-    job.options.cluster = kernel->cluster;
+    job.options.cluster = kernel->entry.cluster;
     job.options.shared_bytes = launch.shared_bytes;
     job.options.schedule = static_cast<Schedule>(launch.schedule);
     job.options.seed = launch.seed;
     job.params = launch.params;
-    job.num_clusters = std::uint64_t{launch.grid[0] / kernel->cluster} * launch.grid[1] * launch.grid[2];
+    job.num_clusters = std::uint64_t{launch.grid[0] / kernel->entry.cluster} * launch.grid[1] * launch.grid[2];
     job.options.events = &job.events;
     sanitizer::release(&job.events.begin);
     pool().run(job);
@@ -253,13 +253,10 @@ void pid_emu_free(void* pointer, std::size_t bytes) {
     munmap(start - kGuardBytes, mapped + 2 * kGuardBytes);
 }
 
-const char* pid_emu_kernel_name(std::size_t index) {
+int pid_emu_kernel(std::size_t index, PidEmuKernel* kernel) {
     const pid::emu::Registration* r = pid::emu::first_kernel();
     while (r && index-- > 0) r = r->next;
-    return r ? r->name : nullptr;
-}
-
-std::size_t pid_emu_params_bytes(const char* kernel) {
-    const pid::emu::Registration* r = pid::emu::find_kernel(kernel);
-    return r ? r->params_bytes : 0;
+    if (!r) return 0;
+    *kernel = {r->name, r->fault_of, r->params_bytes, &r->entry};
+    return 1;
 }

@@ -3,6 +3,8 @@
 #include <cstddef>
 #include <cstdint>
 
+#include "../entry.h"
+
 extern "C" {
 
 struct PidEmuLaunch {
@@ -24,9 +26,14 @@ int pid_emu_launch(const PidEmuLaunch* launch, char* error, std::size_t error_by
 void* pid_emu_allocate(std::size_t bytes);
 void pid_emu_free(void* pointer, std::size_t bytes);
 
-// Name of kernel `index`, null past the last.
-const char* pid_emu_kernel_name(std::size_t index);
+// A kernel of the registry. All pointers live as long as the process.
+struct PidEmuKernel {
+    const char* name;
+    const char* fault_of;  // the kernel that it is a faulty copy of, else null
+    std::uint64_t params_bytes;
+    const KernelEntry* entry;
+};
 
-// Size of the kernel's parameter struct, 0 when there is no such kernel.
-std::size_t pid_emu_params_bytes(const char* kernel);
+// 1, and kernel `index` in `kernel`; 0 past the last.
+int pid_emu_kernel(std::size_t index, PidEmuKernel* kernel);
 }

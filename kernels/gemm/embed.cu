@@ -101,15 +101,15 @@ PID_DEVICE void gemm_embed(const PidEmbedParams& params) {
     each_row<8, kFault>(EmbedEpilogue<kEmit>(params), params.gemm, tile, acc);
 }
 
-PID_KERNEL(gemm_embed_patch, PidEmbedParams, kGemmThreads, 2) { gemm_embed<PatchLoader, true, kNoFault>(params); }
+PID_KERNEL(gemm_embed_patch, PidEmbedParams, gemm_entry<128>("gemm_embed_patch")) { gemm_embed<PatchLoader, true, kNoFault>(params); }
 
 template <int kFault>
 PID_DEVICE void gemm_embed_rows_body(const PidEmbedParams& params) {
     gemm_embed<FloatRowLoader<kFault>, false, kFault>(params);
 }
 
-PID_KERNEL(gemm_embed_rows, PidEmbedParams, kGemmThreads, 2) { gemm_embed_rows_body<kNoFault>(params); }
+PID_KERNEL(gemm_embed_rows, PidEmbedParams, gemm_entry<128>("gemm_embed_rows")) { gemm_embed_rows_body<kNoFault>(params); }
 
-PID_FAULT_KERNEL(gemm_embed_rows_no_slot_barrier, PidEmbedParams, kGemmThreads, gemm_embed_rows_body<kNoSlotBarrier>)
-PID_FAULT_KERNEL(gemm_embed_rows_no_row_guard, PidEmbedParams, kGemmThreads, gemm_embed_rows_body<kNoRowGuard>)
-PID_FAULT_KERNEL(gemm_embed_rows_no_inner_guard, PidEmbedParams, kGemmThreads, gemm_embed_rows_body<kNoInnerGuard>)
+PID_FAULT(gemm_embed_rows, no_slot_barrier, gemm_embed_rows_body<kNoSlotBarrier>)
+PID_FAULT(gemm_embed_rows, no_row_guard, gemm_embed_rows_body<kNoRowGuard>)
+PID_FAULT(gemm_embed_rows, no_inner_guard, gemm_embed_rows_body<kNoInnerGuard>)

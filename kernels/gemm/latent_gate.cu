@@ -12,9 +12,7 @@ PID_DEVICE void gemm_latent_gate_body(const PidLatentGateParams& params) {
     gemm_tile<8, false, kFault, Groups16>(params.gemm, LatentGateEpilogue<>(params));
 }
 
-PID_KERNEL(gemm_latent_gate, PidLatentGateParams, kGemmThreads, 2) { gemm_latent_gate_body<kNoFault>(params); }
+PID_KERNEL(gemm_latent_gate, PidLatentGateParams, gemm_entry<128>("gemm_latent_gate")) { gemm_latent_gate_body<kNoFault>(params); }
 
-PID_FAULT_KERNEL(gemm_latent_gate_no_slot_barrier, PidLatentGateParams, kGemmThreads,
-                 gemm_latent_gate_body<kNoSlotBarrier>)
-PID_FAULT_KERNEL(gemm_latent_gate_no_store_guard, PidLatentGateParams, kGemmThreads,
-                 gemm_latent_gate_body<kNoStoreGuard>)
+PID_FAULT(gemm_latent_gate, no_slot_barrier, gemm_latent_gate_body<kNoSlotBarrier>)
+PID_FAULT(gemm_latent_gate, no_store_guard, gemm_latent_gate_body<kNoStoreGuard>)

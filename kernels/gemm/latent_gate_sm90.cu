@@ -9,14 +9,19 @@ PID_DEVICE void latent_gate_sm90(const WithMaps<PidLatentGateParams>& params) {
     gemm_rows<Shape, 64, kFault, LatentGateEpilogue>(params.tma, params.op);
 }
 
-PID_KERNEL(gemm_latent_gate_128x256_sm90, WithMaps<PidLatentGateParams>, kProductThreads, 1) {
+template <class Shape>
+constexpr KernelEntry latent_gate_entry() {
+    return product_entry<Shape>("gemm_latent_gate", kGroupsOf16);
+}
+
+PID_KERNEL(gemm_latent_gate_128x256_sm90, WithMaps<PidLatentGateParams>,
+           latent_gate_entry<ProductShape<256, false, 1>>()) {
     latent_gate_sm90<ProductShape<256, false, 1>, kSoundProduct>(params);
 }
-PID_CLUSTER_KERNEL(gemm_latent_gate_128x256_pair_sm90, WithMaps<PidLatentGateParams>, kProductThreads, 1, 2) {
+PID_CLUSTER_KERNEL(gemm_latent_gate_128x256_pair_sm90, WithMaps<PidLatentGateParams>,
+                   latent_gate_entry<ProductShape<256, false, 2>>()) {
     latent_gate_sm90<ProductShape<256, false, 2>, kSoundProduct>(params);
 }
 
-PID_FAULT_KERNEL(gemm_latent_gate_128x256_sm90_no_slot_wait, WithMaps<PidLatentGateParams>, kProductThreads,
-                 latent_gate_sm90<ProductShape<256, false, 1>, kNoSlotWait>)
-PID_FAULT_KERNEL(gemm_latent_gate_128x256_sm90_no_row_bound, WithMaps<PidLatentGateParams>, kProductThreads,
-                 latent_gate_sm90<ProductShape<256, false, 1>, kNoRowBound>)
+PID_FAULT(gemm_latent_gate_128x256_sm90, no_slot_wait, latent_gate_sm90<ProductShape<256, false, 1>, kNoSlotWait>)
+PID_FAULT(gemm_latent_gate_128x256_sm90, no_row_bound, latent_gate_sm90<ProductShape<256, false, 1>, kNoRowBound>)

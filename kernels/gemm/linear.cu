@@ -10,11 +10,11 @@ PID_DEVICE void gemm_linear_body(const PidLinearParams& params) {
     gemm_tile<8, false, kFault>(params.gemm, LinearEpilogue<false>(params));
 }
 
-PID_KERNEL(gemm_linear, PidLinearParams, kGemmThreads, 2) { gemm_linear_body<kNoFault>(params); }
+PID_KERNEL(gemm_linear, PidLinearParams, gemm_entry<128>("gemm_linear").with_n_multiple(1)) { gemm_linear_body<kNoFault>(params); }
 
-PID_FAULT_KERNEL(gemm_linear_no_copy_wait, PidLinearParams, kGemmThreads, gemm_linear_body<kNoCopyWait>)
-PID_FAULT_KERNEL(gemm_linear_no_slot_barrier, PidLinearParams, kGemmThreads, gemm_linear_body<kNoSlotBarrier>)
-PID_FAULT_KERNEL(gemm_linear_no_row_guard, PidLinearParams, kGemmThreads, gemm_linear_body<kNoRowGuard>)
-PID_FAULT_KERNEL(gemm_linear_no_inner_guard, PidLinearParams, kGemmThreads, gemm_linear_body<kNoInnerGuard>)
-PID_FAULT_KERNEL(gemm_linear_no_column_guard, PidLinearParams, kGemmThreads, gemm_linear_body<kNoColumnGuard>)
-PID_FAULT_KERNEL(gemm_linear_no_store_guard, PidLinearParams, kGemmThreads, gemm_linear_body<kNoStoreGuard>)
+PID_FAULT(gemm_linear, no_copy_wait, gemm_linear_body<kNoCopyWait>)
+PID_FAULT(gemm_linear, no_slot_barrier, gemm_linear_body<kNoSlotBarrier>)
+PID_FAULT(gemm_linear, no_row_guard, gemm_linear_body<kNoRowGuard>)
+PID_FAULT(gemm_linear, no_inner_guard, gemm_linear_body<kNoInnerGuard>)
+PID_FAULT(gemm_linear, no_column_guard, gemm_linear_body<kNoColumnGuard>)
+PID_FAULT(gemm_linear, no_store_guard, gemm_linear_body<kNoStoreGuard>)

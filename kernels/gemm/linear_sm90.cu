@@ -21,67 +21,54 @@ PID_DEVICE void linear_boxes(const WithBoxes<PidLinearParams>& params) {
     gemm_boxes<Shape, kFault, Epilogue>(params.tma, params.op);
 }
 
-PID_KERNEL(gemm_linear_128x256_sm90, WithMaps<PidLinearParams>, kProductThreads, 1) {
+template <class Shape>
+constexpr KernelEntry linear_entry() {
+    return product_entry<Shape>("gemm_linear", kHeadsOf64).with_n_multiple(8);
+}
+
+PID_KERNEL(gemm_linear_128x256_sm90, WithMaps<PidLinearParams>, linear_entry<LinearShape<256, false, 1>>()) {
     linear_sm90<LinearShape<256, false, 1>, kSoundProduct>(params);
 }
-PID_CLUSTER_KERNEL(gemm_linear_128x256_pair_sm90, WithMaps<PidLinearParams>, kProductThreads, 1, 2) {
+PID_CLUSTER_KERNEL(gemm_linear_128x256_pair_sm90, WithMaps<PidLinearParams>,
+                   linear_entry<LinearShape<256, false, 2>>()) {
     linear_sm90<LinearShape<256, false, 2>, kSoundProduct>(params);
 }
-PID_KERNEL(gemm_linear_128x128_pingpong_sm90, WithMaps<PidLinearParams>, kProductThreads, 1) {
+PID_KERNEL(gemm_linear_128x128_pingpong_sm90, WithMaps<PidLinearParams>, linear_entry<LinearShape<128, true, 1>>()) {
     linear_sm90<LinearShape<128, true, 1>, kSoundProduct>(params);
 }
-PID_CLUSTER_KERNEL(gemm_linear_128x128_pingpong_pair_sm90, WithMaps<PidLinearParams>, kProductThreads, 1, 2) {
+PID_CLUSTER_KERNEL(gemm_linear_128x128_pingpong_pair_sm90, WithMaps<PidLinearParams>,
+                   linear_entry<LinearShape<128, true, 2>>()) {
     linear_sm90<LinearShape<128, true, 2>, kSoundProduct>(params);
 }
-PID_CLUSTER_KERNEL(gemm_linear_128x256_pair_bulk_sm90, WithBoxes<PidLinearParams>, kProductThreads, 1, 2) {
+PID_CLUSTER_KERNEL(gemm_linear_128x256_pair_bulk_sm90, WithBoxes<PidLinearParams>,
+                   linear_entry<LinearShape<256, false, 2, true>>()) {
     linear_boxes<LinearShape<256, false, 2, true>, kSoundProduct>(params);
 }
 
-PID_FAULT_KERNEL(gemm_linear_128x256_sm90_no_slot_wait, WithMaps<PidLinearParams>, kProductThreads,
-                 linear_sm90<LinearShape<256, false, 1>, kNoSlotWait>)
-PID_FAULT_KERNEL(gemm_linear_128x256_sm90_no_data_wait, WithMaps<PidLinearParams>, kProductThreads,
-                 linear_sm90<LinearShape<256, false, 1>, kNoDataWait>)
-PID_FAULT_KERNEL(gemm_linear_128x256_sm90_early_release, WithMaps<PidLinearParams>, kProductThreads,
-                 linear_sm90<LinearShape<256, false, 1>, kEarlyRelease>)
-PID_FAULT_KERNEL(gemm_linear_128x256_sm90_part_release, WithMaps<PidLinearParams>, kProductThreads,
-                 linear_sm90<LinearShape<256, false, 1>, kPartRelease>)
-PID_FAULT_KERNEL(gemm_linear_128x256_sm90_no_last_wait, WithMaps<PidLinearParams>, kProductThreads,
-                 linear_sm90<LinearShape<256, false, 1>, kNoLastWait>)
-PID_FAULT_KERNEL(gemm_linear_128x256_sm90_no_row_bound, WithMaps<PidLinearParams>, kProductThreads,
-                 linear_sm90<LinearShape<256, false, 1>, kNoRowBound>)
-PID_FAULT_KERNEL(gemm_linear_128x256_sm90_no_accumulator_fence, WithMaps<PidLinearParams>, kProductThreads,
-                 linear_sm90<LinearShape<256, false, 1>, kNoFence>)
-PID_FAULT_KERNEL(gemm_linear_128x256_sm90_no_barrier_fence, WithMaps<PidLinearParams>, kProductThreads,
-                 linear_sm90<LinearShape<256, false, 1>, kNoBarrierFence>)
-PID_FAULT_KERNEL(gemm_linear_128x256_sm90_no_set_up_barrier, WithMaps<PidLinearParams>, kProductThreads,
-                 linear_sm90<LinearShape<256, false, 1>, kNoSetUpBarrier>)
-PID_FAULT_KERNEL(gemm_linear_128x128_pingpong_sm90_no_slot_wait, WithMaps<PidLinearParams>, kProductThreads,
-                 linear_sm90<LinearShape<128, true, 1>, kNoSlotWait>)
-PID_FAULT_KERNEL(gemm_linear_128x128_pingpong_sm90_no_data_wait, WithMaps<PidLinearParams>, kProductThreads,
-                 linear_sm90<LinearShape<128, true, 1>, kNoDataWait>)
-PID_FAULT_KERNEL(gemm_linear_128x128_pingpong_sm90_early_release, WithMaps<PidLinearParams>, kProductThreads,
-                 linear_sm90<LinearShape<128, true, 1>, kEarlyRelease>)
-PID_FAULT_KERNEL(gemm_linear_128x128_pingpong_sm90_no_last_wait, WithMaps<PidLinearParams>, kProductThreads,
-                 linear_sm90<LinearShape<128, true, 1>, kNoLastWait>)
-PID_FAULT_KERNEL(gemm_linear_128x128_pingpong_sm90_no_turns, WithMaps<PidLinearParams>, kProductThreads,
-                 linear_sm90<LinearShape<128, true, 1>, kNoTurns>)
-PID_FAULT_CLUSTER_KERNEL(gemm_linear_128x256_pair_sm90_no_peer_release, WithMaps<PidLinearParams>, kProductThreads, 2,
-                         linear_sm90<LinearShape<256, false, 2>, kNoPeerRelease>)
-PID_FAULT_CLUSTER_KERNEL(gemm_linear_128x256_pair_sm90_no_peer_exit, WithMaps<PidLinearParams>, kProductThreads, 2,
-                         linear_sm90<LinearShape<256, false, 2>, kNoPeerExit>)
-PID_FAULT_CLUSTER_KERNEL(gemm_linear_128x256_pair_sm90_no_slot_wait, WithMaps<PidLinearParams>, kProductThreads, 2,
-                         linear_sm90<LinearShape<256, false, 2>, kNoSlotWait>)
-PID_FAULT_CLUSTER_KERNEL(gemm_linear_128x256_pair_sm90_no_set_up_barrier, WithMaps<PidLinearParams>, kProductThreads, 2,
-                         linear_sm90<LinearShape<256, false, 2>, kNoSetUpBarrier>)
-PID_FAULT_CLUSTER_KERNEL(gemm_linear_128x128_pingpong_pair_sm90_no_peer_release, WithMaps<PidLinearParams>, kProductThreads, 2,
-                         linear_sm90<LinearShape<128, true, 2>, kNoPeerRelease>)
-PID_FAULT_CLUSTER_KERNEL(gemm_linear_128x256_pair_bulk_sm90_no_box_fence, WithBoxes<PidLinearParams>, kProductThreads, 2,
-                         linear_boxes<LinearShape<256, false, 2, true>, kNoBoxFence>)
-PID_FAULT_CLUSTER_KERNEL(gemm_linear_128x256_pair_bulk_sm90_no_box_sync, WithBoxes<PidLinearParams>, kProductThreads, 2,
-                         linear_boxes<LinearShape<256, false, 2, true>, kNoBoxSync>)
-PID_FAULT_CLUSTER_KERNEL(gemm_linear_128x256_pair_bulk_sm90_no_reuse_wait, WithBoxes<PidLinearParams>, kProductThreads, 2,
-                         linear_boxes<LinearShape<256, false, 2, true>, kNoReuseWait>)
-PID_FAULT_CLUSTER_KERNEL(gemm_linear_128x256_pair_bulk_sm90_no_reuse_sync, WithBoxes<PidLinearParams>, kProductThreads, 2,
-                         linear_boxes<LinearShape<256, false, 2, true>, kNoReuseSync>)
-PID_FAULT_CLUSTER_KERNEL(gemm_linear_128x256_pair_bulk_sm90_no_end_wait, WithBoxes<PidLinearParams>, kProductThreads, 2,
-                         linear_boxes<LinearShape<256, false, 2, true>, kNoEndWait>)
+PID_FAULT(gemm_linear_128x256_sm90, no_slot_wait, linear_sm90<LinearShape<256, false, 1>, kNoSlotWait>)
+PID_FAULT(gemm_linear_128x256_sm90, no_data_wait, linear_sm90<LinearShape<256, false, 1>, kNoDataWait>)
+PID_FAULT(gemm_linear_128x256_sm90, early_release, linear_sm90<LinearShape<256, false, 1>, kEarlyRelease>)
+PID_FAULT(gemm_linear_128x256_sm90, part_release, linear_sm90<LinearShape<256, false, 1>, kPartRelease>)
+PID_FAULT(gemm_linear_128x256_sm90, no_last_wait, linear_sm90<LinearShape<256, false, 1>, kNoLastWait>)
+PID_FAULT(gemm_linear_128x256_sm90, no_row_bound, linear_sm90<LinearShape<256, false, 1>, kNoRowBound>)
+PID_FAULT(gemm_linear_128x256_sm90, no_accumulator_fence, linear_sm90<LinearShape<256, false, 1>, kNoFence>)
+PID_FAULT(gemm_linear_128x256_sm90, no_barrier_fence, linear_sm90<LinearShape<256, false, 1>, kNoBarrierFence>)
+PID_FAULT(gemm_linear_128x256_sm90, no_set_up_barrier, linear_sm90<LinearShape<256, false, 1>, kNoSetUpBarrier>)
+PID_FAULT(gemm_linear_128x128_pingpong_sm90, no_slot_wait, linear_sm90<LinearShape<128, true, 1>, kNoSlotWait>)
+PID_FAULT(gemm_linear_128x128_pingpong_sm90, no_data_wait, linear_sm90<LinearShape<128, true, 1>, kNoDataWait>)
+PID_FAULT(gemm_linear_128x128_pingpong_sm90, early_release, linear_sm90<LinearShape<128, true, 1>, kEarlyRelease>)
+PID_FAULT(gemm_linear_128x128_pingpong_sm90, no_last_wait, linear_sm90<LinearShape<128, true, 1>, kNoLastWait>)
+PID_FAULT(gemm_linear_128x128_pingpong_sm90, no_turns, linear_sm90<LinearShape<128, true, 1>, kNoTurns>)
+PID_FAULT(gemm_linear_128x256_pair_sm90, no_peer_release, linear_sm90<LinearShape<256, false, 2>, kNoPeerRelease>)
+PID_FAULT(gemm_linear_128x256_pair_sm90, no_peer_exit, linear_sm90<LinearShape<256, false, 2>, kNoPeerExit>)
+PID_FAULT(gemm_linear_128x256_pair_sm90, no_slot_wait, linear_sm90<LinearShape<256, false, 2>, kNoSlotWait>)
+PID_FAULT(gemm_linear_128x256_pair_sm90, no_set_up_barrier, linear_sm90<LinearShape<256, false, 2>, kNoSetUpBarrier>)
+PID_FAULT(gemm_linear_128x128_pingpong_pair_sm90, no_peer_release,
+          linear_sm90<LinearShape<128, true, 2>, kNoPeerRelease>)
+PID_FAULT(gemm_linear_128x256_pair_bulk_sm90, no_box_fence, linear_boxes<LinearShape<256, false, 2, true>, kNoBoxFence>)
+PID_FAULT(gemm_linear_128x256_pair_bulk_sm90, no_box_sync, linear_boxes<LinearShape<256, false, 2, true>, kNoBoxSync>)
+PID_FAULT(gemm_linear_128x256_pair_bulk_sm90, no_reuse_wait,
+          linear_boxes<LinearShape<256, false, 2, true>, kNoReuseWait>)
+PID_FAULT(gemm_linear_128x256_pair_bulk_sm90, no_reuse_sync,
+          linear_boxes<LinearShape<256, false, 2, true>, kNoReuseSync>)
+PID_FAULT(gemm_linear_128x256_pair_bulk_sm90, no_end_wait, linear_boxes<LinearShape<256, false, 2, true>, kNoEndWait>)

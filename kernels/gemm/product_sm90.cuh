@@ -110,6 +110,15 @@ struct alignas(1024) ProductShared : StagedBoxes<Shape::kBulkStores> {
     StagedOperands<Shape::kStagedBytes> operands;
 };
 
+// The entry of a product on this tile, whose columns are multiples of 64 or of a head of 72 (or of what with_n_multiple says).
+template <class Shape>
+constexpr KernelEntry product_entry(const char* op, StoredRows stored) {
+    return {op, "sm90", {Shape::BLOCK_M, Shape::BLOCK_N, Shape::BLOCK_K}, Shape::kStages, kProductThreads, 1,
+            Shape::kCluster, sizeof(ProductShared<Shape>), Shape::kProducerRegisters, Shape::kConsumerRegisters,
+            kNeedsWgmma | kNeedsBulkCopies | (Shape::kCluster > 1 ? kNeedsMulticast : 0u), OperandFormat::bf16, stored,
+            stored.block == 72 ? 72u : 64u, 8, Shape::kBulkStores, Shape::kPingPong};
+}
+
 // A tile of one block.
 struct ProductTile {
     int group;

@@ -11,9 +11,9 @@ PID_DEVICE void gemm_qkv(const PidQkvParams& params) {
     gemm_tile<kHeadDim / 8, false, kFault>(params.gemm, QkvEpilogue<kHeadDim, kFolded>(params));
 }
 
-PID_KERNEL(gemm_qkv_folded_d64, PidQkvParams, kGemmThreads, 2) { gemm_qkv<64, true, kNoFault>(params); }
-PID_KERNEL(gemm_qkv_d72, PidQkvParams, kGemmThreads, 2) { gemm_qkv<72, false, kNoFault>(params); }
+PID_KERNEL(gemm_qkv_folded_d64, PidQkvParams, gemm_entry<128>("gemm_qkv_folded_d64")) { gemm_qkv<64, true, kNoFault>(params); }
+PID_KERNEL(gemm_qkv_d72, PidQkvParams, gemm_entry<144>("gemm_qkv_d72").with_n_multiple(72)) { gemm_qkv<72, false, kNoFault>(params); }
 
-PID_FAULT_KERNEL(gemm_qkv_d72_no_slot_barrier, PidQkvParams, kGemmThreads, gemm_qkv<72, false, kNoSlotBarrier>)
-PID_FAULT_KERNEL(gemm_qkv_d72_no_copy_wait, PidQkvParams, kGemmThreads, gemm_qkv<72, false, kNoCopyWait>)
-PID_FAULT_KERNEL(gemm_qkv_d72_no_store_guard, PidQkvParams, kGemmThreads, gemm_qkv<72, false, kNoStoreGuard>)
+PID_FAULT(gemm_qkv_d72, no_slot_barrier, gemm_qkv<72, false, kNoSlotBarrier>)
+PID_FAULT(gemm_qkv_d72, no_copy_wait, gemm_qkv<72, false, kNoCopyWait>)
+PID_FAULT(gemm_qkv_d72, no_store_guard, gemm_qkv<72, false, kNoStoreGuard>)

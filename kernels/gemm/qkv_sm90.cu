@@ -20,38 +20,44 @@ PID_DEVICE void qkv_boxes(const WithBoxes<PidQkvParams>& params) {
     gemm_boxes<Shape, kFault, Folded64>(params.tma, params.op);
 }
 
-PID_KERNEL(gemm_qkv_folded_d64_128x256_sm90, WithMaps<PidQkvParams>, kProductThreads, 1) {
+PID_KERNEL(gemm_qkv_folded_d64_128x256_sm90, WithMaps<PidQkvParams>,
+           product_entry<ProductShape<256, false, 1>>("gemm_qkv_folded_d64", kHeadsOf64)) {
     qkv_sm90<ProductShape<256, false, 1>, Folded64, 64, kSoundProduct>(params);
 }
-PID_CLUSTER_KERNEL(gemm_qkv_folded_d64_128x256_pair_sm90, WithMaps<PidQkvParams>, kProductThreads, 1, 2) {
+PID_CLUSTER_KERNEL(gemm_qkv_folded_d64_128x256_pair_sm90, WithMaps<PidQkvParams>,
+                   product_entry<ProductShape<256, false, 2>>("gemm_qkv_folded_d64", kHeadsOf64)) {
     qkv_sm90<ProductShape<256, false, 2>, Folded64, 64, kSoundProduct>(params);
 }
-PID_KERNEL(gemm_qkv_folded_d64_128x128_pingpong_sm90, WithMaps<PidQkvParams>, kProductThreads, 1) {
+PID_KERNEL(gemm_qkv_folded_d64_128x128_pingpong_sm90, WithMaps<PidQkvParams>,
+           product_entry<ProductShape<128, true, 1>>("gemm_qkv_folded_d64", kHeadsOf64)) {
     qkv_sm90<ProductShape<128, true, 1>, Folded64, 64, kSoundProduct>(params);
 }
-PID_CLUSTER_KERNEL(gemm_qkv_folded_d64_128x128_pingpong_pair_sm90, WithMaps<PidQkvParams>, kProductThreads, 1, 2) {
+PID_CLUSTER_KERNEL(gemm_qkv_folded_d64_128x128_pingpong_pair_sm90, WithMaps<PidQkvParams>,
+                   product_entry<ProductShape<128, true, 2>>("gemm_qkv_folded_d64", kHeadsOf64)) {
     qkv_sm90<ProductShape<128, true, 2>, Folded64, 64, kSoundProduct>(params);
 }
-PID_KERNEL(gemm_qkv_d72_128x216_sm90, WithMaps<PidQkvParams>, kProductThreads, 1) {
+PID_KERNEL(gemm_qkv_d72_128x216_sm90, WithMaps<PidQkvParams>,
+           product_entry<ProductShape<216, false, 1>>("gemm_qkv_d72", kHeadsOf72)) {
     qkv_sm90<ProductShape<216, false, 1>, Plain72, 72, kSoundProduct>(params);
 }
-PID_KERNEL(gemm_qkv_d72_128x144_pingpong_sm90, WithMaps<PidQkvParams>, kProductThreads, 1) {
+PID_KERNEL(gemm_qkv_d72_128x144_pingpong_sm90, WithMaps<PidQkvParams>,
+           product_entry<ProductShape<144, true, 1>>("gemm_qkv_d72", kHeadsOf72)) {
     qkv_sm90<ProductShape<144, true, 1>, Plain72, 72, kSoundProduct>(params);
 }
-PID_CLUSTER_KERNEL(gemm_qkv_d72_128x144_pingpong_pair_sm90, WithMaps<PidQkvParams>, kProductThreads, 1, 2) {
+PID_CLUSTER_KERNEL(gemm_qkv_d72_128x144_pingpong_pair_sm90, WithMaps<PidQkvParams>,
+                   product_entry<ProductShape<144, true, 2>>("gemm_qkv_d72", kHeadsOf72)) {
     qkv_sm90<ProductShape<144, true, 2>, Plain72, 72, kSoundProduct>(params);
 }
-PID_CLUSTER_KERNEL(gemm_qkv_folded_d64_128x256_pair_bulk_sm90, WithBoxes<PidQkvParams>, kProductThreads, 1, 2) {
+PID_CLUSTER_KERNEL(gemm_qkv_folded_d64_128x256_pair_bulk_sm90, WithBoxes<PidQkvParams>,
+                   product_entry<ProductShape<256, false, 2, 24, true>>("gemm_qkv_folded_d64", kHeadsOf64)) {
     qkv_boxes<ProductShape<256, false, 2, 24, true>, kSoundProduct>(params);
 }
 
-PID_FAULT_KERNEL(gemm_qkv_d72_128x216_sm90_no_slot_wait, WithMaps<PidQkvParams>, kProductThreads,
-                 qkv_sm90<ProductShape<216, false, 1>, Plain72, 72, kNoSlotWait>)
-PID_FAULT_KERNEL(gemm_qkv_d72_128x216_sm90_no_row_bound, WithMaps<PidQkvParams>, kProductThreads,
-                 qkv_sm90<ProductShape<216, false, 1>, Plain72, 72, kNoRowBound>)
-PID_FAULT_KERNEL(gemm_qkv_folded_d64_128x256_sm90_no_slot_wait, WithMaps<PidQkvParams>, kProductThreads,
-                 qkv_sm90<ProductShape<256, false, 1>, Folded64, 64, kNoSlotWait>)
-PID_FAULT_KERNEL(gemm_qkv_folded_d64_128x256_sm90_no_row_bound, WithMaps<PidQkvParams>, kProductThreads,
-                 qkv_sm90<ProductShape<256, false, 1>, Folded64, 64, kNoRowBound>)
-PID_FAULT_CLUSTER_KERNEL(gemm_qkv_folded_d64_128x256_pair_bulk_sm90_no_reuse_wait, WithBoxes<PidQkvParams>, kProductThreads, 2,
-                         qkv_boxes<ProductShape<256, false, 2, 24, true>, kNoReuseWait>)
+PID_FAULT(gemm_qkv_d72_128x216_sm90, no_slot_wait, qkv_sm90<ProductShape<216, false, 1>, Plain72, 72, kNoSlotWait>)
+PID_FAULT(gemm_qkv_d72_128x216_sm90, no_row_bound, qkv_sm90<ProductShape<216, false, 1>, Plain72, 72, kNoRowBound>)
+PID_FAULT(gemm_qkv_folded_d64_128x256_sm90, no_slot_wait,
+          qkv_sm90<ProductShape<256, false, 1>, Folded64, 64, kNoSlotWait>)
+PID_FAULT(gemm_qkv_folded_d64_128x256_sm90, no_row_bound,
+          qkv_sm90<ProductShape<256, false, 1>, Folded64, 64, kNoRowBound>)
+PID_FAULT(gemm_qkv_folded_d64_128x256_pair_bulk_sm90, no_reuse_wait,
+          qkv_boxes<ProductShape<256, false, 2, 24, true>, kNoReuseWait>)

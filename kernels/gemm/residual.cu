@@ -10,7 +10,7 @@ PID_DEVICE void gemm_residual_body(const PidResidualParams& params) {
     gemm_tile<8, true, kFault, Groups16>(params.gemm, ResidualEpilogue<>(params));
 }
 
-PID_KERNEL(gemm_residual, PidResidualParams, kGemmThreads, 2) { gemm_residual_body<kNoFault>(params); }
+PID_KERNEL(gemm_residual, PidResidualParams, gemm_entry<128>("gemm_residual")) { gemm_residual_body<kNoFault>(params); }
 
-PID_FAULT_KERNEL(gemm_residual_no_slot_barrier, PidResidualParams, kGemmThreads, gemm_residual_body<kNoSlotBarrier>)
-PID_FAULT_KERNEL(gemm_residual_no_store_guard, PidResidualParams, kGemmThreads, gemm_residual_body<kNoStoreGuard>)
+PID_FAULT(gemm_residual, no_slot_barrier, gemm_residual_body<kNoSlotBarrier>)
+PID_FAULT(gemm_residual, no_store_guard, gemm_residual_body<kNoStoreGuard>)

@@ -12,28 +12,30 @@ PID_DEVICE void residual_sm90(const WithMaps<PidResidualParams>& params) {
     gemm_rows<Shape, 64, kFault, ResidualEpilogue>(params.tma, params.op);
 }
 
-PID_KERNEL(gemm_residual_128x256_sm90, WithMaps<PidResidualParams>, kProductThreads, 1) {
+template <class Shape>
+constexpr KernelEntry residual_entry() {
+    return product_entry<Shape>("gemm_residual", kGroupsOf16);
+}
+
+PID_KERNEL(gemm_residual_128x256_sm90, WithMaps<PidResidualParams>, residual_entry<ResidualShape<256, false, 1>>()) {
     residual_sm90<ResidualShape<256, false, 1>, kSoundProduct>(params);
 }
-PID_CLUSTER_KERNEL(gemm_residual_128x256_pair_sm90, WithMaps<PidResidualParams>, kProductThreads, 1, 2) {
+PID_CLUSTER_KERNEL(gemm_residual_128x256_pair_sm90, WithMaps<PidResidualParams>,
+                   residual_entry<ResidualShape<256, false, 2>>()) {
     residual_sm90<ResidualShape<256, false, 2>, kSoundProduct>(params);
 }
-PID_KERNEL(gemm_residual_128x128_pingpong_sm90, WithMaps<PidResidualParams>, kProductThreads, 1) {
+PID_KERNEL(gemm_residual_128x128_pingpong_sm90, WithMaps<PidResidualParams>,
+           residual_entry<ResidualShape<128, true, 1>>()) {
     residual_sm90<ResidualShape<128, true, 1>, kSoundProduct>(params);
 }
-PID_CLUSTER_KERNEL(gemm_residual_128x128_pingpong_pair_sm90, WithMaps<PidResidualParams>, kProductThreads, 1, 2) {
+PID_CLUSTER_KERNEL(gemm_residual_128x128_pingpong_pair_sm90, WithMaps<PidResidualParams>,
+                   residual_entry<ResidualShape<128, true, 2>>()) {
     residual_sm90<ResidualShape<128, true, 2>, kSoundProduct>(params);
 }
 
-PID_FAULT_KERNEL(gemm_residual_128x256_sm90_no_slot_wait, WithMaps<PidResidualParams>, kProductThreads,
-                 residual_sm90<ResidualShape<256, false, 1>, kNoSlotWait>)
-PID_FAULT_KERNEL(gemm_residual_128x256_sm90_no_row_bound, WithMaps<PidResidualParams>, kProductThreads,
-                 residual_sm90<ResidualShape<256, false, 1>, kNoRowBound>)
-PID_FAULT_KERNEL(gemm_residual_128x256_sm90_no_column_bound, WithMaps<PidResidualParams>, kProductThreads,
-                 residual_sm90<ResidualShape<256, false, 1>, kNoColumnBound>)
-PID_FAULT_KERNEL(gemm_residual_128x256_sm90_no_staged_reuse, WithMaps<PidResidualParams>, kProductThreads,
-                 residual_sm90<ResidualShape<256, false, 1>, kNoStagedReuse>)
-PID_FAULT_KERNEL(gemm_residual_128x256_sm90_no_staged_wait, WithMaps<PidResidualParams>, kProductThreads,
-                 residual_sm90<ResidualShape<256, false, 1>, kNoStagedWait>)
-PID_FAULT_KERNEL(gemm_residual_128x256_sm90_no_staged_sync, WithMaps<PidResidualParams>, kProductThreads,
-                 residual_sm90<ResidualShape<256, false, 1>, kNoStagedSync>)
+PID_FAULT(gemm_residual_128x256_sm90, no_slot_wait, residual_sm90<ResidualShape<256, false, 1>, kNoSlotWait>)
+PID_FAULT(gemm_residual_128x256_sm90, no_row_bound, residual_sm90<ResidualShape<256, false, 1>, kNoRowBound>)
+PID_FAULT(gemm_residual_128x256_sm90, no_column_bound, residual_sm90<ResidualShape<256, false, 1>, kNoColumnBound>)
+PID_FAULT(gemm_residual_128x256_sm90, no_staged_reuse, residual_sm90<ResidualShape<256, false, 1>, kNoStagedReuse>)
+PID_FAULT(gemm_residual_128x256_sm90, no_staged_wait, residual_sm90<ResidualShape<256, false, 1>, kNoStagedWait>)
+PID_FAULT(gemm_residual_128x256_sm90, no_staged_sync, residual_sm90<ResidualShape<256, false, 1>, kNoStagedSync>)

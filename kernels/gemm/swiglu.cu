@@ -10,7 +10,7 @@ PID_DEVICE void gemm_swiglu_body(const PidSwiGluParams& params) {
     gemm_tile<8, false, kFault>(params.gemm, SwiGluEpilogue<>(params));
 }
 
-PID_KERNEL(gemm_swiglu, PidSwiGluParams, kGemmThreads, 2) { gemm_swiglu_body<kNoFault>(params); }
+PID_KERNEL(gemm_swiglu, PidSwiGluParams, gemm_entry<128>("gemm_swiglu")) { gemm_swiglu_body<kNoFault>(params); }
 
-PID_FAULT_KERNEL(gemm_swiglu_no_slot_barrier, PidSwiGluParams, kGemmThreads, gemm_swiglu_body<kNoSlotBarrier>)
-PID_FAULT_KERNEL(gemm_swiglu_no_store_guard, PidSwiGluParams, kGemmThreads, gemm_swiglu_body<kNoStoreGuard>)
+PID_FAULT(gemm_swiglu, no_slot_barrier, gemm_swiglu_body<kNoSlotBarrier>)
+PID_FAULT(gemm_swiglu, no_store_guard, gemm_swiglu_body<kNoStoreGuard>)

@@ -18,27 +18,32 @@ PID_DEVICE void swiglu_boxes(const WithBoxes<PidSwiGluParams>& params) {
     gemm_boxes<Shape, kFault, SwiGluEpilogue>(params.tma, params.op);
 }
 
-PID_KERNEL(gemm_swiglu_128x256_sm90, WithMaps<PidSwiGluParams>, kProductThreads, 1) {
+template <class Shape>
+constexpr KernelEntry swiglu_entry() {
+    return product_entry<Shape>("gemm_swiglu", kHeadsOf64);
+}
+
+PID_KERNEL(gemm_swiglu_128x256_sm90, WithMaps<PidSwiGluParams>, swiglu_entry<SwiGluShape<256, false, 1>>()) {
     swiglu_sm90<SwiGluShape<256, false, 1>, kSoundProduct>(params);
 }
-PID_CLUSTER_KERNEL(gemm_swiglu_128x256_pair_sm90, WithMaps<PidSwiGluParams>, kProductThreads, 1, 2) {
+PID_CLUSTER_KERNEL(gemm_swiglu_128x256_pair_sm90, WithMaps<PidSwiGluParams>,
+                   swiglu_entry<SwiGluShape<256, false, 2>>()) {
     swiglu_sm90<SwiGluShape<256, false, 2>, kSoundProduct>(params);
 }
-PID_KERNEL(gemm_swiglu_128x128_pingpong_sm90, WithMaps<PidSwiGluParams>, kProductThreads, 1) {
+PID_KERNEL(gemm_swiglu_128x128_pingpong_sm90, WithMaps<PidSwiGluParams>, swiglu_entry<SwiGluShape<128, true, 1>>()) {
     swiglu_sm90<SwiGluShape<128, true, 1>, kSoundProduct>(params);
 }
-PID_CLUSTER_KERNEL(gemm_swiglu_128x128_pingpong_pair_sm90, WithMaps<PidSwiGluParams>, kProductThreads, 1, 2) {
+PID_CLUSTER_KERNEL(gemm_swiglu_128x128_pingpong_pair_sm90, WithMaps<PidSwiGluParams>,
+                   swiglu_entry<SwiGluShape<128, true, 2>>()) {
     swiglu_sm90<SwiGluShape<128, true, 2>, kSoundProduct>(params);
 }
-PID_CLUSTER_KERNEL(gemm_swiglu_128x256_pair_bulk_sm90, WithBoxes<PidSwiGluParams>, kProductThreads, 1, 2) {
+PID_CLUSTER_KERNEL(gemm_swiglu_128x256_pair_bulk_sm90, WithBoxes<PidSwiGluParams>,
+                   swiglu_entry<SwiGluShape<256, false, 2, true>>()) {
     swiglu_boxes<SwiGluShape<256, false, 2, true>, kSoundProduct>(params);
 }
 
-PID_FAULT_KERNEL(gemm_swiglu_128x256_sm90_no_slot_wait, WithMaps<PidSwiGluParams>, kProductThreads,
-                 swiglu_sm90<SwiGluShape<256, false, 1>, kNoSlotWait>)
-PID_FAULT_KERNEL(gemm_swiglu_128x256_sm90_no_row_bound, WithMaps<PidSwiGluParams>, kProductThreads,
-                 swiglu_sm90<SwiGluShape<256, false, 1>, kNoRowBound>)
-PID_FAULT_CLUSTER_KERNEL(gemm_swiglu_128x256_pair_bulk_sm90_no_box_fence, WithBoxes<PidSwiGluParams>, kProductThreads, 2,
-                         swiglu_boxes<SwiGluShape<256, false, 2, true>, kNoBoxFence>)
-PID_FAULT_CLUSTER_KERNEL(gemm_swiglu_128x256_pair_bulk_sm90_no_reuse_wait, WithBoxes<PidSwiGluParams>, kProductThreads, 2,
-                         swiglu_boxes<SwiGluShape<256, false, 2, true>, kNoReuseWait>)
+PID_FAULT(gemm_swiglu_128x256_sm90, no_slot_wait, swiglu_sm90<SwiGluShape<256, false, 1>, kNoSlotWait>)
+PID_FAULT(gemm_swiglu_128x256_sm90, no_row_bound, swiglu_sm90<SwiGluShape<256, false, 1>, kNoRowBound>)
+PID_FAULT(gemm_swiglu_128x256_pair_bulk_sm90, no_box_fence, swiglu_boxes<SwiGluShape<256, false, 2, true>, kNoBoxFence>)
+PID_FAULT(gemm_swiglu_128x256_pair_bulk_sm90, no_reuse_wait,
+          swiglu_boxes<SwiGluShape<256, false, 2, true>, kNoReuseWait>)

@@ -4,19 +4,21 @@
 #define PID_DEVICE __device__ __forceinline__
 #define PID_UNROLL _Pragma("unroll")
 #define PID_NO_UNROLL _Pragma("unroll 1")
-#define PID_KERNEL(name, Params, max_threads, min_blocks) \
-    extern "C" __global__ void __launch_bounds__(max_threads, min_blocks) name(const __grid_constant__ Params params)
-// The same in clusters of `cluster` CTAs along x (at most 8), of which the grid is a multiple; sm_90, one CTA below.
-#if defined(__CUDA_ARCH__) && __CUDA_ARCH__ >= 900
-#define PID_CLUSTER_DIMS(cluster) __cluster_dims__(cluster, 1, 1)
-#else
-#define PID_CLUSTER_DIMS(cluster)
-#endif
-#define PID_CLUSTER_KERNEL(name, Params, max_threads, min_blocks, cluster)                                   \
-    extern "C" __global__ void __launch_bounds__(max_threads, min_blocks) PID_CLUSTER_DIMS(cluster)          \
+// Where `...` is the kernel's KernelEntry: launch bounds are those that it declares.
+#define PID_ENTRY_POINT(name, Params, attributes, ...)                                                       \
+    using name##_params = Params;                                                                            \
+    [[maybe_unused]] static constexpr KernelEntry name##_entry = __VA_ARGS__;                                \
+    extern "C" __global__ void __launch_bounds__(name##_entry.threads, name##_entry.min_blocks) attributes   \
         name(const __grid_constant__ Params params)
-#define PID_FAULT_KERNEL(name, Params, max_threads, ...)
-#define PID_FAULT_CLUSTER_KERNEL(name, Params, max_threads, cluster, ...)
+#define PID_KERNEL(name, Params, ...) PID_ENTRY_POINT(name, Params, , __VA_ARGS__)
+// The same in clusters of CTAs along x (at most 8), of which the grid is a multiple; sm_90, one CTA below.
+#if defined(__CUDA_ARCH__) && __CUDA_ARCH__ >= 900
+#define PID_CLUSTER_KERNEL(name, Params, ...) \
+    PID_ENTRY_POINT(name, Params, __cluster_dims__(name##_entry.cluster, 1, 1), __VA_ARGS__)
+#else
+#define PID_CLUSTER_KERNEL(name, Params, ...) PID_ENTRY_POINT(name, Params, , __VA_ARGS__)
+#endif
+#define PID_FAULT(kernel, fault, ...)
 // The block's dynamic shared memory as one struct.
 #define PID_SHARED(Type, name)                                  \
     extern __shared__ __align__(1024) unsigned char pid_smem[]; \

@@ -8,32 +8,37 @@
 #define PID_DEVICE inline
 #define PID_UNROLL
 #define PID_NO_UNROLL
-// What is compiled of a file (build/emulator.rs): all of it, PID_WITHOUT_FAULTS the kernels, PID_FAULTS_ALONE what
-// PID_FAULT_KERNEL registers.
-#define PID_REGISTER(name, Params, max_threads, cluster, ...) \
-    static_assert(cluster >= 1 && cluster <= 8, #name ": a card gives clusters of 1 to 8 CTAs without asking"); \
-    static const ::pid::emu::Registration name##_registration(            \
-        #name, sizeof(Params), max_threads, cluster,                      \
-        [](const void* p) { __VA_ARGS__(*static_cast<const Params*>(p)); });
+// What is compiled of a file (build/emulator.rs): all of it, PID_WITHOUT_FAULTS the kernels, PID_FAULTS_ALONE what PID_FAULT
+// registers. `body` is called as body(params). `base`: the kernel that a fault is one of, else null.
+#define PID_REGISTER(name, kernel, base, ...)                                                             \
+    static const ::pid::emu::Registration name##_registration(                                            \
+        #name, base, sizeof(kernel##_params), kernel##_entry,                                             \
+        [](const void* p) { __VA_ARGS__(*static_cast<const kernel##_params*>(p)); });
+#define PID_ENTRY_POINT(name, Params, in_clusters, ...)                                                   \
+    using name##_params = Params;                                                                         \
+    [[maybe_unused]] static constexpr KernelEntry name##_entry = __VA_ARGS__;                             \
+    static_assert(name##_entry.cluster >= 1 && name##_entry.cluster <= 8,                                 \
+                  #name ": a card gives clusters of 1 to 8 CTAs without asking");                         \
+    static_assert(in_clusters == (name##_entry.cluster > 1), #name ": PID_CLUSTER_KERNEL is for clusters");
 #ifdef PID_FAULTS_ALONE
-#define PID_CLUSTER_KERNEL(name, Params, max_threads, min_blocks, cluster) \
+#define PID_DEFINE_KERNEL(name, Params, in_clusters, ...)   \
+    PID_ENTRY_POINT(name, Params, in_clusters, __VA_ARGS__) \
     [[maybe_unused]] static void name##_body([[maybe_unused]] const Params& params)
 #else
-#define PID_CLUSTER_KERNEL(name, Params, max_threads, min_blocks, cluster)                            \
-    static void name##_body(const Params& params);                                                    \
-    PID_REGISTER(name, Params, max_threads, cluster, name##_body)                                     \
+#define PID_DEFINE_KERNEL(name, Params, in_clusters, ...)   \
+    PID_ENTRY_POINT(name, Params, in_clusters, __VA_ARGS__) \
+    static void name##_body(const Params& params);          \
+    PID_REGISTER(name, name, nullptr, name##_body)          \
     static void name##_body([[maybe_unused]] const Params& params)
 #endif
-#define PID_KERNEL(name, Params, max_threads, min_blocks) PID_CLUSTER_KERNEL(name, Params, max_threads, min_blocks, 1)
-// `body` is called as body(params), with PID_FAULT the number of the fault.
+#define PID_KERNEL(name, Params, ...) PID_DEFINE_KERNEL(name, Params, false, __VA_ARGS__)
+#define PID_CLUSTER_KERNEL(name, Params, ...) PID_DEFINE_KERNEL(name, Params, true, __VA_ARGS__)
+// Registers `kernel`_`fault`: `kernel` with another body.
 #ifdef PID_WITHOUT_FAULTS
-#define PID_FAULT_CLUSTER_KERNEL(name, Params, max_threads, cluster, ...)
+#define PID_FAULT(kernel, fault, ...)
 #else
-#define PID_FAULT_CLUSTER_KERNEL(name, Params, max_threads, cluster, ...) \
-    PID_REGISTER(name, Params, max_threads, cluster, __VA_ARGS__)
+#define PID_FAULT(kernel, fault, ...) PID_REGISTER(kernel##_##fault, kernel, #kernel, __VA_ARGS__)
 #endif
-#define PID_FAULT_KERNEL(name, Params, max_threads, ...) \
-    PID_FAULT_CLUSTER_KERNEL(name, Params, max_threads, 1, __VA_ARGS__)
 #define PID_SHARED(Type, name) Type& name = ::pid::emu::shared_as<Type>(::pid::emu::Site{__FILE__, __LINE__})
 // Calls carry the place they stand at; the parameter is last and fills itself in.
 #define PID_HERE ::pid::emu::Site site = ::pid::emu::Site::here()

@@ -11,9 +11,7 @@ PID_DEVICE void gemm_pixel_modulate_body(const PidPixelModulateParams& params) {
     gemm_tile<8, false, kFault, Groups16>(params.gemm, PixelModulateEpilogue<>(params));
 }
 
-PID_KERNEL(gemm_pixel_modulate, PidPixelModulateParams, kGemmThreads, 2) { gemm_pixel_modulate_body<kNoFault>(params); }
+PID_KERNEL(gemm_pixel_modulate, PidPixelModulateParams, gemm_entry<128>("gemm_pixel_modulate")) { gemm_pixel_modulate_body<kNoFault>(params); }
 
-PID_FAULT_KERNEL(gemm_pixel_modulate_no_slot_barrier, PidPixelModulateParams, kGemmThreads,
-                 gemm_pixel_modulate_body<kNoSlotBarrier>)
-PID_FAULT_KERNEL(gemm_pixel_modulate_no_store_guard, PidPixelModulateParams, kGemmThreads,
-                 gemm_pixel_modulate_body<kNoStoreGuard>)
+PID_FAULT(gemm_pixel_modulate, no_slot_barrier, gemm_pixel_modulate_body<kNoSlotBarrier>)
+PID_FAULT(gemm_pixel_modulate, no_store_guard, gemm_pixel_modulate_body<kNoStoreGuard>)

@@ -12,20 +12,27 @@ PID_DEVICE void modulate_sm90(const WithMaps<PidPixelModulateParams>& params) {
     gemm_rows<Shape, 64, kFault, PixelModulateEpilogue>(params.tma, params.op);
 }
 
-PID_KERNEL(gemm_pixel_modulate_128x256_sm90, WithMaps<PidPixelModulateParams>, kProductThreads, 1) {
+template <class Shape>
+constexpr KernelEntry modulate_entry() {
+    return product_entry<Shape>("gemm_pixel_modulate", kGroupsOf16);
+}
+
+PID_KERNEL(gemm_pixel_modulate_128x256_sm90, WithMaps<PidPixelModulateParams>,
+           modulate_entry<ModulateShape<256, false, 1>>()) {
     modulate_sm90<ModulateShape<256, false, 1>, kSoundProduct>(params);
 }
-PID_CLUSTER_KERNEL(gemm_pixel_modulate_128x256_pair_sm90, WithMaps<PidPixelModulateParams>, kProductThreads, 1, 2) {
+PID_CLUSTER_KERNEL(gemm_pixel_modulate_128x256_pair_sm90, WithMaps<PidPixelModulateParams>,
+                   modulate_entry<ModulateShape<256, false, 2>>()) {
     modulate_sm90<ModulateShape<256, false, 2>, kSoundProduct>(params);
 }
-PID_KERNEL(gemm_pixel_modulate_128x128_pingpong_sm90, WithMaps<PidPixelModulateParams>, kProductThreads, 1) {
+PID_KERNEL(gemm_pixel_modulate_128x128_pingpong_sm90, WithMaps<PidPixelModulateParams>,
+           modulate_entry<ModulateShape<128, true, 1>>()) {
     modulate_sm90<ModulateShape<128, true, 1>, kSoundProduct>(params);
 }
-PID_CLUSTER_KERNEL(gemm_pixel_modulate_128x128_pingpong_pair_sm90, WithMaps<PidPixelModulateParams>, kProductThreads, 1, 2) {
+PID_CLUSTER_KERNEL(gemm_pixel_modulate_128x128_pingpong_pair_sm90, WithMaps<PidPixelModulateParams>,
+                   modulate_entry<ModulateShape<128, true, 2>>()) {
     modulate_sm90<ModulateShape<128, true, 2>, kSoundProduct>(params);
 }
 
-PID_FAULT_KERNEL(gemm_pixel_modulate_128x256_sm90_no_slot_wait, WithMaps<PidPixelModulateParams>, kProductThreads,
-                 modulate_sm90<ModulateShape<256, false, 1>, kNoSlotWait>)
-PID_FAULT_KERNEL(gemm_pixel_modulate_128x256_sm90_no_row_bound, WithMaps<PidPixelModulateParams>, kProductThreads,
-                 modulate_sm90<ModulateShape<256, false, 1>, kNoRowBound>)
+PID_FAULT(gemm_pixel_modulate_128x256_sm90, no_slot_wait, modulate_sm90<ModulateShape<256, false, 1>, kNoSlotWait>)
+PID_FAULT(gemm_pixel_modulate_128x256_sm90, no_row_bound, modulate_sm90<ModulateShape<256, false, 1>, kNoRowBound>)

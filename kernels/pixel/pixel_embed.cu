@@ -78,6 +78,6 @@ PID_DEVICE void embed(const PidPixelEmbedParams& params) {
 
 }  // namespace
 
-PID_KERNEL(pixel_embed, PidPixelEmbedParams, kThreads, 4) { embed<0>(params); }
+PID_KERNEL(pixel_embed, PidPixelEmbedParams, plain_entry("pixel_embed", 1, kThreads, 4, sizeof(Smem))) { embed<0>(params); }
 
-PID_FAULT_KERNEL(pixel_embed_no_barrier, PidPixelEmbedParams, kThreads, embed<kNoBarrier>)
+PID_FAULT(pixel_embed, no_barrier, embed<kNoBarrier>)

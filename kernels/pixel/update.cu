@@ -49,16 +49,12 @@ PID_DEVICE void gemm_pixel_update_body(const PidPixelUpdateParams& params) {
     }
 }
 
-PID_KERNEL(gemm_pixel_update, PidPixelUpdateParams, kGemmThreads, 1) { gemm_pixel_update_body<false, kNoFault>(params); }
-PID_KERNEL(gemm_pixel_update_sample, PidPixelUpdateParams, kGemmThreads, 1) {
+PID_KERNEL(gemm_pixel_update, PidPixelUpdateParams, gemm_entry<128>("gemm_pixel_update", 1)) { gemm_pixel_update_body<false, kNoFault>(params); }
+PID_KERNEL(gemm_pixel_update_sample, PidPixelUpdateParams, gemm_entry<128>("gemm_pixel_update_sample", 1)) {
     gemm_pixel_update_body<true, kNoFault>(params);
 }
 
-PID_FAULT_KERNEL(gemm_pixel_update_no_slot_barrier, PidPixelUpdateParams, kGemmThreads,
-                 gemm_pixel_update_body<false, kNoSlotBarrier>)
-PID_FAULT_KERNEL(gemm_pixel_update_no_product_barrier, PidPixelUpdateParams, kGemmThreads,
-                 gemm_pixel_update_body<false, kNoProductBarrier>)
-PID_FAULT_KERNEL(gemm_pixel_update_no_store_guard, PidPixelUpdateParams, kGemmThreads,
-                 gemm_pixel_update_body<false, kNoStoreGuard>)
-PID_FAULT_KERNEL(gemm_pixel_update_sample_no_store_guard, PidPixelUpdateParams, kGemmThreads,
-                 gemm_pixel_update_body<true, kNoStoreGuard>)
+PID_FAULT(gemm_pixel_update, no_slot_barrier, gemm_pixel_update_body<false, kNoSlotBarrier>)
+PID_FAULT(gemm_pixel_update, no_product_barrier, gemm_pixel_update_body<false, kNoProductBarrier>)
+PID_FAULT(gemm_pixel_update, no_store_guard, gemm_pixel_update_body<false, kNoStoreGuard>)
+PID_FAULT(gemm_pixel_update_sample, no_store_guard, gemm_pixel_update_body<true, kNoStoreGuard>)

@@ -125,26 +125,25 @@ PID_DEVICE void update_sm90(const WithMaps<PidPixelUpdateParams>& params) {
                                begin);
 }
 
-PID_KERNEL(gemm_pixel_update_128x256_sm90, WithMaps<PidPixelUpdateParams>, kProductThreads, 1) {
+PID_KERNEL(gemm_pixel_update_128x256_sm90, WithMaps<PidPixelUpdateParams>,
+           product_entry<UpdateShape<false>>("gemm_pixel_update", kGroupsOf16)) {
     update_sm90<UpdateShape<false>, false, kSoundProduct>(params);
 }
-PID_CLUSTER_KERNEL(gemm_pixel_update_128x256_pair_sm90, WithMaps<PidPixelUpdateParams>, kProductThreads, 1, 2) {
+PID_CLUSTER_KERNEL(gemm_pixel_update_128x256_pair_sm90, WithMaps<PidPixelUpdateParams>,
+                   product_entry<UpdateShape<true>>("gemm_pixel_update", kGroupsOf16)) {
     update_sm90<UpdateShape<true>, false, kSoundProduct>(params);
 }
-PID_KERNEL(gemm_pixel_update_sample_128x256_sm90, WithMaps<PidPixelUpdateParams>, kProductThreads, 1) {
+PID_KERNEL(gemm_pixel_update_sample_128x256_sm90, WithMaps<PidPixelUpdateParams>,
+           product_entry<UpdateShape<false>>("gemm_pixel_update_sample", kGroupsOf16)) {
     update_sm90<UpdateShape<false>, true, kSoundProduct>(params);
 }
-PID_CLUSTER_KERNEL(gemm_pixel_update_sample_128x256_pair_sm90, WithMaps<PidPixelUpdateParams>, kProductThreads, 1, 2) {
+PID_CLUSTER_KERNEL(gemm_pixel_update_sample_128x256_pair_sm90, WithMaps<PidPixelUpdateParams>,
+                   product_entry<UpdateShape<true>>("gemm_pixel_update_sample", kGroupsOf16)) {
     update_sm90<UpdateShape<true>, true, kSoundProduct>(params);
 }
 
-PID_FAULT_KERNEL(gemm_pixel_update_128x256_sm90_no_slot_wait, WithMaps<PidPixelUpdateParams>, kProductThreads,
-                 update_sm90<UpdateShape<false>, false, kNoSlotWait>)
-PID_FAULT_KERNEL(gemm_pixel_update_128x256_sm90_no_row_bound, WithMaps<PidPixelUpdateParams>, kProductThreads,
-                 update_sm90<UpdateShape<false>, false, kNoRowBound>)
-PID_FAULT_KERNEL(gemm_pixel_update_128x256_sm90_no_column_bound, WithMaps<PidPixelUpdateParams>, kProductThreads,
-                 update_sm90<UpdateShape<false>, false, kNoColumnBound>)
-PID_FAULT_KERNEL(gemm_pixel_update_128x256_sm90_no_staged_wait, WithMaps<PidPixelUpdateParams>, kProductThreads,
-                 update_sm90<UpdateShape<false>, false, kNoStagedWait>)
-PID_FAULT_KERNEL(gemm_pixel_update_sample_128x256_sm90_no_row_bound, WithMaps<PidPixelUpdateParams>, kProductThreads,
-                 update_sm90<UpdateShape<false>, true, kNoRowBound>)
+PID_FAULT(gemm_pixel_update_128x256_sm90, no_slot_wait, update_sm90<UpdateShape<false>, false, kNoSlotWait>)
+PID_FAULT(gemm_pixel_update_128x256_sm90, no_row_bound, update_sm90<UpdateShape<false>, false, kNoRowBound>)
+PID_FAULT(gemm_pixel_update_128x256_sm90, no_column_bound, update_sm90<UpdateShape<false>, false, kNoColumnBound>)
+PID_FAULT(gemm_pixel_update_128x256_sm90, no_staged_wait, update_sm90<UpdateShape<false>, false, kNoStagedWait>)
+PID_FAULT(gemm_pixel_update_sample_128x256_sm90, no_row_bound, update_sm90<UpdateShape<false>, true, kNoRowBound>)

@@ -172,16 +172,16 @@ PID_DEVICE void latent_gate(const PidLatentGateParams& params) {
 
 }  // namespace
 
-PID_KERNEL(rows_text_norm, PidRowsParams, kThreads, 2) { text_norm<0>(params); }
-PID_KERNEL(rows_restart, PidRowsParams, kThreads, 4) { restart<0>(params); }
-PID_KERNEL(rows_time_silu, PidRowsParams, kThreads, 4) { time_silu<0>(params); }
-PID_KERNEL(rows_latent_gate, PidLatentGateParams, kThreads, 2) { latent_gate<0>(params); }
+PID_KERNEL(rows_text_norm, PidRowsParams, plain_entry("rows_text_norm", kWarpRows, kThreads, 2)) { text_norm<0>(params); }
+PID_KERNEL(rows_restart, PidRowsParams, plain_entry("rows_restart", kWarpRows, kThreads, 4)) { restart<0>(params); }
+PID_KERNEL(rows_time_silu, PidRowsParams, plain_entry("rows_time_silu", kWarpRows, kThreads, 4)) { time_silu<0>(params); }
+PID_KERNEL(rows_latent_gate, PidLatentGateParams, plain_entry("rows_latent_gate", kWarpRows, kThreads, 2)) { latent_gate<0>(params); }
 
-PID_FAULT_KERNEL(rows_text_norm_no_row_guard, PidRowsParams, kThreads, text_norm<kNoRowGuard>)
-PID_FAULT_KERNEL(rows_text_norm_no_column_guard, PidRowsParams, kThreads, text_norm<kNoColumnGuard>)
-PID_FAULT_KERNEL(rows_restart_no_row_guard, PidRowsParams, kThreads, restart<kNoRowGuard>)
-PID_FAULT_KERNEL(rows_restart_no_column_guard, PidRowsParams, kThreads, restart<kNoColumnGuard>)
-PID_FAULT_KERNEL(rows_time_silu_no_row_guard, PidRowsParams, kThreads, time_silu<kNoRowGuard>)
-PID_FAULT_KERNEL(rows_time_silu_no_column_guard, PidRowsParams, kThreads, time_silu<kNoColumnGuard>)
-PID_FAULT_KERNEL(rows_latent_gate_no_row_guard, PidLatentGateParams, kThreads, latent_gate<kNoRowGuard>)
-PID_FAULT_KERNEL(rows_latent_gate_no_column_guard, PidLatentGateParams, kThreads, latent_gate<kNoColumnGuard>)
+PID_FAULT(rows_text_norm, no_row_guard, text_norm<kNoRowGuard>)
+PID_FAULT(rows_text_norm, no_column_guard, text_norm<kNoColumnGuard>)
+PID_FAULT(rows_restart, no_row_guard, restart<kNoRowGuard>)
+PID_FAULT(rows_restart, no_column_guard, restart<kNoColumnGuard>)
+PID_FAULT(rows_time_silu, no_row_guard, time_silu<kNoRowGuard>)
+PID_FAULT(rows_time_silu, no_column_guard, time_silu<kNoColumnGuard>)
+PID_FAULT(rows_latent_gate, no_row_guard, latent_gate<kNoRowGuard>)
+PID_FAULT(rows_latent_gate, no_column_guard, latent_gate<kNoColumnGuard>)

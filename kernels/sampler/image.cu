@@ -53,7 +53,7 @@ PID_DEVICE void convert(const PidImageParams& params) {
 
 }  // namespace
 
-PID_KERNEL(image_u8, PidImageParams, kThreads, 4) { convert<0>(params); }
+PID_KERNEL(image_u8, PidImageParams, plain_entry("image_u8", kPixels * kThreads, kThreads, 4)) { convert<0>(params); }
 
-PID_FAULT_KERNEL(image_u8_no_tail_guard, PidImageParams, kThreads, convert<kNoTailGuard>)
-PID_FAULT_KERNEL(image_u8_no_part_guard, PidImageParams, kThreads, convert<kNoPartGuard>)
+PID_FAULT(image_u8, no_tail_guard, convert<kNoTailGuard>)
+PID_FAULT(image_u8, no_part_guard, convert<kNoPartGuard>)

@@ -65,7 +65,7 @@ PID_DEVICE void normal(const PidNoiseParams& params) {
 
 }  // namespace
 
-PID_KERNEL(philox_normal, PidNoiseParams, kThreads, 4) { normal<0>(params); }
+PID_KERNEL(philox_normal, PidNoiseParams, plain_entry("philox_normal", 4 * kThreads, kThreads, 4)) { normal<0>(params); }
 
-PID_FAULT_KERNEL(philox_normal_no_tail_guard, PidNoiseParams, kThreads, normal<kNoTailGuard>)
-PID_FAULT_KERNEL(philox_normal_no_part_guard, PidNoiseParams, kThreads, normal<kNoPartGuard>)
+PID_FAULT(philox_normal, no_tail_guard, normal<kNoTailGuard>)
+PID_FAULT(philox_normal, no_part_guard, normal<kNoPartGuard>)

@@ -54,7 +54,7 @@ PID_DEVICE void step(const PidSampleStepParams& params) {
 
 }  // namespace
 
-PID_KERNEL(sample_step, PidSampleStepParams, kThreads, 4) { step<0>(params); }
+PID_KERNEL(sample_step, PidSampleStepParams, plain_entry("sample_step", 1, kThreads, 4)) { step<0>(params); }
 
-PID_FAULT_KERNEL(sample_step_no_noise_guard, PidSampleStepParams, kThreads, step<kNoNoiseGuard>)
-PID_FAULT_KERNEL(sample_step_no_velocity_guard, PidSampleStepParams, kThreads, step<kNoVelocityGuard>)
+PID_FAULT(sample_step, no_noise_guard, step<kNoNoiseGuard>)
+PID_FAULT(sample_step, no_velocity_guard, step<kNoVelocityGuard>)

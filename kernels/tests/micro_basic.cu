@@ -8,13 +8,13 @@ PID_DEVICE std::uint32_t thread_index() { return static_cast<std::uint32_t>(thre
 }  // namespace
 
 // output[t] = bf16(input[2 t]) | bf16(input[2 t + 1]) << 16, to nearest even; input floats.
-PID_KERNEL(micro_cvt_rn_bf16x2, PidMicroParams, 32, 1) {
+PID_KERNEL(micro_cvt_rn_bf16x2, PidMicroParams, test_entry(32, 1)) {
     const std::uint32_t t = thread_index();
     params.output[t] = cvt_rn_bf16x2(bits_to_float(params.input[2 * t]), bits_to_float(params.input[2 * t + 1]));
 }
 
 // output[t] = input[t ^ 127].
-PID_KERNEL(micro_syncthreads, PidMicroParams, 128, 1) {
+PID_KERNEL(micro_syncthreads, PidMicroParams, test_entry(128, 1)) {
     struct Smem {
         std::uint32_t x[128];
     };
@@ -26,7 +26,7 @@ PID_KERNEL(micro_syncthreads, PidMicroParams, 128, 1) {
 }
 
 // output[t] = input[t ^ 31].
-PID_KERNEL(micro_syncwarp, PidMicroParams, 32, 1) {
+PID_KERNEL(micro_syncwarp, PidMicroParams, test_entry(32, 1)) {
     struct Smem {
         std::uint32_t x[32];
     };
@@ -38,7 +38,7 @@ PID_KERNEL(micro_syncwarp, PidMicroParams, 32, 1) {
 }
 
 // Two pairs of warps meet at barriers of their own: output[t] = input[t ^ 63].
-PID_KERNEL(micro_bar_sync, PidMicroParams, 128, 1) {
+PID_KERNEL(micro_bar_sync, PidMicroParams, test_entry(128, 1)) {
     struct Smem {
         std::uint32_t x[128];
     };
@@ -53,7 +53,7 @@ PID_KERNEL(micro_bar_sync, PidMicroParams, 128, 1) {
 }
 
 // Warp 0 writes and arrives, warp 1 waits and reads: output[t] = input[t], t < 32.
-PID_KERNEL(micro_bar_arrive, PidMicroParams, 64, 1) {
+PID_KERNEL(micro_bar_arrive, PidMicroParams, test_entry(64, 1)) {
     struct Smem {
         std::uint32_t x[32];
     };
@@ -69,14 +69,14 @@ PID_KERNEL(micro_bar_arrive, PidMicroParams, 64, 1) {
 }
 
 // output[t] = input[input[32 + t] % 32] as bits.
-PID_KERNEL(micro_shfl_sync, PidMicroParams, 32, 1) {
+PID_KERNEL(micro_shfl_sync, PidMicroParams, test_entry(32, 1)) {
     const std::uint32_t t = thread_index();
     const float value = shfl_sync(kFullMask, bits_to_float(params.input[t]), static_cast<int>(params.input[32 + t] % 32));
     params.output[t] = float_to_bits(value);
 }
 
 // output[32 i + t] = input[t ^ 2^i], i < 5.
-PID_KERNEL(micro_shfl_xor_sync, PidMicroParams, 32, 1) {
+PID_KERNEL(micro_shfl_xor_sync, PidMicroParams, test_entry(32, 1)) {
     const std::uint32_t t = thread_index();
     PID_UNROLL
     for (int i = 0; i < 5; ++i)
@@ -84,7 +84,7 @@ PID_KERNEL(micro_shfl_xor_sync, PidMicroParams, 32, 1) {
 }
 
 // The same for doubles: words 2 t and 2 t + 1 of input and, for each i, of 64 words of output.
-PID_KERNEL(micro_shfl_xor_sync_double, PidMicroParams, 32, 1) {
+PID_KERNEL(micro_shfl_xor_sync_double, PidMicroParams, test_entry(32, 1)) {
     const std::uint32_t t = thread_index();
     const double* input = reinterpret_cast<const double*>(params.input);
     PID_UNROLL
@@ -93,7 +93,7 @@ PID_KERNEL(micro_shfl_xor_sync_double, PidMicroParams, 32, 1) {
 }
 
 // Two masks in one warp: output[t] = input[t ^ 1], bit i of output[32 + t] set where input[i] != 0 among t's own 16 lanes.
-PID_KERNEL(micro_masks, PidMicroParams, 32, 1) {
+PID_KERNEL(micro_masks, PidMicroParams, test_entry(32, 1)) {
     const std::uint32_t t = thread_index();
     const float value = bits_to_float(params.input[t]);
     float other;
@@ -111,13 +111,13 @@ PID_KERNEL(micro_masks, PidMicroParams, 32, 1) {
 }
 
 // output[t] = bit i set where input[i] != 0.
-PID_KERNEL(micro_ballot_sync, PidMicroParams, 32, 1) {
+PID_KERNEL(micro_ballot_sync, PidMicroParams, test_entry(32, 1)) {
     const std::uint32_t t = thread_index();
     params.output[t] = ballot_sync(kFullMask, params.input[t] != 0);
 }
 
 // output[0] += sum of input[0 .. 255]; output[1] = the same, through shared memory.
-PID_KERNEL(micro_atomic_add, PidMicroParams, 256, 1) {
+PID_KERNEL(micro_atomic_add, PidMicroParams, test_entry(256, 1)) {
     struct Smem {
         std::uint32_t sum;
     };
@@ -133,7 +133,7 @@ PID_KERNEL(micro_atomic_add, PidMicroParams, 256, 1) {
 
 // output[t], [32 + t], [64 + t] = 2^x, 1 / x, 1 / sqrt(x) for the float x = input[t]; within 2 ulp of exact, so not equal
 // bit by bit between machines. Subnormals count as zeros of their sign.
-PID_KERNEL(micro_approx, PidMicroParams, 32, 1) {
+PID_KERNEL(micro_approx, PidMicroParams, test_entry(32, 1)) {
     const std::uint32_t t = thread_index();
     const float x = bits_to_float(params.input[t]);
     params.output[t] = float_to_bits(ex2_approx(x));
@@ -142,7 +142,7 @@ PID_KERNEL(micro_approx, PidMicroParams, 32, 1) {
 }
 
 // output[t] = 1 in exactly one lane of each warp, else 0; the same lane both times: output[64 + t] = output[t].
-PID_KERNEL(micro_elect_one_sync, PidMicroParams, 64, 1) {
+PID_KERNEL(micro_elect_one_sync, PidMicroParams, test_entry(64, 1)) {
     const std::uint32_t t = thread_index();
     params.output[t] = elect_one_sync() ? 1 : 0;
     params.output[64 + t] = elect_one_sync() ? 1 : 0;

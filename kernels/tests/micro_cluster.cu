@@ -113,7 +113,7 @@ PID_DEVICE void ring(const PidMicroTmaParams& params) {
 }  // namespace
 
 // output[2 b] = rank of block b, output[2 b + 1] = CTAs of its cluster. Clusters of 2, block 32.
-PID_CLUSTER_KERNEL(micro_cluster_rank, PidMicroParams, 32, 1, 2) {
+PID_CLUSTER_KERNEL(micro_cluster_rank, PidMicroParams, test_entry(32, 1, 2)) {
     if (threadIdx.x != 0) return;
     params.output[2 * blockIdx.x] = cluster_ctarank();
     params.output[2 * blockIdx.x + 1] = cluster_nctarank();
@@ -121,7 +121,7 @@ PID_CLUSTER_KERNEL(micro_cluster_rank, PidMicroParams, 32, 1, 2) {
 
 // Twice: output[t] = input[t], then, behind the barrier, output[t] from the next CTA of the cluster + 1 into the second
 // array, from there back into the first. Clusters of 4, block 64.
-PID_CLUSTER_KERNEL(micro_cluster_barrier, PidMicroParams, 64, 1, 4) {
+PID_CLUSTER_KERNEL(micro_cluster_barrier, PidMicroParams, test_entry(64, 1, 4)) {
     const std::uint32_t n = 64 * gridDim.x, t = blockIdx.x * 64 + threadIdx.x;
     const std::uint32_t next = (blockIdx.x / 4 * 4 + (cluster_ctarank() + 1) % 4) * 64 + threadIdx.x;
     std::uint32_t* const first = params.output;
@@ -135,7 +135,7 @@ PID_CLUSTER_KERNEL(micro_cluster_barrier, PidMicroParams, 64, 1, 4) {
 
 // A barrier of 1 arrival in each of two CTAs; CTA 1 arrives at that of CTA 0. output = 0 (CTA 0 before), 1 (after the
 // arrival, parity 0), 0 (parity 1), 0 (CTA 1's own, parity 0). Clusters of 2, block 32.
-PID_CLUSTER_KERNEL(micro_mbarrier_arrive_cluster, PidMicroParams, 32, 1, 2) {
+PID_CLUSTER_KERNEL(micro_mbarrier_arrive_cluster, PidMicroParams, test_entry(32, 1, 2)) {
     struct Smem {
         std::uint64_t bar;
     };
@@ -157,7 +157,7 @@ PID_CLUSTER_KERNEL(micro_mbarrier_arrive_cluster, PidMicroParams, 32, 1, 2) {
 
 // CTA r sends the box at the coordinates, r further along the last dimension, to both CTAs, which each write both:
 // output[b][r] = the box of CTA r. Clusters of 2, grid 2, block 64, 33792 bytes of shared memory.
-PID_CLUSTER_KERNEL(micro_tma_multicast_2d, PidMicroTmaParams, 64, 1, 2) {
+PID_CLUSTER_KERNEL(micro_tma_multicast_2d, PidMicroTmaParams, test_entry(64, 1, 2)) {
     PID_SHARED(BoxSmem, smem);
     start(smem);
     if (threadIdx.x == 0) {
@@ -169,7 +169,7 @@ PID_CLUSTER_KERNEL(micro_tma_multicast_2d, PidMicroTmaParams, 64, 1, 2) {
     finish_both(params, smem);
 }
 
-PID_CLUSTER_KERNEL(micro_tma_multicast_3d, PidMicroTmaParams, 64, 1, 2) {
+PID_CLUSTER_KERNEL(micro_tma_multicast_3d, PidMicroTmaParams, test_entry(64, 1, 2)) {
     PID_SHARED(BoxSmem, smem);
     start(smem);
     if (threadIdx.x == 0) {
@@ -184,7 +184,7 @@ PID_CLUSTER_KERNEL(micro_tma_multicast_3d, PidMicroTmaParams, 64, 1, 2) {
 
 // CTA 2 of 8 sends the box to CTAs 1, 4 and 7: output[b] = the box, zeros of the others. Clusters of 8, grid 8, block 32,
 // 33792 bytes of shared memory.
-PID_CLUSTER_KERNEL(micro_tma_multicast_some, PidMicroTmaParams, 32, 1, 8) {
+PID_CLUSTER_KERNEL(micro_tma_multicast_some, PidMicroTmaParams, test_entry(32, 1, 8)) {
     PID_SHARED(BoxSmem, smem);
     constexpr std::uint16_t kMask = 1u << 1 | 1u << 4 | 1u << 7;
     const std::uint32_t rank = cluster_ctarank(), words = params.box_bytes / 4;
@@ -203,16 +203,16 @@ PID_CLUSTER_KERNEL(micro_tma_multicast_some, PidMicroTmaParams, 32, 1, 8) {
 
 // output[b][i][r] = the box at (0, 8 (2 i + r)), 5 tiles i of two boxes of 1024 bytes. Clusters of 2, grid 2, block 96, 5120
 // bytes of shared memory.
-PID_CLUSTER_KERNEL(micro_cluster_ring, PidMicroTmaParams, 96, 1, 2) { ring<0>(params); }
-PID_FAULT_CLUSTER_KERNEL(micro_cluster_ring_fault_1, PidMicroTmaParams, 96, 2, ring<1>)
-PID_FAULT_CLUSTER_KERNEL(micro_cluster_ring_fault_2, PidMicroTmaParams, 96, 2, ring<2>)
-PID_FAULT_CLUSTER_KERNEL(micro_cluster_ring_fault_3, PidMicroTmaParams, 96, 2, ring<3>)
-PID_FAULT_CLUSTER_KERNEL(micro_cluster_ring_fault_4, PidMicroTmaParams, 96, 2, ring<4>)
-PID_FAULT_CLUSTER_KERNEL(micro_cluster_ring_fault_5, PidMicroTmaParams, 96, 2, ring<5>)
-PID_FAULT_CLUSTER_KERNEL(micro_cluster_ring_fault_6, PidMicroTmaParams, 96, 2, ring<6>)
-PID_FAULT_CLUSTER_KERNEL(micro_cluster_ring_fault_7, PidMicroTmaParams, 96, 2, ring<7>)
-PID_FAULT_CLUSTER_KERNEL(micro_cluster_ring_fault_8, PidMicroTmaParams, 96, 2, ring<8>)
-PID_FAULT_CLUSTER_KERNEL(micro_cluster_ring_fault_9, PidMicroTmaParams, 96, 2, ring<9>)
-PID_FAULT_CLUSTER_KERNEL(micro_cluster_ring_fault_10, PidMicroTmaParams, 96, 2, ring<10>)
-PID_FAULT_CLUSTER_KERNEL(micro_cluster_ring_fault_11, PidMicroTmaParams, 96, 2, ring<11>)
-PID_FAULT_CLUSTER_KERNEL(micro_cluster_ring_fault_12, PidMicroTmaParams, 96, 2, ring<12>)
+PID_CLUSTER_KERNEL(micro_cluster_ring, PidMicroTmaParams, test_entry(96, 1, 2)) { ring<0>(params); }
+PID_FAULT(micro_cluster_ring, fault_1, ring<1>)
+PID_FAULT(micro_cluster_ring, fault_2, ring<2>)
+PID_FAULT(micro_cluster_ring, fault_3, ring<3>)
+PID_FAULT(micro_cluster_ring, fault_4, ring<4>)
+PID_FAULT(micro_cluster_ring, fault_5, ring<5>)
+PID_FAULT(micro_cluster_ring, fault_6, ring<6>)
+PID_FAULT(micro_cluster_ring, fault_7, ring<7>)
+PID_FAULT(micro_cluster_ring, fault_8, ring<8>)
+PID_FAULT(micro_cluster_ring, fault_9, ring<9>)
+PID_FAULT(micro_cluster_ring, fault_10, ring<10>)
+PID_FAULT(micro_cluster_ring, fault_11, ring<11>)
+PID_FAULT(micro_cluster_ring, fault_12, ring<12>)

@@ -3,7 +3,7 @@
 #include "../attention/exp2.cuh"
 #include "../params_tests.h"
 
-PID_KERNEL(micro_exp2, PidMicroParams, 256, 1) {
+PID_KERNEL(micro_exp2, PidMicroParams, test_entry(256, 1)) {
     const std::uint32_t i = blockIdx.x * 256 + threadIdx.x;
     const float x = bits_to_float(params.input[i]);
     params.output[i] = float_to_bits(exp2_polynomial<false>(x));

@@ -132,35 +132,35 @@ PID_DEVICE void ring(const PidMicroParams& params) {
 
 }  // namespace
 
-PID_KERNEL(micro_load, PidMicroTmaParams, 128, 1) { load<0>(params); }
-PID_FAULT_KERNEL(micro_load_fault_1, PidMicroTmaParams, 128, load<1>)
-PID_FAULT_KERNEL(micro_load_fault_2, PidMicroTmaParams, 128, load<2>)
-PID_FAULT_KERNEL(micro_load_fault_3, PidMicroTmaParams, 128, load<3>)
-PID_FAULT_KERNEL(micro_load_fault_4, PidMicroTmaParams, 128, load<4>)
-PID_FAULT_KERNEL(micro_load_fault_5, PidMicroTmaParams, 128, load<5>)
-PID_FAULT_KERNEL(micro_load_fault_6, PidMicroTmaParams, 128, load<6>)
+PID_KERNEL(micro_load, PidMicroTmaParams, test_entry(128, 1)) { load<0>(params); }
+PID_FAULT(micro_load, fault_1, load<1>)
+PID_FAULT(micro_load, fault_2, load<2>)
+PID_FAULT(micro_load, fault_3, load<3>)
+PID_FAULT(micro_load, fault_4, load<4>)
+PID_FAULT(micro_load, fault_5, load<5>)
+PID_FAULT(micro_load, fault_6, load<6>)
 
-PID_KERNEL(micro_store, PidMicroTmaParams, 128, 1) { store<0>(params); }
-PID_FAULT_KERNEL(micro_store_fault_1, PidMicroTmaParams, 128, store<1>)
-PID_FAULT_KERNEL(micro_store_fault_2, PidMicroTmaParams, 128, store<2>)
-PID_FAULT_KERNEL(micro_store_fault_3, PidMicroTmaParams, 128, store<3>)
-PID_FAULT_KERNEL(micro_store_fault_4, PidMicroTmaParams, 128, store<4>)
-PID_FAULT_KERNEL(micro_store_fault_5, PidMicroTmaParams, 128, store<5>)
+PID_KERNEL(micro_store, PidMicroTmaParams, test_entry(128, 1)) { store<0>(params); }
+PID_FAULT(micro_store, fault_1, store<1>)
+PID_FAULT(micro_store, fault_2, store<2>)
+PID_FAULT(micro_store, fault_3, store<3>)
+PID_FAULT(micro_store, fault_4, store<4>)
+PID_FAULT(micro_store, fault_5, store<5>)
 
-PID_KERNEL(micro_wgmma_pair, PidMicroWgmmaParams, 128, 1) { wgmma<0>(params); }
-PID_FAULT_KERNEL(micro_wgmma_pair_fault_1, PidMicroWgmmaParams, 128, wgmma<1>)
-PID_FAULT_KERNEL(micro_wgmma_pair_fault_2, PidMicroWgmmaParams, 128, wgmma<2>)
-PID_FAULT_KERNEL(micro_wgmma_pair_fault_3, PidMicroWgmmaParams, 128, wgmma<3>)
-PID_FAULT_KERNEL(micro_wgmma_pair_fault_4, PidMicroWgmmaParams, 128, wgmma<4>)
-PID_FAULT_KERNEL(micro_wgmma_pair_fault_5, PidMicroWgmmaParams, 128, wgmma<5>)
-PID_FAULT_KERNEL(micro_wgmma_pair_fault_6, PidMicroWgmmaParams, 128, wgmma<6>)
-PID_FAULT_KERNEL(micro_wgmma_pair_fault_7, PidMicroWgmmaParams, 128, wgmma<7>)
-PID_FAULT_KERNEL(micro_wgmma_pair_fault_8, PidMicroWgmmaParams, 128, wgmma<8>)
-PID_FAULT_KERNEL(micro_wgmma_pair_fault_9, PidMicroWgmmaParams, 128, wgmma<9>)
+PID_KERNEL(micro_wgmma_pair, PidMicroWgmmaParams, test_entry(128, 1)) { wgmma<0>(params); }
+PID_FAULT(micro_wgmma_pair, fault_1, wgmma<1>)
+PID_FAULT(micro_wgmma_pair, fault_2, wgmma<2>)
+PID_FAULT(micro_wgmma_pair, fault_3, wgmma<3>)
+PID_FAULT(micro_wgmma_pair, fault_4, wgmma<4>)
+PID_FAULT(micro_wgmma_pair, fault_5, wgmma<5>)
+PID_FAULT(micro_wgmma_pair, fault_6, wgmma<6>)
+PID_FAULT(micro_wgmma_pair, fault_7, wgmma<7>)
+PID_FAULT(micro_wgmma_pair, fault_8, wgmma<8>)
+PID_FAULT(micro_wgmma_pair, fault_9, wgmma<9>)
 
-PID_KERNEL(micro_ring, PidMicroParams, 64, 1) { ring<0>(params); }
-PID_FAULT_KERNEL(micro_ring_fault_1, PidMicroParams, 64, ring<1>)
-PID_FAULT_KERNEL(micro_ring_fault_2, PidMicroParams, 64, ring<2>)
-PID_FAULT_KERNEL(micro_ring_fault_3, PidMicroParams, 64, ring<3>)
-PID_FAULT_KERNEL(micro_ring_fault_4, PidMicroParams, 64, ring<4>)
-PID_FAULT_KERNEL(micro_ring_fault_5, PidMicroParams, 64, ring<5>)
+PID_KERNEL(micro_ring, PidMicroParams, test_entry(64, 1)) { ring<0>(params); }
+PID_FAULT(micro_ring, fault_1, ring<1>)
+PID_FAULT(micro_ring, fault_2, ring<2>)
+PID_FAULT(micro_ring, fault_3, ring<3>)
+PID_FAULT(micro_ring, fault_4, ring<4>)
+PID_FAULT(micro_ring, fault_5, ring<5>)

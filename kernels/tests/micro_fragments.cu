@@ -11,7 +11,7 @@ PID_DEVICE std::uint32_t thread_index() { return static_cast<std::uint32_t>(thre
 
 // Lane t copies input words 4 t .. 4 t + 3, of which the first t % 5 are read, to
 // words 4 (t ^ 1): output[4 (t ^ 1) + i] = i < t % 5 ? input[4 t + i] : 0.
-PID_KERNEL(micro_cp_async_cg_16, PidMicroParams, 32, 1) {
+PID_KERNEL(micro_cp_async_cg_16, PidMicroParams, test_entry(32, 1)) {
     PID_SHARED(Words, smem);
     const std::uint32_t t = thread_index();
     cp_async_cg_16(&smem.x[4 * (t ^ 1)], params.input + 4 * t, t % 5 * 4);
@@ -23,7 +23,7 @@ PID_KERNEL(micro_cp_async_cg_16, PidMicroParams, 32, 1) {
 
 // Two groups; at most one in flight after the first wait. Lane t: output[t] = input[4 t] (group 1, after wait_group 1),
 // output[32 + t] = input[4 t + 1] (group 2, after wait_group 0).
-PID_KERNEL(micro_cp_async_groups, PidMicroParams, 32, 1) {
+PID_KERNEL(micro_cp_async_groups, PidMicroParams, test_entry(32, 1)) {
     struct alignas(16) Smem {
         std::uint32_t x[2][128];
     };
@@ -41,7 +41,7 @@ PID_KERNEL(micro_cp_async_groups, PidMicroParams, 32, 1) {
 
 // Input: 32 rows of 8 16-bit elements (4 words), matrix m in rows 8 m .. 8 m + 7. output[4 t + m] holds of row t / 4 of
 // matrix m the elements 2 (t % 4) (low half) and 2 (t % 4) + 1.
-PID_KERNEL(micro_ldmatrix_x4, PidMicroParams, 32, 1) {
+PID_KERNEL(micro_ldmatrix_x4, PidMicroParams, test_entry(32, 1)) {
     PID_SHARED(Words, smem);
     const std::uint32_t t = thread_index();
     for (std::uint32_t i = 0; i < 4; ++i) smem.x[4 * t + i] = params.input[4 * t + i];
@@ -52,7 +52,7 @@ PID_KERNEL(micro_ldmatrix_x4, PidMicroParams, 32, 1) {
 }
 
 // The same input; output[4 t + m] holds of column t / 4 of matrix m the elements of rows 2 (t % 4) and 2 (t % 4) + 1.
-PID_KERNEL(micro_ldmatrix_x4_trans, PidMicroParams, 32, 1) {
+PID_KERNEL(micro_ldmatrix_x4_trans, PidMicroParams, test_entry(32, 1)) {
     PID_SHARED(Words, smem);
     const std::uint32_t t = thread_index();
     for (std::uint32_t i = 0; i < 4; ++i) smem.x[4 * t + i] = params.input[4 * t + i];
@@ -64,7 +64,7 @@ PID_KERNEL(micro_ldmatrix_x4_trans, PidMicroParams, 32, 1) {
 
 // stmatrix undoes ldmatrix: input by lane, 4 words, register m of lane t in word 4 t + m; output word i of row 8 m + r holds
 // elements 2 i (low half) and 2 i + 1 of row r of matrix m. sm_90.
-PID_KERNEL(micro_stmatrix_x4, PidMicroParams, 32, 1) {
+PID_KERNEL(micro_stmatrix_x4, PidMicroParams, test_entry(32, 1)) {
     PID_SHARED(Words, smem);
     const std::uint32_t t = thread_index();
     const std::uint32_t r[4] = {params.input[4 * t], params.input[4 * t + 1], params.input[4 * t + 2], params.input[4 * t + 3]};
@@ -74,7 +74,7 @@ PID_KERNEL(micro_stmatrix_x4, PidMicroParams, 32, 1) {
 }
 
 // The same, each matrix transposed. sm_90.
-PID_KERNEL(micro_stmatrix_x4_trans, PidMicroParams, 32, 1) {
+PID_KERNEL(micro_stmatrix_x4_trans, PidMicroParams, test_entry(32, 1)) {
     PID_SHARED(Words, smem);
     const std::uint32_t t = thread_index();
     const std::uint32_t r[4] = {params.input[4 * t], params.input[4 * t + 1], params.input[4 * t + 2], params.input[4 * t + 3]};
@@ -87,7 +87,7 @@ PID_KERNEL(micro_stmatrix_x4_trans, PidMicroParams, 32, 1) {
 //   a[r], half h: row t / 4 + 8 (r % 2), k = 2 (t % 4) + 8 (r / 2) + h
 //   b[r], half h: k = 2 (t % 4) + 8 r + h, column t / 4
 //   c[r], d[r]:   row t / 4 + 8 (r / 2), column 2 (t % 4) + r % 2
-PID_KERNEL(micro_mma_m16n8k16_bf16, PidMicroParams, 32, 1) {
+PID_KERNEL(micro_mma_m16n8k16_bf16, PidMicroParams, test_entry(32, 1)) {
     const std::uint32_t t = thread_index();
     const std::uint32_t* in = params.input + 10 * t;
     const std::uint32_t a[4] = {in[0], in[1], in[2], in[3]}, b[2] = {in[4], in[5]};
@@ -97,7 +97,7 @@ PID_KERNEL(micro_mma_m16n8k16_bf16, PidMicroParams, 32, 1) {
 }
 
 // The same with f16.
-PID_KERNEL(micro_mma_m16n8k16_f16, PidMicroParams, 32, 1) {
+PID_KERNEL(micro_mma_m16n8k16_f16, PidMicroParams, test_entry(32, 1)) {
     const std::uint32_t t = thread_index();
     const std::uint32_t* in = params.input + 10 * t;
     const std::uint32_t a[4] = {in[0], in[1], in[2], in[3]}, b[2] = {in[4], in[5]};

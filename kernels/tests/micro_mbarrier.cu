@@ -4,7 +4,7 @@
 
 // Warp 1 fills 3 times one slot of 32 words, warp 0 reads it; `full` and `empty` count 32 arrivals a phase.
 // output[32 i + t] = input[32 i + t], i < 3.
-PID_KERNEL(micro_mbarrier_ring, PidMicroParams, 64, 1) {
+PID_KERNEL(micro_mbarrier_ring, PidMicroParams, test_entry(64, 1)) {
     struct Smem {
         std::uint64_t full, empty;
         std::uint32_t x[32];
@@ -38,7 +38,7 @@ PID_KERNEL(micro_mbarrier_ring, PidMicroParams, 64, 1) {
 
 // One thread, a barrier of 2 arrivals: output = 1 (parity 1 before any arrival), 0 (parity 0), 0 (after one arrival),
 // 1 (after two), 0 (parity 1 then).
-PID_KERNEL(micro_mbarrier_try_wait_parity, PidMicroParams, 32, 1) {
+PID_KERNEL(micro_mbarrier_try_wait_parity, PidMicroParams, test_entry(32, 1)) {
     struct Smem {
         std::uint64_t bar;
     };

@@ -128,11 +128,11 @@ PID_DEVICE void pipeline(const PidMicroPipelineParams& params) {
 
 }  // namespace
 
-PID_KERNEL(micro_pipeline, PidMicroPipelineParams, 384, 1) { pipeline<0>(params); }
-PID_FAULT_KERNEL(micro_pipeline_fault_1, PidMicroPipelineParams, 384, pipeline<1>)
-PID_FAULT_KERNEL(micro_pipeline_fault_2, PidMicroPipelineParams, 384, pipeline<2>)
-PID_FAULT_KERNEL(micro_pipeline_fault_3, PidMicroPipelineParams, 384, pipeline<3>)
-PID_FAULT_KERNEL(micro_pipeline_fault_4, PidMicroPipelineParams, 384, pipeline<4>)
-PID_FAULT_KERNEL(micro_pipeline_fault_5, PidMicroPipelineParams, 384, pipeline<5>)
-PID_FAULT_KERNEL(micro_pipeline_fault_6, PidMicroPipelineParams, 384, pipeline<6>)
-PID_FAULT_KERNEL(micro_pipeline_fault_7, PidMicroPipelineParams, 384, pipeline<7>)
+PID_KERNEL(micro_pipeline, PidMicroPipelineParams, test_entry(384, 1)) { pipeline<0>(params); }
+PID_FAULT(micro_pipeline, fault_1, pipeline<1>)
+PID_FAULT(micro_pipeline, fault_2, pipeline<2>)
+PID_FAULT(micro_pipeline, fault_3, pipeline<3>)
+PID_FAULT(micro_pipeline, fault_4, pipeline<4>)
+PID_FAULT(micro_pipeline, fault_5, pipeline<5>)
+PID_FAULT(micro_pipeline, fault_6, pipeline<6>)
+PID_FAULT(micro_pipeline, fault_7, pipeline<7>)

@@ -34,7 +34,7 @@ PID_DEVICE void fill_box(const PidMicroTmaParams& params, Smem& smem) {
 }  // namespace
 
 // output = the box at (c0, c1) as it lies in shared memory, zeros outside of the tensor.
-PID_KERNEL(micro_tma_load_2d, PidMicroTmaParams, 128, 1) {
+PID_KERNEL(micro_tma_load_2d, PidMicroTmaParams, test_entry(128, 1)) {
     PID_SHARED(Smem, smem);
     start(smem);
     if (threadIdx.x == 0) {
@@ -46,7 +46,7 @@ PID_KERNEL(micro_tma_load_2d, PidMicroTmaParams, 128, 1) {
     finish_load(params, smem);
 }
 
-PID_KERNEL(micro_tma_load_3d, PidMicroTmaParams, 128, 1) {
+PID_KERNEL(micro_tma_load_3d, PidMicroTmaParams, test_entry(128, 1)) {
     PID_SHARED(Smem, smem);
     start(smem);
     if (threadIdx.x == 0) {
@@ -57,7 +57,7 @@ PID_KERNEL(micro_tma_load_3d, PidMicroTmaParams, 128, 1) {
     finish_load(params, smem);
 }
 
-PID_KERNEL(micro_tma_load_4d, PidMicroTmaParams, 128, 1) {
+PID_KERNEL(micro_tma_load_4d, PidMicroTmaParams, test_entry(128, 1)) {
     PID_SHARED(Smem, smem);
     start(smem);
     if (threadIdx.x == 0) {
@@ -69,7 +69,7 @@ PID_KERNEL(micro_tma_load_4d, PidMicroTmaParams, 128, 1) {
 }
 
 // output = input, box_bytes of it; the map is unused.
-PID_KERNEL(micro_bulk_load, PidMicroTmaParams, 128, 1) {
+PID_KERNEL(micro_bulk_load, PidMicroTmaParams, test_entry(128, 1)) {
     PID_SHARED(Smem, smem);
     start(smem);
     if (threadIdx.x == 0) {
@@ -80,7 +80,7 @@ PID_KERNEL(micro_bulk_load, PidMicroTmaParams, 128, 1) {
 }
 
 // The box at (c0, c1) of the tensor = input as it lies in shared memory; the tensor is unchanged elsewhere.
-PID_KERNEL(micro_tma_store_2d, PidMicroTmaParams, 128, 1) {
+PID_KERNEL(micro_tma_store_2d, PidMicroTmaParams, test_entry(128, 1)) {
     PID_SHARED(Smem, smem);
     fill_box(params, smem);
     if (threadIdx.x == 0) {
@@ -90,7 +90,7 @@ PID_KERNEL(micro_tma_store_2d, PidMicroTmaParams, 128, 1) {
     }
 }
 
-PID_KERNEL(micro_tma_store_3d, PidMicroTmaParams, 128, 1) {
+PID_KERNEL(micro_tma_store_3d, PidMicroTmaParams, test_entry(128, 1)) {
     PID_SHARED(Smem, smem);
     fill_box(params, smem);
     if (threadIdx.x == 0) {
@@ -102,7 +102,7 @@ PID_KERNEL(micro_tma_store_3d, PidMicroTmaParams, 128, 1) {
 }
 
 // The same as micro_tma_store_2d; shared memory is written over once the store has read it.
-PID_KERNEL(micro_tma_store_read, PidMicroTmaParams, 128, 1) {
+PID_KERNEL(micro_tma_store_read, PidMicroTmaParams, test_entry(128, 1)) {
     PID_SHARED(Smem, smem);
     fill_box(params, smem);
     if (threadIdx.x == 0) {

@@ -100,7 +100,7 @@ PID_DEVICE void body(const PidMicroWgmmaParams& params) {
 }  // namespace
 
 #define MICRO_WGMMA(name, n, a, b) \
-    PID_KERNEL(name, PidMicroWgmmaParams, 128, 1) { body<n, a, b>(params); }
+    PID_KERNEL(name, PidMicroWgmmaParams, test_entry(128, 1)) { body<n, a, b>(params); }
 #define MICRO_WGMMA_SIZE(n)                                                             \
     MICRO_WGMMA(micro_wgmma_shared_k_n##n, n, A::swizzled, B::k_swizzled)               \
     MICRO_WGMMA(micro_wgmma_shared_mn_n##n, n, A::swizzled, B::mn_swizzled)             \
@@ -124,7 +124,7 @@ MICRO_WGMMA_SIZE(256)
 
 // One thread: output = low and high word of descriptor(smem + 64; leading 128, stride 1024, swizzle 128) less that of
 // smem with all else 0: bits 0-13 give 4, 16-29 give 8, 32-45 give 64, 62-63 give 1.
-PID_KERNEL(micro_wgmma_descriptor, PidMicroParams, 32, 1) {
+PID_KERNEL(micro_wgmma_descriptor, PidMicroParams, test_entry(32, 1)) {
     struct alignas(1024) Bytes {
         unsigned char x[1024];
     };
@@ -138,7 +138,7 @@ PID_KERNEL(micro_wgmma_descriptor, PidMicroParams, 32, 1) {
 
 // One warpgroup gives up registers, two get more, as producer and consumers do: output[t] = t. 384 threads are given 168
 // each at launch, 40 + 2 * 232 = 3 * 168.
-PID_KERNEL(micro_setmaxnreg, PidMicroParams, 384, 1) {
+PID_KERNEL(micro_setmaxnreg, PidMicroParams, test_entry(384, 1)) {
     const std::uint32_t t = static_cast<std::uint32_t>(threadIdx.x);
     if (t < 128)
         setmaxnreg_dec<40>();

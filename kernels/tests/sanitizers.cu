@@ -100,18 +100,18 @@ PID_DEVICE void cluster(const PidMicroParams& params) {
 
 }  // namespace
 
-PID_KERNEL(sanitize_copy, PidMicroParams, 128, 1) { copy<0>(params); }
-PID_FAULT_KERNEL(sanitize_copy_1, PidMicroParams, 128, copy<1>)
-PID_FAULT_KERNEL(sanitize_copy_2, PidMicroParams, 128, copy<2>)
-PID_FAULT_KERNEL(sanitize_copy_3, PidMicroParams, 128, copy<3>)
-PID_FAULT_KERNEL(sanitize_copy_4, PidMicroParams, 128, copy<4>)
+PID_KERNEL(sanitize_copy, PidMicroParams, test_entry(128, 1)) { copy<0>(params); }
+PID_FAULT(sanitize_copy, 1, copy<1>)
+PID_FAULT(sanitize_copy, 2, copy<2>)
+PID_FAULT(sanitize_copy, 3, copy<3>)
+PID_FAULT(sanitize_copy, 4, copy<4>)
 
-PID_KERNEL(sanitize_blocks, PidMicroParams, 128, 1) { blocks<0>(params); }
-PID_FAULT_KERNEL(sanitize_blocks_1, PidMicroParams, 128, blocks<1>)
+PID_KERNEL(sanitize_blocks, PidMicroParams, test_entry(128, 1)) { blocks<0>(params); }
+PID_FAULT(sanitize_blocks, 1, blocks<1>)
 
-PID_CLUSTER_KERNEL(sanitize_cluster, PidMicroParams, 128, 1, 2) { cluster<0>(params); }
-PID_FAULT_CLUSTER_KERNEL(sanitize_cluster_1, PidMicroParams, 128, 2, cluster<1>)
-PID_FAULT_CLUSTER_KERNEL(sanitize_cluster_2, PidMicroParams, 128, 2, cluster<2>)
+PID_CLUSTER_KERNEL(sanitize_cluster, PidMicroParams, test_entry(128, 1, 2)) { cluster<0>(params); }
+PID_FAULT(sanitize_cluster, 1, cluster<1>)
+PID_FAULT(sanitize_cluster, 2, cluster<2>)
 
-PID_KERNEL(sanitize_product, PidMicroWgmmaParams, 128, 1) { product<0>(params); }
-PID_FAULT_KERNEL(sanitize_product_1, PidMicroWgmmaParams, 128, product<1>)
+PID_KERNEL(sanitize_product, PidMicroWgmmaParams, test_entry(128, 1)) { product<0>(params); }
+PID_FAULT(sanitize_product, 1, product<1>)
