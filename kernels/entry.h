@@ -30,6 +30,10 @@ struct KernelEntry {
     // What a block computes at a time. Of a product rows, columns, and inner columns of a slice; of attention queries, keys
     // of a tile, and columns of a head; of others items along x, as launches count them.
     std::uint32_t tile[3];
+    // Of a convolution, tokens of the grid along x and y that a tile's rows are; zeros where rows are rows.
+    std::uint32_t grid_tile[2];
+    // Columns and rows of a box of results that a bulk store writes; zeros where threads store.
+    std::uint32_t store_box[2];
     // Slices, or tiles of keys, that shared memory holds at a time.
     std::uint32_t stages;
     // Of a block, and blocks of a multiprocessor at least.
@@ -46,8 +50,8 @@ struct KernelEntry {
     StoredRows stored;
     // A product's columns and inner size are multiples of these.
     std::uint32_t n_multiple, k_multiple;
-    // Whether results leave by bulk stores, and whether consumers have tiles in turn. 0 or 1.
-    std::uint32_t bulk_stores, ping_pong;
+    // Whether consumers have tiles in turn: 0 or 1.
+    std::uint32_t ping_pong;
 
     // The same for a product whose columns are multiples of `n`.
     constexpr KernelEntry with_n_multiple(std::uint32_t n) const {
@@ -60,8 +64,8 @@ struct KernelEntry {
 // A kernel without tensor cores: a block for every `items` along x.
 constexpr KernelEntry plain_entry(const char* op, std::uint32_t items, std::uint32_t threads, std::uint32_t min_blocks,
                                   std::uint32_t shared_bytes = 0) {
-    return {op, "portable", {items, 1, 1}, 1, threads, min_blocks, 1, shared_bytes, 0, 0, 0, OperandFormat::none, kPlainRows,
-            1, 1, 0, 0};
+    return {op, "portable", {items, 1, 1}, {0, 0}, {0, 0}, 1, threads, min_blocks, 1, shared_bytes, 0, 0, 0,
+            OperandFormat::none, kPlainRows, 1, 1, 0};
 }
 
 // A kernel that only tests launch, as they say.

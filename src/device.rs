@@ -7,6 +7,7 @@ use std::sync::Arc;
 use crate::backend::cpu::{CpuBackend, TensorSource};
 use crate::error::Error;
 use crate::exec::Backend;
+use crate::kernels::family::{self, FAMILIES};
 use crate::kernels::{self, KernelChoice, TuningFile};
 use crate::model::{Config, Precision};
 
@@ -22,7 +23,7 @@ pub enum Device {
     #[allow(missing_docs)]
     Cuda { ordinal: usize },
     /// The CUDA kernels on the host's cores, for tests: some fifty times slower than the CPU backend. It takes the place of
-    /// a device of this compute capability: (8, 0) has the portable kernels, (9, 0) those of sm_90a.
+    /// a device of this compute capability, by which kernels are chosen: [`Device::EMULATOR`] has the portable ones.
     #[allow(missing_docs)]
     Emulator { capability: (u32, u32) },
 }
@@ -42,14 +43,22 @@ impl FromStr for Device {
             "auto" => Ok(Self::Auto),
             "cpu" => Ok(Self::Cpu),
             "cuda" => Ok(Self::Cuda { ordinal: 0 }),
-            "emulator" => Ok(Self::EMULATOR),
-            "emulator:sm_90a" => Ok(Self::EMULATOR_SM_90A),
             _ => match text.strip_prefix("cuda:").map(str::parse) {
                 Some(Ok(ordinal)) => Ok(Self::Cuda { ordinal }),
-                _ => Err(format!("unknown device `{text}`; known: auto, cpu, cuda, cuda:N, emulator, emulator:sm_90a")),
+                _ => emulated(text),
             },
         }
     }
+}
+
+/// The emulator called `text`, in the place of a device for one of the families of kernels.
+fn emulated(text: &str) -> Result<Device, String> {
+    let family = FAMILIES.iter().find(|family| family.emulator() == text);
+    let family = family.ok_or_else(|| {
+        let emulators: Vec<String> = FAMILIES.iter().rev().map(|family| family.emulator()).collect();
+        format!("unknown device `{text}`; known: auto, cpu, cuda, cuda:N, {}", emulators.join(", "))
+    })?;
+    Ok(Device::Emulator { capability: family.emulated() })
 }
 
 impl fmt::Display for Device {
@@ -58,8 +67,7 @@ impl fmt::Display for Device {
             Self::Auto => f.write_str("auto"),
             Self::Cpu => f.write_str("cpu"),
             Self::Cuda { ordinal } => write!(f, "cuda:{ordinal}"),
-            Self::Emulator { capability: (9, 0) } => f.write_str("emulator:sm_90a"),
-            Self::Emulator { .. } => f.write_str("emulator"),
+            Self::Emulator { capability } => f.write_str(&family::emulated_by(*capability).emulator()),
         }
     }
 }
@@ -126,14 +134,15 @@ pub(crate) enum KernelDevice {}
 
 #[cfg(any(feature = "cuda", feature = "emulator"))]
 fn on_kernels(device: KernelDevice, source: Arc<dyn TensorSource>, options: &KernelOptions) -> Opened {
-    let path = kernels::path::Path::new(device.processor().capability, options.choice);
+    let selection = kernels::Selection::new(device.processor().capability, options.choice);
     // Where there is nothing to choose, nothing is read.
-    let found = if path.has_variants() { options.tuning.read(&device.name()) } else { Ok(None) };
+    let found = if selection.has_variants() { options.tuning.read(&device.name()) } else { Ok(None) };
     let (tuning, tuning_problem) = match found {
         Ok(tuning) => (tuning, None),
         Err(error) => (None, Some(error.to_string())),
     };
-    let backend = crate::backend::device::DeviceBackend::new(device, source).with_kernels(options.choice, tuning);
+    let selection = selection.tuned(tuning.map(Arc::new));
+    let backend = crate::backend::device::DeviceBackend::new(device, source).with_kernels(selection);
     Opened { backend: Box::new(backend), precision: Precision::Bf16, warning: None, tuning_problem }
 }
 

@@ -263,8 +263,8 @@ PID_DEVICE void attention(const PidAttentionParams& params) {
 
 template <int kHeadDim>
 constexpr KernelEntry entry(const char* op) {
-    return {op, "portable", {BLOCK_M, BLOCK_N, kHeadDim}, kNumStages, kNumThreads, 2, 1, sizeof(typename Tile<kHeadDim>::Shared),
-            0, 0, kNeedsBf16Mma, OperandFormat::bf16, kPlainRows, 1, 1, 0, 0};
+    return {op, "portable", {BLOCK_M, BLOCK_N, kHeadDim}, {0, 0}, {0, 0}, kNumStages, kNumThreads, 2, 1,
+            sizeof(typename Tile<kHeadDim>::Shared), 0, 0, kNeedsBf16Mma, OperandFormat::bf16, kPlainRows, 1, 1, 0};
 }
 
 }  // namespace

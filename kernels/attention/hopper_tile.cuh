@@ -60,8 +60,8 @@ constexpr KernelEntry attention_entry() {
     constexpr const char* kOps[2][2] = {{"attention_online_d64", "attention_online_d72"},
                                         {"attention_bounded_d64", "attention_bounded_d72"}};
     return {kOps[Tile::kBounded][Tile::kHeadDim == 72], "sm90", {Tile::BLOCK_M, Tile::kKeys, Tile::kHeadDim},
-            Tile::kNumStages, Tile::kThreads, 1, 1, sizeof(typename Tile::Shared), Tile::kProducerRegisters,
-            Tile::kConsumerRegisters, kNeedsWgmma | kNeedsBulkCopies, OperandFormat::bf16, kPlainRows, 1, 1, 1,
+            {0, 0}, {Tile::kHeadDim, kSlabRows}, Tile::kNumStages, Tile::kThreads, 1, 1, sizeof(typename Tile::Shared), Tile::kProducerRegisters,
+            Tile::kConsumerRegisters, kNeedsWgmma | kNeedsBulkCopies, OperandFormat::bf16, kPlainRows, 1, 1,
             Tile::kPingPong};
 }
 

@@ -138,7 +138,10 @@ PID_DEVICE void conv3x3_sm90(const WithMaps<PidConvParams>& params) {
 
 template <class Shape>
 constexpr KernelEntry conv_entry() {
-    return product_entry<Shape>("conv3x3_tokens", kHeadsOf64).with_n_multiple(16);
+    KernelEntry entry = product_entry<Shape>("conv3x3_tokens", kHeadsOf64).with_n_multiple(16);
+    entry.grid_tile[0] = kTileCols;
+    entry.grid_tile[1] = kTileRows;
+    return entry;
 }
 
 PID_KERNEL(conv3x3_tokens_128x256_sm90, WithMaps<PidConvParams>, conv_entry<ProductShape<256, false, 1, 56>>()) {

@@ -26,6 +26,8 @@ int pid_emu_launch(const PidEmuLaunch* launch, char* error, std::size_t error_by
 void* pid_emu_allocate(std::size_t bytes);
 void pid_emu_free(void* pointer, std::size_t bytes);
 
+static_assert(sizeof(KernelEntry) == 104, "src/backend/emulator/ffi.rs has its layout");
+
 // A kernel of the registry. All pointers live as long as the process.
 struct PidEmuKernel {
     const char* name;

@@ -81,12 +81,15 @@ struct ProductShape {
     static_assert(kStages >= 3, "two slices in flight and one being read");
 };
 
-// What a box of results is staged in before a bulk store: 16 rows of 64 bf16, swizzled; two for each consumer warp.
+// A box of results of a bulk store: rows of a warp, and 128 bytes of each.
+constexpr std::uint32_t kBoxRows = 16, kBoxColumns = 64;
+
+// What boxes are staged in, swizzled; two for each consumer warp.
 template <bool kBulkStores>
 struct StagedBoxes {};
 template <>
 struct StagedBoxes<true> {
-    alignas(1024) std::uint16_t box[8][2][16 * 64];
+    alignas(1024) std::uint16_t box[8][2][kBoxRows * kBoxColumns];
 };
 
 // What the epilogue has staged: a part for each consumer.
@@ -113,10 +116,11 @@ struct alignas(1024) ProductShared : StagedBoxes<Shape::kBulkStores> {
 // The entry of a product on this tile, whose columns are multiples of 64 or of a head of 72 (or of what with_n_multiple says).
 template <class Shape>
 constexpr KernelEntry product_entry(const char* op, StoredRows stored) {
-    return {op, "sm90", {Shape::BLOCK_M, Shape::BLOCK_N, Shape::BLOCK_K}, Shape::kStages, kProductThreads, 1,
+    return {op, "sm90", {Shape::BLOCK_M, Shape::BLOCK_N, Shape::BLOCK_K}, {0, 0},
+            {Shape::kBulkStores ? kBoxColumns : 0, Shape::kBulkStores ? kBoxRows : 0}, Shape::kStages, kProductThreads, 1,
             Shape::kCluster, sizeof(ProductShared<Shape>), Shape::kProducerRegisters, Shape::kConsumerRegisters,
             kNeedsWgmma | kNeedsBulkCopies | (Shape::kCluster > 1 ? kNeedsMulticast : 0u), OperandFormat::bf16, stored,
-            stored.block == 72 ? 72u : 64u, 8, Shape::kBulkStores, Shape::kPingPong};
+            stored.block == 72 ? 72u : 64u, 8, Shape::kPingPong};
 }
 
 // A tile of one block.

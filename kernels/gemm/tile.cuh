@@ -43,8 +43,8 @@ struct alignas(1024) GemmShared {
 // The entry of a product on this tile, whose columns are multiples of 64 (or of what with_n_multiple says).
 template <int kBlockN>
 constexpr KernelEntry gemm_entry(const char* op, std::uint32_t min_blocks = 2) {
-    return {op, "portable", {BLOCK_M, kBlockN, BLOCK_K}, kGemmStages, kGemmThreads, min_blocks, 1, sizeof(GemmShared<kBlockN>),
-            0, 0, kNeedsBf16Mma, OperandFormat::bf16, kPlainRows, 64, kChunk, 0, 0};
+    return {op, "portable", {BLOCK_M, kBlockN, BLOCK_K}, {0, 0}, {0, 0}, kGemmStages, kGemmThreads, min_blocks, 1,
+            sizeof(GemmShared<kBlockN>), 0, 0, kNeedsBf16Mma, OperandFormat::bf16, kPlainRows, 64, kChunk, 0};
 }
 
 // Which column of the warp is column j of n-tile ni: lane_row(j) | tile_row(ni), no bit in common.

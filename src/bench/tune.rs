@@ -9,7 +9,7 @@ use crate::decoder::Decoder;
 use crate::error::Error;
 use crate::exec::{self, Choice, DecodePhase, ExecError, Observer, Session, StepContext, TimeKernel};
 use crate::graph::{Op, TensorId};
-use crate::kernels::{CallShape, Tuning};
+use crate::kernels::{OpShape, Tuning};
 use crate::plan::Launch;
 use crate::sampler::{Noise, Schedule, Variant};
 
@@ -41,7 +41,7 @@ pub struct Tuned {
     pub k: u32,
     /// The first launch of that shape.
     pub node: String,
-    /// In the order of `kernels::variants`.
+    /// The default first.
     pub trials: Vec<Trial>,
 }
 
@@ -66,9 +66,9 @@ pub fn tune(
         Ok(tuner.found)
     })?;
     for tuned in &found {
-        let Tuned { kernel: base, rows, n, k, .. } = *tuned;
+        let Tuned { kernel: op, rows, n, k, .. } = *tuned;
         let best = tuned.trials.iter().find(|trial| trial.chosen).expect("of several, one is the fastest");
-        tuning.choose(CallShape { base, rows, n, k }, best.variant);
+        tuning.choose(OpShape { op, rows, n, k }, best.variant);
     }
     Ok(found)
 }
@@ -110,7 +110,7 @@ struct Tuner<'a> {
     case: &'a Case<'a>,
     session: &'a mut dyn Session,
     context: &'a StepContext<'a>,
-    seen: HashSet<CallShape>,
+    seen: HashSet<OpShape>,
     found: Vec<Tuned>,
 }
 
@@ -206,9 +206,9 @@ fn tuned(choice: &Choice, node: &str, seconds: &[f64], flop: f64) -> Tuned {
         chosen: chosen == Some(index),
         default: *variant == choice.default,
     };
-    let CallShape { base, rows, n, k } = choice.shape;
+    let OpShape { op, rows, n, k } = choice.shape;
     let trials = choice.kernels.iter().zip(seconds).enumerate().map(trial).collect();
-    Tuned { kernel: base, rows, n, k, node: node.into(), trials }
+    Tuned { kernel: op, rows, n, k, node: node.into(), trials }
 }
 
 /// A table of all trials, the chosen ones marked.
@@ -239,7 +239,7 @@ mod tests {
     use super::*;
 
     const CHOICE: Choice = Choice {
-        shape: CallShape { base: "gemm_linear", rows: 128, n: 64, k: 32 },
+        shape: OpShape { op: "gemm_linear", rows: 128, n: 64, k: 32 },
         kernels: &["a", "b", "c"],
         default: "a",
         share: 1.0,

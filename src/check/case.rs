@@ -8,7 +8,7 @@ use crate::backend::cpu::{CpuBackend, TensorSource};
 use crate::backend::device::{DeviceBackend, Driver};
 use crate::checkpoint::{Checkpoint, DType, TensorView, synthetic};
 use crate::exec::{Inputs, Program, StepContext};
-use crate::kernels::KernelChoice;
+use crate::kernels::Selection;
 use crate::model::{self, Config, NetworkOptions, Precision, TimeConstants};
 use crate::progress::NoProgress;
 use crate::sampler::{Schedule, Variant};
@@ -168,7 +168,7 @@ pub(super) struct Prepared {
 }
 
 impl Prepared {
-    pub(super) fn new(case: Case, driver: Arc<dyn Driver>, kernels: KernelChoice) -> Result<Self, CheckError> {
+    pub(super) fn new(case: Case, driver: Arc<dyn Driver>, selection: &Selection) -> Result<Self, CheckError> {
         let config = &case.config;
         let checkpoint = Checkpoint::synthetic(config, SEED, &NoProgress);
         let source: Arc<dyn TensorSource> = match case.loud {
@@ -186,7 +186,7 @@ impl Prepared {
         // One value for each sample, none of them special.
         let sigma = (0..case.options.batch).map(|b| 0.2 + 0.3 * b as f32).collect();
         Ok(Self {
-            device: DeviceBackend::new(driver, Arc::clone(&source)).with_kernels(kernels, None),
+            device: DeviceBackend::new(driver, Arc::clone(&source)).with_kernels(selection.clone()),
             cpu: CpuBackend::new(source),
             program: guard::Guarded::new(program),
             twin,

@@ -6,6 +6,7 @@ use super::{CheckError, Options};
 use crate::backend::device::Driver;
 use crate::device::{self, Device, Refusal};
 use crate::error::Error;
+use crate::kernels::family::Portable;
 
 pub(super) struct Opened {
     pub(super) driver: Arc<dyn Driver>,
@@ -20,7 +21,7 @@ pub(super) fn open(options: &Options) -> Result<Opened, CheckError> {
         Device::Emulator { capability } => emulator(capability)?,
         Device::Auto => match device::cuda(0) {
             Ok(driver) => gpu(driver),
-            Err(Refusal { is_absence: true, .. }) => emulator((8, 0))?,
+            Err(Refusal { is_absence: true, .. }) => emulator(Portable::EMULATED)?,
             // A job that is meant for a GPU must not pass on the emulator.
             Err(refusal) => return Err(Error::Device(refusal.reason).into()),
         },

@@ -3,30 +3,27 @@
 use std::sync::Arc;
 
 use super::CheckError;
-use crate::backend::device::{DeviceError, Driver, Labelled, Processor};
+use crate::backend::device::{DeviceError, Driver, Labelled};
 use crate::backend::emulator::Emulator;
 use crate::kernels::params::PidTensorMap;
 use crate::kernels::tensor_map::Tiled;
+use crate::kernels::{LaunchError, Processor, Target};
 
 /// Runs `fault` wherever `kernel` is called.
 #[derive(Debug)]
 pub(super) struct Faulty {
     inner: Arc<dyn Driver>,
-    kernel: String,
+    kernel: &'static str,
     fault: &'static str,
 }
 
 impl Faulty {
-    /// `fault` is named after the kernel that it is a copy of: `gemm_linear_no_store_guard`.
+    /// `fault` is a faulty copy of a kernel: `gemm_linear_no_store_guard`.
     pub(super) fn new(inner: Arc<dyn Driver>, fault: &str) -> Result<Self, CheckError> {
-        let known = Emulator::kernels();
         let refused = |reason: &str| CheckError::Fault { name: fault.into(), reason: reason.into() };
-        let (kernel, _) = fault.split_once("_no_").ok_or_else(|| refused("not of the form KERNEL_no_THING"))?;
-        if ![fault, kernel].iter().all(|name| known.iter().any(|k| k == name)) {
-            return Err(refused("the emulator has no such kernel"));
-        }
-        // Calls name kernels for the life of the process, and there is one such driver in it.
-        Ok(Self { inner, kernel: kernel.into(), fault: Box::leak(fault.to_owned().into_boxed_str()) })
+        let known = Emulator::kernel(fault).ok_or_else(|| refused("the emulator has no such kernel"))?;
+        let kernel = known.fault_of.ok_or_else(|| refused("it is no faulty copy of a kernel"))?;
+        Ok(Self { inner, kernel, fault: known.entry.name })
     }
 }
 
@@ -66,15 +63,17 @@ impl Driver for Faulty {
         self.inner.run(&calls.iter().map(replaced).collect::<Vec<_>>())
     }
 
+    fn collects(&self) -> bool {
+        self.inner.collects()
+    }
+}
+
+impl Target for Faulty {
     fn processor(&self) -> Processor {
         self.inner.processor()
     }
 
-    fn collects(&self) -> bool {
-        self.inner.collects()
-    }
-
-    fn tensor_map(&self, tiled: &Tiled<'_>) -> Result<PidTensorMap, DeviceError> {
+    fn tensor_map(&self, tiled: &Tiled<'_>) -> Result<PidTensorMap, LaunchError> {
         self.inner.tensor_map(tiled)
     }
 }

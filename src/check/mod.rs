@@ -27,8 +27,7 @@ use crate::backend::device::{DeviceError, ceilings};
 use crate::device::Device;
 use crate::error::Error;
 use crate::exec::{ExecError, Observer};
-use crate::kernels::KernelChoice;
-use crate::kernels::path::Path;
+use crate::kernels::{KernelChoice, Selection};
 
 /// What to check.
 #[derive(Clone, Debug, Default)]
@@ -67,16 +66,16 @@ pub enum CheckError {
 /// When the device is not there or the cases cannot be set up; what is wrong with a kernel is a row of the outcome.
 pub fn run(options: &Options, observer: &mut dyn Observer) -> Result<Outcome, CheckError> {
     let device = device::open(options)?;
+    let selection = Selection::new(device.driver.processor().capability, options.kernels);
     let ceilings = if device.is_gpu {
-        let path = Path::new(device.driver.processor().capability, options.kernels);
-        Some(ceilings::measure(&device.driver, &path, options.ceiling_bytes).map_err(device_error)?)
+        Some(ceilings::measure(&device.driver, &selection, options.ceiling_bytes).map_err(device_error)?)
     } else {
         None
     };
     let selected: Vec<Case> = cases().into_iter().filter(|c| c.runs_on(device.is_gpu, options.all)).collect();
     let mut outcome = Outcome::new(device.driver.name(), ceilings.clone());
     for case in selected.into_iter().filter(|c| may_match(c.name, options.filter.as_deref())) {
-        let prepared = case::Prepared::new(case, Arc::clone(&device.driver), options.kernels)?;
+        let prepared = case::Prepared::new(case, Arc::clone(&device.driver), &selection)?;
         let selects = |row: &str| options.filter.as_ref().is_none_or(|f| row.contains(f.as_str()));
         outcome.rows.extend(walk::walk(&prepared, &selects, ceilings.as_ref(), observer)?);
         outcome.rows.extend(decode::rows(&prepared, &selects, observer)?);

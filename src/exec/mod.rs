@@ -13,7 +13,7 @@ use std::time::Instant;
 use rayon::prelude::*;
 
 use crate::graph::{Op, Phase};
-use crate::kernels::CallShape;
+use crate::kernels::OpShape;
 use crate::model::{Network, TimeConstants};
 use crate::plan::{ByteSize, Launch, Plan};
 use crate::sampler::{Noise, Schedule, Step, Variant};
@@ -43,7 +43,7 @@ pub struct StepContext<'a> {
 #[derive(Clone, Copy, Debug)]
 pub struct Choice {
     /// What is computed.
-    pub shape: CallShape,
+    pub shape: OpShape,
     /// The kernels.
     pub kernels: &'static [&'static str],
     /// The one that does it where nothing was measured.

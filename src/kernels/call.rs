@@ -1,6 +1,7 @@
 //! One launch of one kernel: name, shape and parameter struct.
 
-use super::CallShape;
+use super::entry::Entry;
+use super::op_call::OpShape;
 
 /// A launch. Both GPU-like backends take these.
 #[derive(Clone, PartialEq, Eq, Hash)]
@@ -14,7 +15,7 @@ pub struct KernelCall {
     /// Dynamic shared memory of a block.
     pub shared_bytes: u32,
     /// What it computes, where other kernels could do the same.
-    pub shape: Option<CallShape>,
+    pub shape: Option<OpShape>,
     params: Vec<Chunk>,
     params_bytes: usize,
 }
@@ -24,36 +25,39 @@ pub struct KernelCall {
 #[repr(C, align(64))]
 struct Chunk([u64; 8]);
 
+/// The bytes of a parameter struct.
+#[derive(Clone, Copy, Debug)]
+pub struct Params<'a> {
+    bytes: &'a [u8],
+}
+
+impl<'a> Params<'a> {
+    /// Those of `params`, a struct of `kernels/params.h`.
+    pub fn of<P: Copy>(params: &'a P) -> Self {
+        const { assert!(align_of::<P>() <= align_of::<Chunk>(), "nothing in parameter structs is aligned to more") };
+        // SAFETY: valid for its size, as long as `params` is borrowed; the structs of `kernels/params.h` have no padding
+        // (every gap is a named field), so each byte is initialised.
+        let bytes = unsafe { std::slice::from_raw_parts(std::ptr::from_ref(params).cast(), size_of::<P>()) };
+        Self { bytes }
+    }
+}
+
 impl KernelCall {
     /// A launch of `kernel` with the parameter struct `params`.
     pub fn new<P: Copy>(kernel: &'static str, grid: [u32; 3], threads: u32, shared_bytes: u32, params: &P) -> Self {
-        const { assert!(align_of::<P>() <= align_of::<Chunk>(), "nothing in parameter structs is aligned to more") };
-        let params_bytes = size_of::<P>();
-        let mut chunks = vec![Chunk([0; 8]); params_bytes.div_ceil(size_of::<Chunk>())];
-        // SAFETY: both are valid for `params_bytes` bytes and do not overlap; the structs of `kernels/params.h` have no
-        // padding (every gap is a named field), so each byte is initialised.
-        unsafe {
-            std::ptr::copy_nonoverlapping(
-                std::ptr::from_ref(params).cast::<u8>(),
-                chunks.as_mut_ptr().cast(),
-                params_bytes,
-            );
-        }
-        Self { kernel, grid, threads, shared_bytes, shape: None, params: chunks, params_bytes }
+        Self::from_bytes(kernel, grid, threads, shared_bytes, Params::of(params).bytes)
+    }
+
+    /// A launch of `entry`, in the blocks and shared memory that it declares.
+    pub fn of(entry: &Entry, grid: [u32; 3], params: Params<'_>) -> Self {
+        Self::from_bytes(entry.name, grid, entry.threads, entry.shared_bytes, params.bytes)
     }
 
     /// A launch of an sm_90 kernel that takes `WithMaps<Op, Maps>` (`kernels/gemm/epilogue_sm90.cuh`): the maps, then `op`.
-    pub fn with_maps<M: Copy, P: Copy>(
-        kernel: &'static str,
-        grid: [u32; 3],
-        threads: u32,
-        shared_bytes: u32,
-        maps: &M,
-        op: &P,
-    ) -> Self {
+    pub fn with_maps<M: Copy>(entry: &Entry, grid: [u32; 3], maps: &M, op: Params<'_>) -> Self {
         const { assert!(size_of::<M>().is_multiple_of(size_of::<Chunk>())) };
-        let mut call = Self::new(kernel, grid, threads, shared_bytes, maps);
-        call.params.extend(Self::new(kernel, grid, threads, shared_bytes, op).params);
+        let mut call = Self::of(entry, grid, Params::of(maps));
+        call.params.extend(Self::of(entry, grid, op).params);
         // C++ rounds the size of the whole up to its alignment, that of the maps.
         call.params_bytes = call.params.len() * size_of::<Chunk>();
         call
@@ -68,7 +72,7 @@ impl KernelCall {
     }
 
     /// The same, known to compute `shape` by one kernel of several.
-    pub(super) fn of_shape(self, shape: CallShape) -> Self {
+    pub(super) fn of_shape(self, shape: OpShape) -> Self {
         Self { shape: Some(shape), ..self }
     }
 

@@ -1,4 +1,4 @@
-//! What can be chosen: the kernels made for the device or the portable ones, and for which shapes a variant is taken.
+//! What can be chosen: the kernels made for the device, or the portable ones.
 
 use std::fmt;
 use std::str::FromStr;
@@ -31,25 +31,5 @@ impl fmt::Display for KernelChoice {
             Self::Auto => "auto",
             Self::Portable => "portable",
         })
-    }
-}
-
-/// What a call computes, as far as the best kernel for it depends on that.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord)]
-pub struct CallShape {
-    /// The portable kernel.
-    pub base: &'static str,
-    /// Rows of the result; of attention queries, over all heads.
-    pub rows: u32,
-    /// Columns of the result; of attention keys.
-    pub n: u32,
-    /// Inner size; of attention that of a head.
-    pub k: u32,
-}
-
-impl fmt::Display for CallShape {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        let Self { base, rows, n, k } = self;
-        write!(f, "{base} {rows} x {n} x {k}")
     }
 }

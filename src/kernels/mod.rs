@@ -1,41 +1,36 @@
 //! The Rust half of the CUDA kernels: which kernels an op becomes, with which parameters and launch shapes.
 //!
-//! Nothing here talks to a device. `needs` says what a program wants uploaded, a backend uploads it and keeps the
-//! addresses in `Tables`, `lower` turns each launch of a plan into `KernelCall`s, whose shapes are in `launch`.
+//! Nothing here talks to a device. What each kernel declares of itself is in `table`, made of the C++ sources. `needs` says
+//! what a program wants uploaded, a backend uploads it and keeps the addresses in `Tables`, `lower` turns each launch of a
+//! plan into [`OpCall`]s, `selection` finds the kernel for each, and the kernel's `family` makes the launch.
 
-#[cfg(any(feature = "cuda", feature = "emulator"))]
-pub mod bulk;
-#[cfg(any(feature = "cuda", feature = "emulator"))]
 mod call;
+pub mod capabilities;
 mod choice;
 pub mod cubins;
-#[cfg(any(feature = "cuda", feature = "emulator"))]
-pub mod hopper;
-#[cfg(any(feature = "cuda", feature = "emulator"))]
-pub mod launch;
-#[cfg(any(feature = "cuda", feature = "emulator"))]
+pub mod entry;
+pub mod family;
 pub(crate) mod lower;
-#[cfg(any(feature = "cuda", feature = "emulator"))]
 pub(crate) mod needs;
+pub mod op_call;
 pub mod order;
-#[cfg(any(feature = "cuda", feature = "emulator"))]
 #[allow(missing_docs)]
 pub mod params;
-#[cfg(any(feature = "cuda", feature = "emulator"))]
-pub(crate) mod path;
-#[cfg(any(feature = "cuda", feature = "emulator"))]
+pub mod selection;
+pub mod table;
 mod tables;
-#[cfg(any(feature = "cuda", feature = "emulator"))]
+pub mod target;
 pub mod tensor_map;
 pub mod tuning;
-pub mod variants;
 
-#[cfg(any(feature = "cuda", feature = "emulator"))]
-pub use call::KernelCall;
-#[cfg(any(feature = "cuda", feature = "emulator"))]
+pub use call::{KernelCall, Params};
+pub use capabilities::Capabilities;
+pub use choice::KernelChoice;
+pub use entry::Entry;
+pub use op_call::{OpCall, OpShape, RowsOfA};
+pub use selection::Selection;
 pub(crate) use tables::{Constant, Form, MatrixAt, RotaryKey, Tables};
-
-pub use choice::{CallShape, KernelChoice};
+pub use target::{LaunchError, Processor, Target};
 pub use tuning::{Tuning, TuningFile};
 
 use crate::model::Config;

@@ -2,9 +2,8 @@
 
 use std::collections::{BTreeSet, HashSet};
 
-use super::path::Path;
-use super::{Constant, Form, RotaryKey};
-use crate::graph::op::{Affine, ConvInput, Emit, QkvProject};
+use super::{Constant, Form, RotaryKey, Selection};
+use crate::graph::op::{Affine, ConvInput, Emit, PixelUpdate, QkvProject};
 use crate::graph::{Graph, Op, TensorId, WeightId};
 
 /// See the module's description.
@@ -25,15 +24,20 @@ pub(crate) fn query_factor(head_dim: usize) -> f32 {
     (std::f64::consts::LOG2_E / (head_dim as f64).sqrt()) as f32
 }
 
-/// The portable kernel of a projection.
-pub(crate) fn qkv_kernel(op: &QkvProject) -> &'static str {
+/// What a pixel block's end is to kernels.
+pub(crate) fn pixel_update_op(op: &PixelUpdate) -> &'static str {
+    if op.sample.is_some() { "gemm_pixel_update_sample" } else { "gemm_pixel_update" }
+}
+
+/// What a projection is to kernels.
+pub(crate) fn qkv_op(op: &QkvProject) -> &'static str {
     let folded = op.streams.iter().all(|s| s.sums.is_some());
     if folded { "gemm_qkv_folded_d64" } else { "gemm_qkv_d72" }
 }
 
-/// What the launches of `graph` read when the kernels of `path` do them.
-pub(crate) fn needs(graph: &Graph, path: &Path) -> Needs {
-    let mut list = List { graph, path, needs: Needs::default() };
+/// What the launches of `graph` read when the kernels of `selection` do them.
+pub(crate) fn needs(graph: &Graph, selection: &Selection) -> Needs {
+    let mut list = List { graph, selection, needs: Needs::default() };
     for node in &graph.nodes {
         list.op(&node.op);
     }
@@ -46,19 +50,24 @@ pub(crate) fn needs(graph: &Graph, path: &Path) -> Needs {
 /// The list in the making.
 struct List<'a> {
     graph: &'a Graph,
-    path: &'a Path,
+    selection: &'a Selection,
     needs: Needs,
 }
 
 impl List<'_> {
-    /// The second operand of product `base`.
-    fn matrix(&mut self, base: &str, id: WeightId) {
-        let order = self.path.order(base, &self.graph[id]);
+    /// The second operand of product `op`.
+    fn matrix(&mut self, op: &str, id: WeightId) {
+        self.matrix_beside(op, id, id);
+    }
+
+    /// Another matrix that the kernel for product `op` multiplies by, whose second operand is `of`.
+    fn matrix_beside(&mut self, op: &str, of: WeightId, id: WeightId) {
+        let order = self.selection.order(op, &self.graph[of]);
         self.needs.weights.insert((id, Form::Matrix(order)));
     }
 
-    fn affine(&mut self, base: &str, affine: &Affine) {
-        self.matrix(base, affine.weight);
+    fn affine(&mut self, op: &str, affine: &Affine) {
+        self.matrix(op, affine.weight);
         self.vectors(affine.bias);
     }
 
@@ -128,8 +137,10 @@ impl List<'_> {
                 self.vectors([op.norm]);
             }
             Op::PixelUpdate(op) => {
-                self.affine("gemm_pixel_update", &op.modulation);
-                self.affine("gemm_pixel_update", &op.expand);
+                let update = pixel_update_op(op);
+                self.affine(update, &op.modulation);
+                self.matrix_beside(update, op.modulation.weight, op.expand.weight);
+                self.vectors(op.expand.bias);
                 for affine in [&op.fc1, &op.fc2] {
                     self.needs.weights.insert((affine.weight, Form::MATRIX));
                     self.vectors(affine.bias);
@@ -150,7 +161,7 @@ impl List<'_> {
 
     fn qkv(&mut self, op: &QkvProject) {
         for s in &op.streams {
-            self.matrix(qkv_kernel(op), s.weight);
+            self.matrix(qkv_op(op), s.weight);
             self.needs.weights.insert((s.q_norm, Form::scaled(query_factor(op.head_dim))));
             self.vectors([s.k_norm]);
             self.needs.rotary.insert(RotaryKey { rotary: s.rotary, tokens: op.tokens, head_dim: op.head_dim });
@@ -187,7 +198,7 @@ mod tests {
             };
             let graph = model::program(&config, &options, None).unwrap().network.graph;
             for (choice, reordered) in [(KernelChoice::Auto, true), (KernelChoice::Portable, false)] {
-                let needs = needs(&graph, &Path::new((9, 0), choice));
+                let needs = needs(&graph, &Selection::new((9, 0), choice));
                 let mut orders: HashMap<WeightId, Vec<RowOrder>> = HashMap::new();
                 for (id, form) in &needs.weights {
                     if let Form::Matrix(order) = form {

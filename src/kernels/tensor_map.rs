@@ -1,10 +1,10 @@
 //! Descriptions of tensors for the bulk copies of sm_90 (TMA): what a kernel gets as a `PidTensorMap`.
 //!
 //! Each driver makes its own of a [`Tiled`], with element strides 1, no interleave, zeros outside of the tensor
-//! (`Driver::tensor_map`): the 128 bytes are opaque.
+//! ([`Target::tensor_map`]): the 128 bytes are opaque.
 
 use super::params::PidTensorMap;
-use crate::backend::device::{DeviceError, Driver};
+use super::target::{LaunchError, Target};
 
 /// Type of an element, with the number of `CUtensorMapDataType`.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
@@ -72,14 +72,14 @@ pub(crate) struct Planes {
 }
 
 impl Planes {
-    /// The map for `driver`'s device.
+    /// The map for `target`.
     ///
     /// # Errors
-    /// When the driver refuses it.
-    pub(crate) fn map(&self, driver: &dyn Driver) -> Result<PidTensorMap, DeviceError> {
+    /// When the target refuses it.
+    pub(crate) fn map(&self, target: &dyn Target) -> Result<PidTensorMap, LaunchError> {
         let [columns, rows, _] = self.dims;
         let row = Element::Bf16.bytes() * u64::from(columns);
-        driver.tensor_map(&Tiled {
+        target.tensor_map(&Tiled {
             element: Element::Bf16,
             address: self.address,
             dims: &self.dims.map(u64::from),

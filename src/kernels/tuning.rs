@@ -7,7 +7,8 @@ use std::path::{Path, PathBuf};
 
 use serde::{Deserialize, Serialize};
 
-use super::{CallShape, variants};
+use super::OpShape;
+use super::family::{FAMILIES, Variants};
 use crate::output::{OutputError, write_atomic};
 
 /// Of the file's fields and their meaning.
@@ -31,7 +32,7 @@ pub enum TuningFile {
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Tuning {
     device: String,
-    choices: BTreeMap<CallShape, &'static str>,
+    choices: BTreeMap<OpShape, &'static str>,
 }
 
 /// Why a table cannot be used.
@@ -163,9 +164,10 @@ impl Tuning {
         }
         let mut tuning = Self::new(device);
         for Choice { kernel, rows, n, k, variant } in file.choices {
-            let variants = variants::of(&kernel).ok_or(Reason::Kernel(kernel))?;
-            let known = variants.kernels.iter().find(|name| **name == variant).ok_or(Reason::Kernel(variant))?;
-            tuning.choices.insert(CallShape { base: variants.base, rows, n, k }, known);
+            let of_op: Vec<&Variants> = FAMILIES.iter().filter_map(|family| family.of(&kernel)).collect();
+            let op = of_op.first().map(|variants| variants.op).ok_or(Reason::Kernel(kernel))?;
+            let entry = of_op.iter().find_map(|variants| variants.find(&variant)).ok_or(Reason::Kernel(variant))?;
+            tuning.choices.insert(OpShape { op, rows, n, k }, entry.name);
         }
         Ok(tuning)
     }
@@ -189,8 +191,8 @@ impl Tuning {
     /// # Errors
     /// When the folder cannot be made, or the file not be written.
     pub fn write(&self, path: &Path) -> Result<(), TuningError> {
-        let choice = |(call, variant): (&CallShape, &&'static str)| Choice {
-            kernel: call.base.into(),
+        let choice = |(call, variant): (&OpShape, &&'static str)| Choice {
+            kernel: call.op.into(),
             rows: call.rows,
             n: call.n,
             k: call.k,
@@ -210,12 +212,12 @@ impl Tuning {
     }
 
     /// The fastest kernel for `call`, where it was measured.
-    pub fn kernel(&self, call: &CallShape) -> Option<&'static str> {
+    pub fn kernel(&self, call: &OpShape) -> Option<&'static str> {
         self.choices.get(call).copied()
     }
 
     /// Takes `kernel` for `call` from now on.
-    pub(crate) fn choose(&mut self, call: CallShape, kernel: &'static str) {
+    pub(crate) fn choose(&mut self, call: OpShape, kernel: &'static str) {
         self.choices.insert(call, kernel);
     }
 }
@@ -228,9 +230,9 @@ mod tests {
 
     fn table() -> Tuning {
         let mut table = Tuning::new(H100);
-        let call = CallShape { base: "gemm_linear", rows: 300, n: 1152, k: 4096 };
+        let call = OpShape { op: "gemm_linear", rows: 300, n: 1152, k: 4096 };
         table.choose(call, "gemm_linear_128x256_sm90");
-        table.choose(CallShape { rows: 4096, ..call }, "gemm_linear_128x128_pingpong_sm90");
+        table.choose(OpShape { rows: 4096, ..call }, "gemm_linear_128x128_pingpong_sm90");
         table
     }
 
@@ -242,9 +244,9 @@ mod tests {
         // Another GPU of the kind.
         let read = Tuning::read(&path, "NVIDIA H100 (cuda:0)").unwrap();
         assert_eq!(read, table());
-        let call = CallShape { base: "gemm_linear", rows: 300, n: 1152, k: 4096 };
+        let call = OpShape { op: "gemm_linear", rows: 300, n: 1152, k: 4096 };
         assert_eq!(read.kernel(&call), Some("gemm_linear_128x256_sm90"));
-        assert_eq!(read.kernel(&CallShape { k: 64, ..call }), None);
+        assert_eq!(read.kernel(&OpShape { k: 64, ..call }), None);
         assert_eq!(TuningFile::At(path).read(H100).unwrap(), Some(table()));
         assert_eq!(TuningFile::None.read(H100).unwrap(), None);
     }

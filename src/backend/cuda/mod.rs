@@ -16,12 +16,13 @@ use std::sync::{Arc, Mutex, MutexGuard, OnceLock, PoisonError};
 
 use cudarc::driver::{CudaContext, CudaStream, result, sys};
 
-use super::device::{DeviceBackend, DeviceError, Driver, Labelled, Processor};
+use super::device::{DeviceBackend, DeviceError, Driver, Labelled};
 use crate::backend::cpu::TensorSource;
 use crate::exec::Telemetry;
 use crate::kernels::cubins::{self, CUBINS, Cubin};
 use crate::kernels::params::PidTensorMap;
 use crate::kernels::tensor_map::Tiled;
+use crate::kernels::{LaunchError, Processor, Target};
 use crate::plan::ByteSize;
 use functions::Functions;
 use recording::Recordings;
@@ -287,10 +288,6 @@ impl Driver for Cuda {
         stopwatch.stop(self)
     }
 
-    fn processor(&self) -> Processor {
-        self.processor
-    }
-
     fn exp_per_second(&self) -> Option<f64> {
         telemetry::exp_per_second(&self.context, self.processor)
     }
@@ -303,11 +300,19 @@ impl Driver for Cuda {
     fn collects(&self) -> bool {
         !self.synchronous
     }
+}
 
-    fn tensor_map(&self, tiled: &Tiled<'_>) -> Result<PidTensorMap, DeviceError> {
-        tiled.check().map_err(DeviceError::Driver)?;
-        let mut work = self.enter()?;
-        work.maps.get(tiled).map_err(|e| self.failed(&format!("cuTensorMapEncodeTiled of {tiled:?}"), e))
+impl Target for Cuda {
+    fn processor(&self) -> Processor {
+        self.processor
+    }
+
+    fn tensor_map(&self, tiled: &Tiled<'_>) -> Result<PidTensorMap, LaunchError> {
+        tiled.check().map_err(LaunchError::TensorMap)?;
+        let refused = |e: DeviceError| LaunchError::TensorMap(e.to_string());
+        let mut work = self.enter().map_err(refused)?;
+        let encoded = work.maps.get(tiled);
+        encoded.map_err(|e| refused(self.failed(&format!("cuTensorMapEncodeTiled of {tiled:?}"), e)))
     }
 }
 

@@ -7,8 +7,8 @@ use nvml_wrapper::bitmasks::device::ThrottleReasons;
 use nvml_wrapper::enum_wrappers::device::{Clock, TemperatureSensor};
 use nvml_wrapper::enums::device::UsedGpuMemory;
 
-use crate::backend::device::Processor;
 use crate::exec::Telemetry;
+use crate::kernels::Processor;
 
 /// Drivers install this name; the one without a number belongs to developers' packages.
 const LIBRARY: &str = if cfg!(windows) { "nvml.dll" } else { "libnvidia-ml.so.1" };

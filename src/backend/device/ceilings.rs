@@ -8,13 +8,11 @@ use rayon::prelude::*;
 use super::driver::{DeviceError, Driver, Labelled};
 use super::memory::Buffer;
 use crate::exec::Ceilings;
-use crate::kernels::hopper::{self, RowsOfA};
 use crate::kernels::params::{PidGemm, PidGroup, PidLinearParams, PidRows};
-use crate::kernels::path::Path;
-use crate::kernels::{CallShape, KernelCall, launch};
+use crate::kernels::{KernelCall, OpCall, RowsOfA, Selection};
 
 /// The product, as the network's linears do it.
-const KERNEL: &str = "gemm_linear";
+const OP: &str = "gemm_linear";
 /// Rows, columns and inner size of the product: large enough for any GPU of today.
 const SIDE: usize = 8192;
 /// Bytes copied: far above any cache.
@@ -25,18 +23,18 @@ const COPIES: usize = 10;
 const WARM_UP: usize = 3;
 const RUNS: usize = 10;
 
-/// Measures both, the product by the kernel of `path`; needs 1.4 GB for a moment, less where less is free or `most_bytes`
+/// Measures both, the product by a kernel of `selection`; needs 1.4 GB for a moment, less where less is free or `most_bytes`
 /// is less.
 pub(crate) fn measure(
     driver: &Arc<dyn Driver>,
-    path: &Path,
+    selection: &Selection,
     most_bytes: Option<usize>,
 ) -> Result<Ceilings, DeviceError> {
     let free = driver.free_bytes().unwrap_or(u64::MAX) as usize;
     let (side, copied) = sizes(free.min(most_bytes.unwrap_or(usize::MAX)));
     Ok(Ceilings {
         copy_bytes_per_second: copy(driver, copied)?,
-        product_flop_per_second: product(driver, path, side)?,
+        product_flop_per_second: product(driver, selection, side)?,
         product_shape: [side; 3],
         exp_per_second: driver.exp_per_second(),
     })
@@ -60,11 +58,11 @@ fn copy(driver: &Arc<dyn Driver>, bytes: usize) -> Result<f64, DeviceError> {
     Ok((2 * bytes * COPIES) as f64 / seconds.max(f64::MIN_POSITIVE))
 }
 
-fn product(driver: &Arc<dyn Driver>, path: &Path, side: usize) -> Result<f64, DeviceError> {
+fn product(driver: &Arc<dyn Driver>, selection: &Selection, side: usize) -> Result<f64, DeviceError> {
     let (a, b) = (random(driver, side, 1)?, random(driver, side, 2)?);
     let output = Buffer::new(driver, 2 * side * side)?;
     let bias = Buffer::of(driver, &vec![0.0f32; side])?;
-    let call = call(&**driver, path, [&a, &b, &bias, &output], side)?;
+    let call = call(&**driver, selection, [&a, &b, &bias, &output], side)?;
     let calls = [Labelled { label: "large product".into(), call }];
     for _ in 0..WARM_UP {
         driver.run_timed(&calls)?;
@@ -78,7 +76,7 @@ fn product(driver: &Arc<dyn Driver>, path: &Path, side: usize) -> Result<f64, De
 
 fn call(
     driver: &dyn Driver,
-    path: &Path,
+    selection: &Selection,
     [a, b, bias, output]: [&Buffer; 4],
     side: usize,
 ) -> Result<KernelCall, DeviceError> {
@@ -92,10 +90,7 @@ fn call(
     };
     let gemm = PidGemm { group: [group; 2], num_groups: 1, n: size, k: size, ldb: size };
     let params = PidLinearParams { gemm, output: output.address() as *mut u16 };
-    match path.kernel(&CallShape { base: KERNEL, rows: size, n: size, k: size }) {
-        Some(kernel) => hopper::gemm(driver, kernel, &gemm, RowsOfA::Stream, &params),
-        None => Ok(launch::gemm(KERNEL, &gemm, &params)),
-    }
+    Ok(selection.launch(driver, &OpCall::product(OP, RowsOfA::Stream, &params))?)
 }
 
 /// A square matrix of uniform values: zeros would draw less power, and clock higher, than any network.
@@ -127,11 +122,11 @@ mod tests {
     #[cfg(feature = "emulator")]
     fn the_product_runs() {
         use crate::backend::emulator::Emulator;
-        use crate::kernels::KernelChoice;
+        use crate::kernels::{KernelChoice, Target};
         for emulator in [Emulator::default(), Emulator::default().with_capability((9, 0))] {
-            let path = Path::new(emulator.processor().capability, KernelChoice::Auto);
+            let selection = Selection::new(emulator.processor().capability, KernelChoice::Auto);
             let driver: Arc<dyn Driver> = Arc::new(emulator);
-            assert!(product(&driver, &path, 128).unwrap() > 0.0);
+            assert!(product(&driver, &selection, 128).unwrap() > 0.0);
         }
         let driver: Arc<dyn Driver> = Arc::new(Emulator::default());
         assert!(copy(&driver, 1 << 16).unwrap() > 0.0);

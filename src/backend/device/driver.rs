@@ -4,13 +4,11 @@ use std::fmt;
 use std::time::Instant;
 
 use crate::exec::Telemetry;
-use crate::kernels::KernelCall;
-use crate::kernels::params::PidTensorMap;
-use crate::kernels::tensor_map::Tiled;
+use crate::kernels::{KernelCall, LaunchError, Target};
 use crate::plan::ByteSize;
 
 /// A device with memory and kernels. Addresses are the device's own.
-pub trait Driver: Send + Sync + fmt::Debug {
+pub trait Driver: Target + Send + Sync + fmt::Debug {
     /// For people: `NVIDIA H100 (cuda:0)`, `emulator`.
     fn name(&self) -> String;
     /// Bytes free now; `None` when it cannot tell.
@@ -70,8 +68,6 @@ pub trait Driver: Send + Sync + fmt::Debug {
     fn is_hardware(&self) -> bool {
         true
     }
-    /// What kernels are chosen and launched by.
-    fn processor(&self) -> Processor;
     /// Exponentials per second at most, where known.
     fn exp_per_second(&self) -> Option<f64> {
         None
@@ -82,20 +78,6 @@ pub trait Driver: Send + Sync + fmt::Debug {
     }
     /// Whether calls should be collected and handed over many at a time (a recorded graph), rather than one by one.
     fn collects(&self) -> bool;
-    /// What kernels with bulk copies take for the tensor. Compute capability 9.0 and newer.
-    ///
-    /// # Errors
-    /// Names an argument that a GPU does not take.
-    fn tensor_map(&self, tiled: &Tiled<'_>) -> Result<PidTensorMap, DeviceError>;
-}
-
-/// What a device's kernels run on.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub struct Processor {
-    /// Major and minor.
-    pub capability: (u32, u32),
-    /// Blocks that take a whole multiprocessor each and run at a time: as many as a persistent kernel launches.
-    pub multiprocessors: u32,
 }
 
 /// A call and the node it belongs to.
@@ -117,6 +99,8 @@ pub enum DeviceError {
     OutOfMemory { what: String, needed: ByteSize, free: ByteSize, budget: ByteSize },
     #[error("{label} ({kernel}): {message}")]
     Call { label: String, kernel: String, message: String },
+    #[error(transparent)]
+    Launch(#[from] LaunchError),
     #[error("{0}")]
     Driver(String),
 }

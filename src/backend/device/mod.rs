@@ -9,7 +9,7 @@ mod prepare;
 mod rotary;
 mod session;
 
-pub use driver::{DeviceError, Driver, Labelled, Processor};
+pub use driver::{DeviceError, Driver, Labelled};
 pub(crate) use memory::Buffer;
 
 use std::collections::HashMap;
@@ -18,15 +18,14 @@ use std::sync::{Arc, Mutex, PoisonError};
 use crate::backend::cpu::{TensorSource, WeightStore};
 use crate::exec::{Backend, Ceilings, ExecError, Observer, Program, Session, StepContext, Telemetry};
 use crate::graph::Weight;
-use crate::kernels::path::Path;
-use crate::kernels::{Constant, Form, KernelChoice, RotaryKey, Tuning};
+use crate::kernels::{Constant, Form, KernelChoice, RotaryKey, Selection};
 
 /// Runs programs on a device of kernels. Weights, constants and angles stay on the device from the first decode that
 /// needs them; so does the arena of the last size.
 #[derive(Debug)]
 pub struct DeviceBackend {
     driver: Arc<dyn Driver>,
-    path: Path,
+    selection: Selection,
     store: WeightStore,
     resident: Mutex<Resident>,
 }
@@ -63,15 +62,14 @@ struct ConstantKey {
 impl DeviceBackend {
     /// A backend on `driver`, reading weights from `source`; the default kernels for it.
     pub fn new(driver: Arc<dyn Driver>, source: Arc<dyn TensorSource>) -> Self {
-        let path = Path::new(driver.processor().capability, KernelChoice::Auto);
-        Self { driver, path, store: WeightStore::new(source), resident: Mutex::default() }
+        let selection = Selection::new(driver.processor().capability, KernelChoice::Auto);
+        Self { driver, selection, store: WeightStore::new(source), resident: Mutex::default() }
     }
 
-    /// The same with other kernels: as `choice` says, and as was measured.
+    /// The same with other kernels.
     #[must_use]
-    pub fn with_kernels(self, choice: KernelChoice, tuning: Option<Tuning>) -> Self {
-        let path = Path::new(self.driver.processor().capability, choice).tuned(tuning.map(Arc::new));
-        Self { path, ..self }
+    pub fn with_kernels(self, selection: Selection) -> Self {
+        Self { selection, ..self }
     }
 
     fn resident(&self) -> std::sync::MutexGuard<'_, Resident> {
@@ -95,11 +93,15 @@ impl Backend for DeviceBackend {
     }
 
     fn has_choices(&self) -> bool {
-        self.path.has_variants()
+        self.selection.has_variants()
     }
 
     fn ceilings(&self) -> Result<Option<Ceilings>, ExecError> {
-        if self.driver.is_hardware() { Ok(Some(ceilings::measure(&self.driver, &self.path, None)?)) } else { Ok(None) }
+        if self.driver.is_hardware() {
+            Ok(Some(ceilings::measure(&self.driver, &self.selection, None)?))
+        } else {
+            Ok(None)
+        }
     }
 
     fn free_bytes(&self) -> Option<u64> {

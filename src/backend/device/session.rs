@@ -13,8 +13,7 @@ use crate::graph::{ElementType, Graph, Op, TensorId};
 use crate::kernels::lower::Lowering;
 use crate::kernels::needs::{Needs, needs};
 use crate::kernels::params::PidNoiseParams;
-use crate::kernels::path::Path;
-use crate::kernels::{KernelCall, Tables, launch, variants};
+use crate::kernels::{KernelCall, OpCall, Selection, Tables};
 use crate::plan::{ByteSize, Launch};
 use crate::sampler::Noise;
 
@@ -42,7 +41,7 @@ impl<'a> DeviceSession<'a> {
         observer: &mut dyn Observer,
     ) -> Result<Self, ExecError> {
         let graph = &program.network.graph;
-        let needs = needs(graph, &backend.path);
+        let needs = needs(graph, &backend.selection);
         // The noise's seed lies behind the tensors: with the arena it stays where recorded launches look for it.
         let arena_bytes = program.plan.arena_bytes + SEED_BYTES;
         let kept = take_arena(&mut backend.resident(), arena_bytes);
@@ -111,7 +110,8 @@ impl<'a> DeviceSession<'a> {
             draw: draw as u32,
             reserved: 0,
         };
-        Ok(Some(launch::noise(NOISE_KERNEL, &params)))
+        let call = self.backend.selection.launch(self.driver(), &OpCall::noise(&params)).map_err(DeviceError::from)?;
+        Ok(Some(call))
     }
 
     fn upload(&mut self, id: TensorId, values: &[f32]) -> Result<(), ExecError> {
@@ -129,18 +129,18 @@ impl<'a> DeviceSession<'a> {
     }
 
     fn lower(&self, launch: &Launch, context: &StepContext<'_>) -> Result<Vec<KernelCall>, DeviceError> {
-        self.lower_by(&self.backend.path, launch, context)
+        self.lower_by(&self.backend.selection, launch, context)
     }
 
     /// By other kernels than the backend's: those must read the weights in the order in which they lie there.
     fn lower_by(
         &self,
-        path: &Path,
+        selection: &Selection,
         launch: &Launch,
         context: &StepContext<'_>,
     ) -> Result<Vec<KernelCall>, DeviceError> {
-        let (program, tables, driver) = (self.program, &self.tables, self.driver());
-        Lowering { program, tables, context, driver, path }.launch(launch)
+        let (program, tables, target) = (self.program, &self.tables, self.driver());
+        Ok(Lowering { program, tables, context, target, selection }.launch(launch)?)
     }
 
     fn label(&self, launch: &Launch) -> &str {
@@ -191,11 +191,13 @@ impl DeviceBackend {
     /// Zeros and ones.
     fn place_fillers(&self, widest: usize, tables: &mut Tables) -> Result<[Arc<Buffer>; 2], DeviceError> {
         let mut resident = self.resident();
-        let fill = |slot: &mut Option<Arc<Buffer>>, value: f32| match slot {
-            Some(kept) if kept.bytes() >= 4 * widest => Ok(Arc::clone(kept)),
-            _ => {
-                let made = Arc::new(Buffer::of(&self.driver, &vec![value; widest])?);
-                Ok(Arc::clone(slot.insert(made)))
+        let fill = |slot: &mut Option<Arc<Buffer>>, value: f32| -> Result<Arc<Buffer>, DeviceError> {
+            match slot {
+                Some(kept) if kept.bytes() >= 4 * widest => Ok(Arc::clone(kept)),
+                _ => {
+                    let made = Arc::new(Buffer::of(&self.driver, &vec![value; widest])?);
+                    Ok(Arc::clone(slot.insert(made)))
+                }
             }
         };
         let (zeros, ones) = (fill(&mut resident.zeros, 0.0)?, fill(&mut resident.ones, 1.0)?);
@@ -260,13 +262,12 @@ impl Session for DeviceSession<'_> {
         let calls = self.lower(launch, context)?;
         let rows: u32 = calls.iter().filter_map(|call| call.shape).map(|shape| shape.rows).sum();
         for (index, call) in calls.iter().enumerate() {
-            let Some((shape, variants)) = call.shape.and_then(|shape| Some((shape, variants::of(shape.base)?))) else {
-                continue;
-            };
+            let variants = |shape| Some((shape, self.backend.selection.variants(&shape)?));
+            let Some((shape, variants)) = call.shape.and_then(variants) else { continue };
             let share = f64::from(shape.rows) / f64::from(rows.max(1));
-            let choice = Choice { shape, kernels: variants.kernels, default: variants.default(), share };
+            let choice = Choice { shape, kernels: &variants.kernels, default: variants.default().name, share };
             visit(&choice, &mut |kernel| {
-                let call = self.lower_by(&self.backend.path.forcing(kernel), launch, context)?.swap_remove(index);
+                let call = self.lower_by(&self.backend.selection.forcing(kernel), launch, context)?.swap_remove(index);
                 Ok(self.driver().run_timed(&[Labelled { label: self.label(launch).into(), call }])?)
             })?;
         }

@@ -3,14 +3,19 @@
 
 mod ffi;
 
-use std::ffi::{CStr, CString};
-use std::sync::Arc;
+use std::ffi::{CStr, CString, c_char};
+use std::ptr;
+use std::sync::{Arc, LazyLock};
 
-use super::device::{DeviceBackend, DeviceError, Driver, Labelled, Processor};
+use super::device::{DeviceBackend, DeviceError, Driver, Labelled};
 use crate::backend::cpu::TensorSource;
-use crate::kernels::KernelCall;
+use crate::kernels::capabilities::Capability;
+use crate::kernels::entry::{Entry, OperandFormat};
+use crate::kernels::family::{self, Portable};
+use crate::kernels::order::RowOrder;
 use crate::kernels::params::PidTensorMap;
 use crate::kernels::tensor_map::Tiled;
+use crate::kernels::{KernelCall, LaunchError, Processor, Target};
 use crate::memory;
 use crate::plan::ByteSize;
 
@@ -44,7 +49,7 @@ impl Default for Emulator {
 impl Emulator {
     /// An emulator that schedules threads by `schedule`.
     pub const fn new(schedule: Schedule) -> Self {
-        Self { schedule, processor: Processor { capability: (8, 0), multiprocessors: 4 } }
+        Self { schedule, processor: Processor { capability: Portable::EMULATED, multiprocessors: 4 } }
     }
 
     /// The same, taking the place of a device of this compute capability: it runs all kernels, but programs are lowered to
@@ -96,24 +101,69 @@ impl Emulator {
         if failed == 0 { Ok(()) } else { Err(text(&error)) }
     }
 
-    /// Names of all kernels, those with faults included.
-    pub fn kernels() -> Vec<String> {
-        let name = |index: usize| {
-            // SAFETY: any index is allowed; what is returned lives as long as the process.
-            let pointer = unsafe { ffi::pid_emu_kernel_name(index) };
-            // SAFETY: a non-null result is a C string literal.
-            (!pointer.is_null()).then(|| unsafe { CStr::from_ptr(pointer) }.to_string_lossy().into_owned())
-        };
-        (0..).map_while(name).collect()
+    /// All kernels that are linked in, faulty copies and those of tests included.
+    pub fn kernels() -> &'static [Registered] {
+        static KERNELS: LazyLock<Vec<Registered>> = LazyLock::new(|| (0..).map_while(registered).collect());
+        &KERNELS
     }
 
-    /// Bytes of the parameter struct of `kernel`; `None` when there is no such kernel.
-    pub fn params_bytes(kernel: &str) -> Option<usize> {
-        let name = CString::new(kernel).ok()?;
-        // SAFETY: the name is a C string.
-        let bytes = unsafe { ffi::pid_emu_params_bytes(name.as_ptr()) };
-        (bytes > 0).then_some(bytes)
+    /// The kernel called `name`.
+    pub fn kernel(name: &str) -> Option<&'static Registered> {
+        Self::kernels().iter().find(|kernel| kernel.entry.name == name)
     }
+}
+
+/// A kernel of the emulator's.
+#[derive(Clone, Debug)]
+pub struct Registered {
+    /// What it declares of itself; a faulty copy what the kernel does that it is a copy of, under its own name.
+    pub entry: Entry,
+    /// The kernel that it is a faulty copy of.
+    pub fault_of: Option<&'static str>,
+    /// Bytes of its parameter struct.
+    pub params_bytes: usize,
+}
+
+/// Kernel `index`; `None` past the last.
+fn registered(index: usize) -> Option<Registered> {
+    let mut kernel = ffi::Kernel { name: ptr::null(), fault_of: ptr::null(), params_bytes: 0, entry: ptr::null() };
+    // SAFETY: any index is allowed; what is written is a struct of that layout.
+    if unsafe { ffi::pid_emu_kernel(index, &mut kernel) } == 0 {
+        return None;
+    }
+    // SAFETY: names are string literals of C, and entries constants, which live as long as the process.
+    let text = |pointer: *const c_char| unsafe { CStr::from_ptr(pointer) }.to_str().unwrap_or("?");
+    // SAFETY: as before.
+    let declared = unsafe { &*kernel.entry };
+    let needs: Vec<Capability> = Capability::ALL.into_iter().filter(|c| declared.needs & *c as u32 != 0).collect();
+    let block = declared.order_block as usize;
+    let entry = Entry {
+        name: text(kernel.name),
+        op: text(declared.op),
+        family: text(declared.family),
+        tile: declared.tile,
+        grid_tile: declared.grid_tile,
+        store_box: declared.store_box,
+        stages: declared.stages,
+        threads: declared.threads,
+        min_blocks: declared.min_blocks,
+        cluster: declared.cluster,
+        shared_bytes: declared.shared_bytes,
+        registers: [declared.producer_registers, declared.consumer_registers],
+        // Once for each kernel, in a table that stays.
+        needs: needs.leak(),
+        operands: if declared.operands == 0 { OperandFormat::None } else { OperandFormat::Bf16 },
+        order: match declared.order {
+            1 => RowOrder::Consecutive16 { head: block },
+            2 => RowOrder::Groups16,
+            _ => RowOrder::Plain,
+        },
+        n_multiple: declared.n_multiple,
+        k_multiple: declared.k_multiple,
+        ping_pong: declared.ping_pong != 0,
+    };
+    let fault_of = (!kernel.fault_of.is_null()).then(|| text(kernel.fault_of));
+    Some(Registered { entry, fault_of, params_bytes: kernel.params_bytes as usize })
 }
 
 /// The message that the emulator wrote, up to its NUL.
@@ -124,10 +174,7 @@ fn text(buffer: &[u8]) -> String {
 
 impl Driver for Emulator {
     fn name(&self) -> String {
-        match self.processor.capability {
-            (9, 0) => "emulator:sm_90a".into(),
-            _ => "emulator".into(),
-        }
+        family::emulated_by(self.processor.capability).emulator()
     }
 
     fn free_bytes(&self) -> Option<u64> {
@@ -173,10 +220,6 @@ impl Driver for Emulator {
         Ok(())
     }
 
-    fn processor(&self) -> Processor {
-        self.processor
-    }
-
     fn is_hardware(&self) -> bool {
         false
     }
@@ -184,9 +227,15 @@ impl Driver for Emulator {
     fn collects(&self) -> bool {
         false
     }
+}
 
-    fn tensor_map(&self, tiled: &Tiled<'_>) -> Result<PidTensorMap, DeviceError> {
-        tiled.check().map_err(DeviceError::Driver)?;
+impl Target for Emulator {
+    fn processor(&self) -> Processor {
+        self.processor
+    }
+
+    fn tensor_map(&self, tiled: &Tiled<'_>) -> Result<PidTensorMap, LaunchError> {
+        tiled.check().map_err(LaunchError::TensorMap)?;
         let mut map = PidTensorMap { opaque: [0; 16] };
         let mut error = [0u8; 256];
         // SAFETY: the arrays have `rank` (strides: one less) elements, checked above, and live through the call; `error`
@@ -209,7 +258,7 @@ impl Driver for Emulator {
                 error.len(),
             )
         };
-        if failed == 0 { Ok(map) } else { Err(DeviceError::Driver(text(&error))) }
+        if failed == 0 { Ok(map) } else { Err(LaunchError::TensorMap(text(&error))) }
     }
 }
 

@@ -2,13 +2,13 @@
 
 use super::{Calls, Lowering, Operands};
 use crate::graph::op::{Conv3x3, ConvInput, GROUP_NORM_SLABS, GroupNormSilu, Padding};
+use crate::kernels::OpCall;
 use crate::kernels::params::{PidConvParams, PidGemm, PidGroupNormParams};
-use crate::kernels::{KernelCall, hopper, launch};
 
 impl Lowering<'_> {
     pub(super) fn conv3x3(&self, op: &Conv3x3) -> Calls {
         let rows = self.image_rows(op.tokens, None);
-        let (base, channels, [height, width, unpatchify]) = match op.source {
+        let (name, channels, [height, width, unpatchify]) = match op.source {
             ConvInput::Latent { channels, height, width, unpatchify } => {
                 ("conv3x3_latent", channels / (unpatchify * unpatchify), [height, width, unpatchify])
             }
@@ -19,7 +19,7 @@ impl Lowering<'_> {
             ConvInput::Tokens { .. } => self.at::<u16>(op.input).cast_const(),
         };
         let operands = Operands { a, weight: op.kernel.weight, bias: op.kernel.bias, rows };
-        let gemm = self.gemm(base, &[operands], 9 * channels);
+        let gemm = self.gemm(name, &[operands], 9 * channels);
         // The latent's loader fills the columns up to the padded row.
         let gemm = PidGemm { k: gemm.k.next_multiple_of(8), ..gemm };
         let params = PidConvParams {
@@ -37,11 +37,10 @@ impl Lowering<'_> {
             accumulate: u32::from(op.accumulate),
             reserved: 0,
         };
-        let call = self.product(base, &gemm, &params, |kernel| hopper::conv3x3(self.driver, kernel, &params))?;
-        Ok(vec![call])
+        self.one(&OpCall::convolution(name, &params))
     }
 
-    pub(super) fn group_norm_silu(&self, op: &GroupNormSilu) -> Vec<KernelCall> {
+    pub(super) fn group_norm_silu(&self, op: &GroupNormSilu) -> Calls {
         let tokens = op.tokens.image();
         let sums = op.slab_sums.expect("bf16 graphs give group norms a workspace");
         let params = PidGroupNormParams {
@@ -57,6 +56,6 @@ impl Lowering<'_> {
             slabs: GROUP_NORM_SLABS as u32,
             reserved: 0,
         };
-        vec![launch::group_norm_sums("group_norm_sums", &params), launch::group_norm_apply("group_norm_apply", &params)]
+        Ok(vec![self.call(&OpCall::group_norm_sums(&params))?, self.call(&OpCall::group_norm_apply(&params))?])
     }
 }

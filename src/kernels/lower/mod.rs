@@ -1,5 +1,5 @@
-//! From a launch of the plan to kernel calls: parameters and launch shapes, one function an op. Which kernel does a product
-//! is decided in one place, [`Lowering::product`].
+//! From a launch of the plan to kernel calls: the parameters of each op, one function an op. Which kernel does
+//! it is decided in one place, [`Selection::launch`].
 
 mod adapter;
 mod pixels;
@@ -8,12 +8,8 @@ mod tokens;
 
 use std::ops::Range;
 
-use super::bulk::RowsProduct;
-use super::hopper::{self, RowsOfA};
 use super::params::{PidEmit, PidGemm, PidGroup, PidRows};
-use super::path::Path;
-use super::{CallShape, Constant, KernelCall, MatrixAt, Tables, launch};
-use crate::backend::device::{DeviceError, Driver};
+use super::{Constant, KernelCall, LaunchError, MatrixAt, OpCall, Selection, Tables, Target};
 use crate::exec::{Program, StepContext};
 use crate::graph::op::{Emit, Stream, Tokens};
 use crate::graph::{Graph, Op, TensorId, WeightId};
@@ -25,13 +21,13 @@ pub(crate) struct Lowering<'a> {
     pub(crate) program: &'a Program,
     pub(crate) tables: &'a Tables,
     pub(crate) context: &'a StepContext<'a>,
-    /// Makes tensor maps.
-    pub(crate) driver: &'a dyn Driver,
-    pub(crate) path: &'a Path,
+    /// What the launches are for.
+    pub(crate) target: &'a dyn Target,
+    pub(crate) selection: &'a Selection,
 }
 
 /// Kernel calls in order, or why the device takes none of the kind.
-type Calls = Result<Vec<KernelCall>, DeviceError>;
+type Calls = Result<Vec<KernelCall>, LaunchError>;
 
 /// One group of a product: rows, and the weight and bias that they meet.
 #[derive(Clone, Copy)]
@@ -121,26 +117,26 @@ impl<'a> Lowering<'a> {
     /// Kernel calls of one launch, in order. Noise is the session's business.
     ///
     /// # Errors
-    /// When the driver refuses a tensor map.
+    /// When a kernel does not take the sizes, or the target a tensor map.
     pub(crate) fn launch(&self, launch: &Launch) -> Calls {
         let rows = launch.rows.as_ref();
         match &self.graph().nodes[launch.node].op {
             Op::Conv3x3(op) => self.conv3x3(op),
-            Op::GroupNormSilu(op) => Ok(self.group_norm_silu(op)),
+            Op::GroupNormSilu(op) => self.group_norm_silu(op),
             Op::Linear(op) => self.linear(op, rows),
-            Op::TextEmbed(op) => Ok(self.text_embed(op)),
-            Op::Copy(op) => Ok(self.restart(op)),
-            Op::PatchEmbed(op) => Ok(self.patch_embed(op)),
+            Op::TextEmbed(op) => self.text_embed(op),
+            Op::Copy(op) => self.restart(op),
+            Op::PatchEmbed(op) => self.patch_embed(op),
             Op::LatentGate(op) => self.latent_gate(op),
             Op::QkvProject(op) => self.qkv_project(op),
             Op::Attention(op) => self.attention(op),
             Op::SwiGlu(op) => self.swiglu(op, rows),
             Op::GatedResidual(op) => self.gated_residual(op, rows),
-            Op::TimeSilu(op) => Ok(self.time_silu(op)),
-            Op::PixelEmbed(op) => Ok(self.pixel_embed(op)),
+            Op::TimeSilu(op) => self.time_silu(op),
+            Op::PixelEmbed(op) => self.pixel_embed(op),
             Op::PixelModulate(op) => self.pixel_modulate(op, rows),
             Op::PixelUpdate(op) => self.pixel_update(op),
-            Op::SampleStep(op) => Ok(self.sample_step(op)),
+            Op::SampleStep(op) => self.sample_step(op),
             Op::Noise(_) => Ok(Vec::new()),
         }
     }
@@ -185,16 +181,21 @@ impl<'a> Lowering<'a> {
         PidEmit { operand: self.at(emit.operand), scale, sums: self.at(emit.sums), enabled: 1, reserved: 0 }
     }
 
-    /// The matrix, its rows in the order that the kernel for `base` reads.
-    fn matrix(&self, base: &str, id: WeightId) -> MatrixAt {
-        self.tables.matrix(id, self.path.order(base, &self.graph()[id]))
+    /// The second operand of product `op`, its rows in the order that the kernel reads.
+    fn matrix(&self, op: &str, id: WeightId) -> MatrixAt {
+        self.matrix_beside(op, id, id)
     }
 
-    /// The sizes of product `base` of one or two groups, all of the shape of the first weight.
-    fn gemm(&self, base: &str, groups: &[Operands], k: usize) -> PidGemm {
+    /// Another matrix that the kernel for product `op` multiplies by, whose second operand is `of`.
+    fn matrix_beside(&self, op: &str, of: WeightId, id: WeightId) -> MatrixAt {
+        self.tables.matrix(id, self.selection.order(op, &self.graph()[of]))
+    }
+
+    /// The sizes of product `op` of one or two groups, all of the shape of the first weight.
+    fn gemm(&self, op: &str, groups: &[Operands], k: usize) -> PidGemm {
         let group = |of: &Operands| PidGroup {
             a: of.a,
-            b: self.matrix(base, of.weight).address as *const u16,
+            b: self.matrix(op, of.weight).address as *const u16,
             bias: self.tables.bias(of.bias) as *const f32,
             rows: of.rows.params(),
         };
@@ -204,35 +205,18 @@ impl<'a> Lowering<'a> {
             num_groups: groups.len() as u32,
             n: self.graph()[weight].rows as u32,
             k: k as u32,
-            ldb: self.matrix(base, weight).stride as u32,
+            ldb: self.matrix(op, weight).stride as u32,
         }
     }
 
-    /// Product `base`: the kernel made for the device's architecture, launched by `special`, or the portable one.
-    fn product<P: Copy>(
-        &self,
-        base: &'static str,
-        gemm: &PidGemm,
-        params: &P,
-        special: impl FnOnce(&'static str) -> Result<KernelCall, DeviceError>,
-    ) -> Result<KernelCall, DeviceError> {
-        let groups = &gemm.group[..gemm.num_groups as usize];
-        let shape = CallShape { base, rows: groups.iter().map(|g| g.rows.count).sum(), n: gemm.n, k: gemm.k };
-        match self.path.kernel(&shape) {
-            Some(kernel) => Ok(special(kernel)?.of_shape(shape)),
-            None => Ok(launch::gemm(base, gemm, params)),
-        }
+    /// The launch for one call.
+    fn call(&self, call: &OpCall<'_>) -> Result<KernelCall, LaunchError> {
+        self.selection.launch(self.target, call)
     }
 
-    /// A product whose A lies by rows.
-    fn rows_product<P: RowsProduct>(
-        &self,
-        base: &'static str,
-        gemm: &PidGemm,
-        rows: RowsOfA,
-        params: &P,
-    ) -> Result<KernelCall, DeviceError> {
-        self.product(base, gemm, params, |kernel| hopper::gemm(self.driver, kernel, gemm, rows, params))
+    /// The launch of an op that is one call.
+    fn one(&self, call: &OpCall<'_>) -> Calls {
+        Ok(vec![self.call(call)?])
     }
 
     /// A call for each list of rows that [`stream_rows`] makes of `streams`.
@@ -242,7 +226,7 @@ impl<'a> Lowering<'a> {
         streams: &[S],
         stream: fn(&S) -> Stream,
         range: Option<&Range<usize>>,
-        call: impl Fn(&[(&S, PidRowsKey)]) -> Result<KernelCall, DeviceError>,
+        call: impl Fn(&[(&S, PidRowsKey)]) -> Result<KernelCall, LaunchError>,
     ) -> Calls {
         let kinds: Vec<Stream> = streams.iter().map(stream).collect();
         let calls = stream_rows(tokens, &kinds, range);

@@ -4,16 +4,16 @@ use std::ops::Range;
 
 use super::{Calls, Lowering, Operands};
 use crate::graph::op::{PixelEmbed, PixelModulate, PixelUpdate, SampleStep};
-use crate::kernels::hopper::{self, RowsOfA};
+use crate::kernels::needs::pixel_update_op;
 use crate::kernels::order::RowOrder;
 use crate::kernels::params::{
     PidPixelEmbedParams, PidPixelModulateParams, PidPixelUpdateParams, PidSample, PidSampleStepParams,
 };
-use crate::kernels::{KernelCall, launch};
+use crate::kernels::{OpCall, RowsOfA};
 use crate::sampler::Variant;
 
 impl Lowering<'_> {
-    pub(super) fn pixel_embed(&self, op: &PixelEmbed) -> Vec<KernelCall> {
+    pub(super) fn pixel_embed(&self, op: &PixelEmbed) -> Calls {
         let params = PidPixelEmbedParams {
             image: self.at(op.image),
             pixels: self.at(op.pixels),
@@ -24,11 +24,11 @@ impl Lowering<'_> {
             grid_cols: op.tokens.grid_cols as u32,
             reserved: 0,
         };
-        vec![launch::pixel_embed("pixel_embed", &params)]
+        self.one(&OpCall::pixel_embed(&params))
     }
 
     pub(super) fn pixel_modulate(&self, op: &PixelModulate, range: Option<&Range<usize>>) -> Calls {
-        const BASE: &str = "gemm_pixel_modulate";
+        const OP: &str = "gemm_pixel_modulate";
         let total = op.tokens.batch * op.tokens.image();
         let operands = Operands {
             a: self.row_zero(op.stream, total, range),
@@ -36,26 +36,26 @@ impl Lowering<'_> {
             bias: op.modulation.bias,
             rows: self.image_rows(op.tokens, range),
         };
-        let gemm = self.gemm(BASE, &[operands], op.hidden);
+        let gemm = self.gemm(OP, &[operands], op.hidden);
         let params = PidPixelModulateParams {
             gemm,
             pixels: self.row_zero(op.pixels, total, range),
             output: self.row_zero(op.output, total, range),
             norm: self.vector(op.norm),
         };
-        Ok(vec![self.rows_product(BASE, &gemm, RowsOfA::Stream, &params)?])
+        self.one(&OpCall::product(OP, RowsOfA::Stream, &params))
     }
 
     pub(super) fn pixel_update(&self, op: &PixelUpdate) -> Calls {
-        let base = if op.sample.is_some() { "gemm_pixel_update_sample" } else { "gemm_pixel_update" };
+        let name = pixel_update_op(op);
         let operands = Operands {
             a: self.at(op.stream),
             weight: op.modulation.weight,
             bias: op.modulation.bias,
             rows: self.image_rows(op.tokens, None),
         };
-        let gemm = self.gemm(base, &[operands], op.hidden);
-        let expand = self.matrix(base, op.expand.weight);
+        let gemm = self.gemm(name, &[operands], op.hidden);
+        let expand = self.matrix_beside(name, op.modulation.weight, op.expand.weight);
         let small = |id| self.tables.matrix(id, RowOrder::Plain).address as *const u16;
         let params = PidPixelUpdateParams {
             gemm,
@@ -72,18 +72,17 @@ impl Lowering<'_> {
             expand_ldb: expand.stride as u32,
             sample: self.sample(op.sample.as_ref()),
         };
-        let call = self.product(base, &gemm, &params, |kernel| hopper::pixel_update(self.driver, kernel, &params))?;
-        Ok(vec![call])
+        self.one(&OpCall::pixel_update(name, &params))
     }
 
-    pub(super) fn sample_step(&self, op: &SampleStep) -> Vec<KernelCall> {
+    pub(super) fn sample_step(&self, op: &SampleStep) -> Calls {
         let params = PidSampleStepParams {
             pixels: self.at(op.pixels),
             sample: self.sample(Some(op)),
             batch: op.tokens.batch as u32,
             reserved: 0,
         };
-        vec![launch::sample_step("sample_step", &params)]
+        self.one(&OpCall::sample_step(&params))
     }
 
     fn sample(&self, op: Option<&SampleStep>) -> PidSample {

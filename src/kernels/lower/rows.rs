@@ -2,12 +2,11 @@
 
 use super::{Calls, Lowering, Operands};
 use crate::graph::op::{Copy, LatentGate, TimeSilu};
-use crate::kernels::hopper::RowsOfA;
 use crate::kernels::params::{PidGemm, PidGroup, PidLatentGateParams, PidRowsParams};
-use crate::kernels::{Constant, Form, KernelCall, launch};
+use crate::kernels::{Constant, Form, OpCall, RowsOfA};
 
 impl Lowering<'_> {
-    pub(super) fn restart(&self, op: &Copy) -> Vec<KernelCall> {
+    pub(super) fn restart(&self, op: &Copy) -> Calls {
         let shape = &self.graph()[op.output].shape;
         let (batch, per_sample, hidden) = (shape[0], shape[1], shape[2]);
         let params = PidRowsParams {
@@ -21,10 +20,10 @@ impl Lowering<'_> {
             hidden: hidden as u32,
             reserved: 0,
         };
-        vec![launch::rows("rows_restart", params.num_rows, &params)]
+        self.one(&OpCall::rows("rows_restart", params.num_rows, &params))
     }
 
-    pub(super) fn time_silu(&self, op: &TimeSilu) -> Vec<KernelCall> {
+    pub(super) fn time_silu(&self, op: &TimeSilu) -> Calls {
         let rows = op.tokens.batch * op.tokens.image();
         let params = PidRowsParams {
             stream: self.at(op.stream),
@@ -37,17 +36,17 @@ impl Lowering<'_> {
             hidden: op.hidden as u32,
             reserved: 0,
         };
-        vec![launch::rows("rows_time_silu", params.num_rows, &params)]
+        self.one(&OpCall::rows("rows_time_silu", params.num_rows, &params))
     }
 
     pub(super) fn latent_gate(&self, op: &LatentGate) -> Calls {
-        const BASE: &str = "gemm_latent_gate";
+        const OP: &str = "gemm_latent_gate";
         let rows = self.image_rows(op.tokens, None);
         let per_token = op.gate_width == 1;
         let gemm = match op.operand {
             Some(operand) if !per_token => {
                 let operands = Operands { a: self.at(operand), weight: op.weight, bias: None, rows };
-                self.gemm(BASE, &[operands], op.hidden)
+                self.gemm(OP, &[operands], op.hidden)
             }
             _ => {
                 let (a, b) = (std::ptr::null(), std::ptr::null());
@@ -71,9 +70,9 @@ impl Lowering<'_> {
             reserved: 0,
         };
         if per_token {
-            Ok(vec![launch::rows("rows_latent_gate", rows.count as u32, &params)])
+            self.one(&OpCall::rows("rows_latent_gate", rows.count as u32, &params))
         } else {
-            Ok(vec![self.rows_product(BASE, &gemm, RowsOfA::Stream, &params)?])
+            self.one(&OpCall::product(OP, RowsOfA::Stream, &params))
         }
     }
 }

@@ -7,35 +7,34 @@ use crate::graph::op::{
     Attention, GatedResidual, GatedResidualStream, Linear, PatchEmbed, QkvProject, QkvStream, Rotary, SwiGlu,
     SwiGluStream, TextEmbed,
 };
-use crate::kernels::hopper::RowsOfA;
-use crate::kernels::needs::{qkv_kernel, query_factor};
+use crate::kernels::needs::{qkv_op, query_factor};
 use crate::kernels::order::RowOrder;
 use crate::kernels::params::{
     PidAttentionParams, PidEmbedParams, PidFold, PidLinearParams, PidQkvParams, PidQkvStream, PidResidualParams,
     PidResidualStream, PidRowsParams, PidSwiGluParams,
 };
-use crate::kernels::{CallShape, Constant, Form, KernelCall, RotaryKey, launch};
+use crate::kernels::{Constant, Form, OpCall, RotaryKey, RowsOfA};
 
 impl Lowering<'_> {
     pub(super) fn linear(&self, op: &Linear, range: Option<&Range<usize>>) -> Calls {
-        const BASE: &str = "gemm_linear";
+        const OP: &str = "gemm_linear";
         let operands = Operands {
             a: self.row_zero(op.input, op.rows, range),
             weight: op.affine.weight,
             bias: op.affine.bias,
             rows: plain_rows(op.rows, op.rows, range),
         };
-        let gemm = self.gemm(BASE, &[operands], op.in_features);
+        let gemm = self.gemm(OP, &[operands], op.in_features);
         let params = PidLinearParams { gemm, output: self.row_zero(op.output, op.rows, range) };
-        Ok(vec![self.rows_product(BASE, &gemm, RowsOfA::Stream, &params)?])
+        self.one(&OpCall::product(OP, RowsOfA::Stream, &params))
     }
 
-    pub(super) fn text_embed(&self, op: &TextEmbed) -> Vec<KernelCall> {
-        const BASE: &str = "gemm_embed_rows";
+    pub(super) fn text_embed(&self, op: &TextEmbed) -> Calls {
+        const OP: &str = "gemm_embed_rows";
         let total = op.tokens.batch * op.tokens.text;
         let rows = plain_rows(total, op.tokens.text, None);
         let operands = Operands { a: std::ptr::null(), weight: op.affine.weight, bias: op.affine.bias, rows };
-        let gemm = self.gemm(BASE, &[operands], op.in_features);
+        let gemm = self.gemm(OP, &[operands], op.in_features);
         let (source, output) = (self.at(op.caption), self.at(op.output));
         let params = PidEmbedParams { gemm, source, output, emit: self.emit(None), height: 0, width: 0 };
         let norm = PidRowsParams {
@@ -49,14 +48,17 @@ impl Lowering<'_> {
             hidden: op.out_features as u32,
             reserved: 0,
         };
-        vec![launch::gemm(BASE, &gemm, &params), launch::rows("rows_text_norm", total as u32, &norm)]
+        Ok(vec![
+            self.call(&OpCall::product(OP, RowsOfA::Loaded, &params))?,
+            self.call(&OpCall::rows("rows_text_norm", total as u32, &norm))?,
+        ])
     }
 
-    pub(super) fn patch_embed(&self, op: &PatchEmbed) -> Vec<KernelCall> {
-        const BASE: &str = "gemm_embed_patch";
+    pub(super) fn patch_embed(&self, op: &PatchEmbed) -> Calls {
+        const OP: &str = "gemm_embed_patch";
         let rows = self.image_rows(op.tokens, None);
         let operands = Operands { a: std::ptr::null(), weight: op.affine.weight, bias: op.affine.bias, rows };
-        let gemm = self.gemm(BASE, &[operands], 3 * op.patch * op.patch);
+        let gemm = self.gemm(OP, &[operands], 3 * op.patch * op.patch);
         let params = PidEmbedParams {
             gemm,
             source: self.at(op.image),
@@ -65,11 +67,11 @@ impl Lowering<'_> {
             height: (op.tokens.grid_rows * op.patch) as u32,
             width: (op.tokens.grid_cols * op.patch) as u32,
         };
-        vec![launch::gemm(BASE, &gemm, &params)]
+        self.one(&OpCall::product(OP, RowsOfA::Loaded, &params))
     }
 
     pub(super) fn qkv_project(&self, op: &QkvProject) -> Calls {
-        let base = qkv_kernel(op);
+        let name = qkv_op(op);
         self.grouped(
             op.tokens,
             &op.streams,
@@ -82,7 +84,7 @@ impl Lowering<'_> {
                     bias: None,
                     rows: *rows,
                 };
-                let gemm = self.gemm(base, &groups.iter().map(operands).collect::<Vec<_>>(), op.in_features);
+                let gemm = self.gemm(name, &groups.iter().map(operands).collect::<Vec<_>>(), op.in_features);
                 let params = PidQkvParams {
                     gemm,
                     stream: for_both(groups, |(s, _)| self.qkv_stream(op, s)),
@@ -92,7 +94,7 @@ impl Lowering<'_> {
                     heads: op.heads as u32,
                     reserved: 0,
                 };
-                self.rows_product(base, &gemm, RowsOfA::Stream, &params)
+                self.call(&OpCall::product(name, RowsOfA::Stream, &params))
             },
         )
     }
@@ -135,22 +137,17 @@ impl Lowering<'_> {
             query_start: op.query_start as u32,
         };
         let bounded = self.tables.bounded.get(&op.q).copied().unwrap_or(false);
-        let base = match (op.head_dim, bounded) {
+        let name = match (op.head_dim, bounded) {
             (64, true) => "attention_bounded_d64",
             (64, false) => "attention_online_d64",
             (_, true) => "attention_bounded_d72",
             (_, false) => "attention_online_d72",
         };
-        let queries = op.tokens.batch * op.heads * (tokens - op.query_start);
-        let shape = CallShape { base, rows: queries as u32, n: tokens as u32, k: op.head_dim as u32 };
-        Ok(vec![match self.path.kernel(&shape) {
-            Some(kernel) => launch::attention_sm90(kernel, self.driver, &params)?.of_shape(shape),
-            None => launch::attention(base, &params),
-        }])
+        self.one(&OpCall::attention(name, &params))
     }
 
     pub(super) fn swiglu(&self, op: &SwiGlu, range: Option<&Range<usize>>) -> Calls {
-        const BASE: &str = "gemm_swiglu";
+        const OP: &str = "gemm_swiglu";
         let total = op.tokens.batch * op.tokens.joint();
         self.grouped(
             op.tokens,
@@ -164,20 +161,20 @@ impl Lowering<'_> {
                     bias: None,
                     rows: *rows,
                 };
-                let gemm = self.gemm(BASE, &groups.iter().map(operands).collect::<Vec<_>>(), op.hidden);
+                let gemm = self.gemm(OP, &groups.iter().map(operands).collect::<Vec<_>>(), op.hidden);
                 let fold = |(s, _): &(&SwiGluStream, PidRowsKey)| PidFold {
                     sums: s.sums.map_or(std::ptr::null_mut(), |sums| self.at(sums)),
                     shift_product: self.constant(Constant::ShiftProduct(s.norm.modulation, s.weight)),
                 };
                 let output = self.row_zero(op.output, total, range);
                 let params = PidSwiGluParams { gemm, fold: for_both(groups, fold), output };
-                self.rows_product(BASE, &gemm, RowsOfA::Stream, &params)
+                self.call(&OpCall::product(OP, RowsOfA::Stream, &params))
             },
         )
     }
 
     pub(super) fn gated_residual(&self, op: &GatedResidual, range: Option<&Range<usize>>) -> Calls {
-        const BASE: &str = "gemm_residual";
+        const OP: &str = "gemm_residual";
         let input = self.row_zero(op.input, op.tokens.batch * op.tokens.joint(), range);
         self.grouped(
             op.tokens,
@@ -191,14 +188,14 @@ impl Lowering<'_> {
                     bias: s.affine.bias,
                     rows: *rows,
                 };
-                let gemm = self.gemm(BASE, &groups.iter().map(operands).collect::<Vec<_>>(), op.in_features);
+                let gemm = self.gemm(OP, &groups.iter().map(operands).collect::<Vec<_>>(), op.in_features);
                 let stream = |(s, _): &(&GatedResidualStream, PidRowsKey)| PidResidualStream {
                     residual: self.at(s.residual),
                     gate: self.constant(Constant::Gate(s.gate)),
                     emit: self.emit(s.emit),
                 };
                 let params = PidResidualParams { gemm, stream: for_both(groups, stream) };
-                self.rows_product(BASE, &gemm, RowsOfA::Joint, &params)
+                self.call(&OpCall::product(OP, RowsOfA::Joint, &params))
             },
         )
     }

@@ -1,0 +1,72 @@
+//! `src/kernels/table.rs` is what the kernels declare of themselves (`kernels/entry.h`): it is made of the emulator's
+//! registry. `PID_UPDATE=1 cargo test --release --test kernel_table` writes it.
+
+#![allow(clippy::unwrap_used)]
+#![cfg(feature = "emulator")]
+
+use std::io::Write as _;
+use std::path::Path;
+use std::process::{Command, Stdio};
+
+use pid_engine::backend::emulator::Emulator;
+use pid_engine::kernels::Entry;
+use pid_engine::kernels::table::ENTRIES;
+
+const TABLE: &str = "src/kernels/table.rs";
+
+/// Of every kernel but those of tests and faulty copies, by family and op.
+fn declared() -> Vec<Entry> {
+    let own = Emulator::kernels().iter().filter(|k| k.fault_of.is_none() && k.entry.family != "tests");
+    let mut entries: Vec<Entry> = own.map(|kernel| kernel.entry).collect();
+    entries.sort_by_key(|entry| (entry.family, entry.op, entry.name));
+    entries
+}
+
+/// As `cargo fmt` has it.
+fn formatted(text: &str) -> String {
+    let root = env!("CARGO_MANIFEST_DIR");
+    let mut child = Command::new("rustfmt")
+        .args(["--edition", "2024", "--config-path", root])
+        .stdin(Stdio::piped())
+        .stdout(Stdio::piped())
+        .spawn()
+        .unwrap();
+    child.stdin.take().unwrap().write_all(text.as_bytes()).unwrap();
+    String::from_utf8(child.wait_with_output().unwrap().stdout).unwrap()
+}
+
+fn table(entries: &[Entry]) -> String {
+    let mut text = "//! What the kernels declare of themselves.\n//!\n//! Generated from the entries of `kernels/*/*.cu` \
+                    (`kernels/entry.h`) by `tests/kernel_table.rs`: edit those, then run\n//! `PID_UPDATE=1 cargo test \
+                    --release --test kernel_table`.\n\nuse super::capabilities::Capability::*;\nuse \
+                    super::entry::{Entry, OperandFormat};\nuse super::order::RowOrder;\n\n/// All kernels, by family and \
+                    op.\n#[rustfmt::skip]\npub static ENTRIES: &[Entry] = &[\n"
+        .to_owned();
+    for entry in entries {
+        let Entry { name, op, family, tile, grid_tile, store_box, stages, threads, min_blocks, .. } = entry;
+        let Entry { cluster, shared_bytes, registers, needs, operands, order, .. } = entry;
+        let Entry { n_multiple, k_multiple, ping_pong, .. } = entry;
+        text += &format!(
+            "    Entry {{ name: {name:?}, op: {op:?}, family: {family:?},\n        tile: {tile:?}, grid_tile: \
+             {grid_tile:?}, store_box: {store_box:?}, stages: {stages},\n        threads: {threads}, min_blocks: \
+             {min_blocks}, cluster: {cluster}, shared_bytes: {shared_bytes}, registers: {registers:?},\n        needs: \
+             &{needs:?}, operands: OperandFormat::{operands:?}, order: RowOrder::{order:?},\n        n_multiple: \
+             {n_multiple}, k_multiple: {k_multiple}, ping_pong: {ping_pong} }},\n"
+        );
+    }
+    text + "];\n"
+}
+
+#[test]
+fn the_table_is_what_the_kernels_declare() {
+    let declared = declared();
+    if std::env::var_os("PID_UPDATE").is_some() {
+        let path = Path::new(env!("CARGO_MANIFEST_DIR")).join(TABLE);
+        std::fs::write(path, formatted(&table(&declared))).unwrap();
+        return;
+    }
+    for entry in &declared {
+        assert_eq!(Entry::find(entry.name), Some(entry), "{TABLE} is stale: run this test with PID_UPDATE=1");
+    }
+    assert_eq!(ENTRIES.len(), declared.len(), "{TABLE} is stale: run this test with PID_UPDATE=1");
+}
