@@ -12,8 +12,8 @@ use std::fs;
 use std::process::Command;
 
 use common::{Run, Sandbox, json};
-use pid_engine::backend::emulator::Emulator;
-use pid_engine::kernels::variants;
+use pid_engine::kernels::family::{Family, Sm90};
+use pid_engine::kernels::table::ENTRIES;
 use serde_json::Value;
 
 /// Rows of the smallest case, for what does not need all of them.
@@ -61,13 +61,9 @@ fn every_kernel_passes_on_the_emulator() {
     println!("{} rows", rows.len());
     let kernels: BTreeSet<String> =
         rows.iter().flat_map(|r| r["kernels"].as_str().unwrap().split('+').map(str::to_owned)).collect();
-    let is_real = |name: &String| {
-        // A decode ends with the float32 image; 8-bit pictures are made of it on request.
-        let is_test = name.starts_with("micro_") || name.starts_with("sanitize_");
-        !name.contains("_no_") && !name.contains("_sm90") && !is_test && name != "image_u8"
-    };
-    let missing: Vec<String> =
-        Emulator::kernels().into_iter().filter(is_real).filter(|k| !kernels.contains(k)).collect();
+    // A decode ends with the float32 image; 8-bit pictures are made of it on request.
+    let portable = ENTRIES.iter().filter(|entry| entry.family == "portable" && entry.name != "image_u8");
+    let missing: Vec<&str> = portable.map(|entry| entry.name).filter(|name| !kernels.contains(*name)).collect();
     assert!(missing.is_empty(), "no row checks {missing:?}");
     assert!(rows.iter().all(|r| r["seconds"].is_null()), "the emulator's times mean nothing");
 
@@ -90,8 +86,8 @@ fn every_default_of_sm_90a_passes_on_the_emulator() {
     let result = json(&run.stdout);
     assert_eq!(result["device"], "emulator:sm_90a");
     let rows: Vec<&str> = result["rows"].as_array().unwrap().iter().map(|r| r["kernels"].as_str().unwrap()).collect();
-    for variants in variants::ALL {
-        let default = variants.default();
+    for variants in Sm90.variants() {
+        let default = variants.default().name;
         assert!(rows.contains(&default), "no row checks {default}");
     }
     // Rows of two bytes have no kernel of their own.

@@ -4,7 +4,9 @@ use std::env;
 use std::path::{Path, PathBuf};
 use std::process::Command;
 
+use pid_engine::kernels::Entry;
 use pid_engine::kernels::cubins::{self, CUBINS, Cubin, PTXAS, TEST_CUBINS};
+use pid_engine::kernels::order::RowOrder;
 use rayon::prelude::*;
 
 // The build script's parser, which no other target compiles.
@@ -56,9 +58,6 @@ const REQUIRED_OF_PAIRS: &[&str] = &["UTMALDG.2D.MULTICAST", "UCGABAR_ARV", "UCG
 /// Of those whose results leave by bulk stores, and what they must not have.
 const REQUIRED_OF_BULK: &[&str] = &["UTMASTG.3D", "UTMACMDFLUSH", "FENCE.VIEW.ASYNC", "STS.128"];
 const FORBIDDEN_OF_BULK: &str = "STG";
-/// What 384 threads leave of the 65536 registers; setmaxnreg shares them out afterwards.
-const REGISTERS_OF_384_THREADS: u32 = 168;
-
 /// Kernel files whose every kernel is for sm_90 or sm_90a, and those kernels in them that are not.
 const TRAPS_BELOW: &[(&str, &[&str])] = &[
     ("micro_tma", &[]),
@@ -123,6 +122,10 @@ fn kernels_keep_to_registers() {
             println!("{:48} {:8} {numbers}", row.kernel, row.arch);
         }
         assert!(stores.max(loads).max(row.stack_bytes) <= row.allowed_local_bytes, "{row:?}");
+        if let Some(entry) = Entry::find(row.kernel) {
+            let most = entry.launch_registers();
+            assert!(row.registers <= most, "{row:?}: {most} leave {} blocks of {}", entry.min_blocks, entry.threads);
+        }
     }
     for Cubin { file, arch, .. } in CUBINS {
         let has_rows = PTXAS.iter().any(|row| row.file == *file && row.arch == *arch && row.registers > 0);
@@ -174,9 +177,15 @@ fn sm_90_instructions_are_there_or_trap() {
     }
 }
 
-/// Products of a slice of 64 inner columns, for one row tile of 64 or, where consumers have whole tiles, for two.
-fn wgmmas_of_a_slice(kernel: &str) -> usize {
-    if kernel.contains("_pingpong_") { 8 } else { 4 }
+/// What the kernel called `name` declares of itself.
+fn entry(name: &str) -> &'static Entry {
+    Entry::find(name).unwrap_or_else(|| panic!("{name} is not in the table of kernels"))
+}
+
+/// wgmmas of a slice: one for every 16 inner columns of each row tile of 64 that a consumer has.
+fn wgmmas_of_a_slice(entry: &Entry) -> usize {
+    let row_tiles = if entry.ping_pong { 2 } else { 1 };
+    entry.tile[2] as usize / 16 * row_tiles
 }
 
 #[test]
@@ -191,13 +200,16 @@ fn kernels_for_sm_90_alone_are_as_meant() {
     }
     for row in PTXAS.iter().filter(|row| row.file.ends_with("_sm90")) {
         assert_eq!(row.arch, "sm_90a", "{row:?}");
-        assert!(row.registers <= REGISTERS_OF_384_THREADS, "{row:?}");
+        let most = entry(row.kernel).launch_registers();
+        assert!(row.registers <= most, "{row:?}: at most {most}");
         assert_eq!(row.spill_store_bytes.max(row.spill_load_bytes).max(row.stack_bytes), 0, "{row:?}");
     }
     let functions: Vec<Function> = cubins.par_iter().flat_map_iter(|cubin| disassemble(&cuobjdump, cubin)).collect();
     for function in &functions {
-        let of_pairs = if function.name.contains("_pair_") { REQUIRED_OF_PAIRS } else { &[] };
-        let is_bulk = function.name.contains("_bulk_");
+        let entry = entry(&function.name);
+        let is_product = entry.order != RowOrder::Plain;
+        let of_pairs = if entry.cluster > 1 { REQUIRED_OF_PAIRS } else { &[] };
+        let is_bulk = is_product && entry.has_bulk_stores();
         let of_bulk = if is_bulk { REQUIRED_OF_BULK } else { &[] };
         for opcode in REQUIRED_SM_90.iter().chain(of_pairs).chain(of_bulk) {
             assert!(function.has(opcode), "{} has no {opcode}", function.name);
@@ -205,11 +217,11 @@ fn kernels_for_sm_90_alone_are_as_meant() {
         assert!(!is_bulk || !function.has(FORBIDDEN_OF_BULK), "{} stores by threads, too", function.name);
         assert!(!function.has("LDL") && !function.has("STL"), "{} uses local memory", function.name);
         // Attention has other main loops.
-        if function.name.starts_with("gemm_") || function.name.starts_with("conv3x3_") {
+        if is_product {
             let slices = function.slices().unwrap_or_else(|e| panic!("{e}"));
             // The two of an update are one loop each.
-            let loops = if function.name.starts_with("gemm_pixel_update_") { 2 } else { 1 };
-            assert_eq!(slices, vec![wgmmas_of_a_slice(&function.name); loops], "{}", function.name);
+            let loops = if entry.op.starts_with("gemm_pixel_update") { 2 } else { 1 };
+            assert_eq!(slices, vec![wgmmas_of_a_slice(entry); loops], "{}", function.name);
         }
     }
     println!("{} kernels for sm_90a alone", functions.len());

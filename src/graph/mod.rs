@@ -7,11 +7,13 @@
 mod access;
 mod check;
 pub mod op;
+mod segment;
 mod weight;
 mod work;
 
 pub use check::GraphError;
 pub use op::Op;
+pub use segment::Segment;
 pub use weight::{Recipe, Weight};
 pub use work::Work;
 

@@ -140,7 +140,7 @@ impl Counter<'_> {
             }
             Op::QkvProject(op) => {
                 let width = 3 * op.heads * op.head_dim;
-                let rows: usize = op.streams.iter().map(|s| stream_rows(op.tokens, s.stream)).sum();
+                let rows: usize = op.streams.iter().map(|s| covered(op.tokens, s.stream, None)).sum();
                 self.product(rows, width, op.in_features);
             }
             Op::TimeSilu(op) => self.exp += op.tokens.batch * op.tokens.image() * op.hidden,
@@ -219,19 +219,14 @@ fn pixels(tokens: Tokens, patch: usize) -> usize {
     tokens.batch * tokens.image() * patch * patch
 }
 
-fn stream_rows(tokens: Tokens, stream: Stream) -> usize {
-    tokens.batch * if stream == Stream::Text { tokens.text } else { tokens.image() }
-}
-
 /// Rows of `stream` within joint rows `range`.
 fn covered(tokens: Tokens, stream: Stream, range: Option<&Range<usize>>) -> usize {
-    let Some(range) = range else { return stream_rows(tokens, stream) };
-    let (first, count) = if stream == Stream::Text { (0, tokens.text) } else { (tokens.text, tokens.image()) };
-    let rows = |sample: usize| {
-        let begin = sample * tokens.joint() + first;
-        range.end.min(begin + count).saturating_sub(range.start.max(begin))
-    };
-    (0..tokens.batch).map(rows).sum()
+    match range {
+        None => tokens.batch * tokens.part(stream).1,
+        Some(range) => {
+            tokens.segments(range).iter().filter(|segment| segment.stream == stream).map(|s| s.rows.len()).sum()
+        }
+    }
 }
 
 #[cfg(test)]

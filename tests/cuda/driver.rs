@@ -6,8 +6,8 @@ use std::path::Path;
 use std::process::Command;
 use std::sync::{Mutex, MutexGuard, OnceLock, PoisonError};
 
-use pid_engine::backend::device::Driver;
 use pid_engine::backend::emulator::Emulator;
+use pid_engine::kernels::Target;
 use pid_engine::kernels::params::PidTensorMap;
 use pid_engine::kernels::tensor_map::{Element, Swizzle, Tiled};
 use pid_engine::kernels::{KernelCall, cubins};
@@ -276,11 +276,9 @@ unsafe fn run(call: &Call) -> Result<(), String> {
     let kernel = names.get(&*name).ok_or("the tables of ptxas lack it")?;
     let bytes = call.params_bytes as usize;
     // The driver has the size from the cubin, the emulator from the host's compiler.
-    if Emulator::params_bytes(kernel) != Some(bytes) {
-        return Err(format!(
-            "the cubin says {bytes} bytes of parameters, the host {:?}",
-            Emulator::params_bytes(kernel)
-        ));
+    let on_host = Emulator::kernel(kernel).map(|kernel| kernel.params_bytes);
+    if on_host != Some(bytes) {
+        return Err(format!("the cubin says {bytes} bytes of parameters, the host {on_host:?}"));
     }
     // SAFETY: the caller's.
     let params = unsafe { std::slice::from_raw_parts(call.params.cast::<u8>(), bytes) };

@@ -6,25 +6,13 @@ pub mod sm90;
 
 use case::{Case, Logits, Shape};
 
-use crate::device::{Device, devices, one_device};
-use crate::faults::assert_caught;
+use crate::device::{Device, devices, entry, one_device};
+use crate::faults::{assert_caught, faults_where};
 
-pub const FAULTS: &[&str] = &[
-    "attention_online_d64_no_key_wait",
-    "attention_online_d64_no_value_wait",
-    "attention_online_d64_no_query_wait",
-    "attention_online_d64_no_key_barrier",
-    "attention_online_d64_no_value_barrier",
-    "attention_online_d64_no_query_barrier",
-    "attention_online_d64_no_query_release",
-    "attention_online_d64_no_slot_release",
-    "attention_online_d64_no_tail_mask",
-    "attention_online_d64_no_tail_guard",
-    "attention_online_d64_no_query_guard",
-    "attention_online_d64_no_row_guard",
-    "attention_online_d64_no_staging_sync",
-    "attention_online_d72_no_zero_columns",
-];
+/// Faulty copies of the kernels of `family`.
+fn faults(family: &str) -> Vec<&'static str> {
+    faults_where(|entry| entry.op.starts_with("attention_") && entry.family == family)
+}
 
 /// Head size, the form with a running maximum, the form for bounded scores.
 const KERNELS: [(usize, &str, &str); 4] = [
@@ -39,10 +27,9 @@ const TOKENS: [usize; 13] = [1, 63, 64, 65, 81, 127, 128, 129, 191, 192, 193, 25
 
 /// Those of `devices` that the kernel is for.
 fn able(kernel: &str, devices: &[Device]) -> Vec<Device> {
-    let is_able = |device: &&Device| device.is_hopper || !kernel.contains("_sm90");
-    let able: Vec<Device> = devices.iter().filter(is_able).cloned().collect();
+    let able: Vec<Device> = devices.iter().filter(|device| device.runs(kernel)).cloned().collect();
     if able.len() < devices.len() {
-        println!("skipped: {kernel} on {} devices that are not of compute capability 9.0", devices.len() - able.len());
+        println!("skipped: {kernel} on {} devices that lack what it needs", devices.len() - able.len());
     }
     able
 }
@@ -139,8 +126,8 @@ fn two_runs_are_equal() {
 fn faults_are_caught() {
     // What `any_number_of_tokens` finds the sound kernels right on.
     let [d64, d72] = [64, 72].map(|d| Case::new(shape(331, d), Logits::Small));
-    assert_caught(FAULTS, |device, kernel| {
-        let case = if kernel.contains("_d72") { &d72 } else { &d64 };
+    assert_caught(&faults("portable"), |device, kernel| {
+        let case = if entry(kernel).tile[2] == 72 { &d72 } else { &d64 };
         case.test(device, kernel)
     });
 }

@@ -6,11 +6,11 @@ use std::sync::{Arc, OnceLock};
 use bytemuck::{AnyBitPattern, NoUninit};
 use pid_engine::backend::device::{Driver, Labelled};
 use pid_engine::backend::emulator::{Emulator, Schedule};
-use pid_engine::kernels::bulk::RowsProduct;
-use pid_engine::kernels::hopper::{self, RowsOfA};
-use pid_engine::kernels::params::{PidGemm, PidTensorMap};
+use pid_engine::kernels::capabilities::Capability;
+use pid_engine::kernels::params::PidTensorMap;
+use pid_engine::kernels::table::ENTRIES;
 use pid_engine::kernels::tensor_map::Tiled;
-use pid_engine::kernels::{KernelCall, launch};
+use pid_engine::kernels::{Entry, KernelCall, LaunchError, OpCall, family};
 
 /// Bytes of a guard band; a multiple of 16, so that arrays stay aligned.
 const GUARD: usize = 256;
@@ -21,8 +21,8 @@ const POISON: u8 = 0xff;
 #[derive(Clone)]
 pub struct Device {
     pub driver: Arc<dyn Driver>,
-    /// Whether it has mbarriers with transactions, bulk copies and wgmma.
-    pub is_hopper: bool,
+    /// What it has; the emulator everything.
+    pub has: Vec<Capability>,
     /// For messages: `emulator, Lifo`.
     pub name: String,
 }
@@ -46,7 +46,7 @@ pub fn emulators() -> Vec<Device> {
 #[cfg(feature = "cuda")]
 fn open_gpu(name: &str) -> Vec<Device> {
     use pid_engine::backend::cuda::Cuda;
-    use pid_engine::kernels::cubins;
+    use pid_engine::kernels::{Target, cubins};
     let ordinal = name.strip_prefix("cuda:").and_then(|o| o.parse().ok());
     let ordinal = ordinal.unwrap_or_else(|| panic!("PID_TEST_DEVICE = {name}: expected cuda:N"));
     // Engine and test kernels; the one GPU lives as long as the process.
@@ -54,7 +54,7 @@ fn open_gpu(name: &str) -> Vec<Device> {
     let open = || Cuda::with_cubins(ordinal, cubins).unwrap_or_else(|e| panic!("{e}"));
     let device = |driver: Cuda, with: &str| Device {
         name: driver.name() + with,
-        is_hopper: driver.capability() == (9, 0),
+        has: Capability::ALL.into_iter().filter(|what| driver.processor().capabilities().has(*what)).collect(),
         driver: Arc::new(driver),
     };
     vec![device(open(), ""), device(open().with_multiprocessors(4), ", 4 multiprocessors")]
@@ -71,7 +71,26 @@ pub fn one_device() -> Vec<Device> {
 }
 
 pub fn emulator(schedule: Schedule) -> Device {
-    Device { driver: Arc::new(Emulator::new(schedule)), name: format!("emulator, {schedule:?}"), is_hopper: true }
+    let name = format!("emulator, {schedule:?}");
+    Device { driver: Arc::new(Emulator::new(schedule)), name, has: Capability::ALL.to_vec() }
+}
+
+/// What `kernel` declares of itself; a faulty copy what the kernel does that it is a copy of.
+pub fn entry(kernel: &str) -> &'static Entry {
+    &Emulator::kernel(kernel).unwrap_or_else(|| panic!("the emulator has no {kernel}")).entry
+}
+
+/// All kernels that compute `op`, the portable one first.
+pub fn kernels_of(op: &str) -> Vec<&'static str> {
+    let of_op = ENTRIES.iter().filter(|entry| entry.op == op).map(|entry| entry.name);
+    let (portable, others): (Vec<&str>, Vec<&str>) = of_op.partition(|name| *name == op);
+    assert!(!portable.is_empty(), "no kernel computes {op}");
+    [portable, others].concat()
+}
+
+/// Those of [`kernels_of`] but the portable one.
+pub fn special_kernels_of(op: &str) -> Vec<&'static str> {
+    kernels_of(op).split_off(1)
 }
 
 impl Device {
@@ -99,21 +118,22 @@ impl Device {
 
     /// Whether `kernel` is for this device.
     pub fn runs(&self, kernel: &str) -> bool {
-        self.is_hopper || !kernel.contains("_sm90")
+        self.have(entry(kernel).needs)
     }
 
-    /// The launch of a product: `kernel` is the portable one or one of sm_90a's, or a fault of either.
-    pub fn product<P: RowsProduct>(
-        &self,
-        kernel: &'static str,
-        gemm: &PidGemm,
-        rows: RowsOfA,
-        params: &P,
-    ) -> KernelCall {
-        match hopper::Shape::of(kernel) {
-            Some(_) => hopper::gemm(&*self.driver, kernel, gemm, rows, params).expect("operands are aligned"),
-            None => launch::gemm(kernel, gemm, params),
-        }
+    /// Whether it has all of `needed`.
+    pub fn have(&self, needed: &[Capability]) -> bool {
+        needed.iter().all(|what| self.has.contains(what))
+    }
+
+    /// The launch of `kernel`, or of a faulty copy of one, for `call`.
+    pub fn launch(&self, kernel: &str, call: &OpCall<'_>) -> Result<KernelCall, LaunchError> {
+        family::launch(&*self.driver, entry(kernel), call)
+    }
+
+    /// Launches `kernel`, or a faulty copy of one, for `call`.
+    pub fn call(&self, kernel: &str, call: &OpCall<'_>) -> Result<(), String> {
+        self.run(&[self.launch(kernel, call).map_err(|e| e.to_string())?])
     }
 
     /// Runs the calls in order.

@@ -1,8 +1,11 @@
 //! Tests of the tests: each faulty copy of a kernel lacks one wait, barrier or guard, and each must be caught.
 
-use std::collections::BTreeSet;
+use std::fs;
+use std::path::Path;
 
 use pid_engine::backend::emulator::{Emulator, Schedule};
+use pid_engine::kernels::Entry;
+use pid_engine::kernels::table::ENTRIES;
 
 use crate::device::{Device, emulator, emulators};
 
@@ -18,46 +21,55 @@ pub fn assert_caught(kernels: &[&'static str], test: impl Fn(&Device, &'static s
     }
 }
 
-/// Those of `faults` that are copies of `kernel` or of one of its forms for sm_90a. A longer name that begins alike is
-/// another kernel's.
-pub fn faults_of(faults: &[&'static str], kernel: &str) -> Vec<&'static str> {
-    let is_of = |rest: &str| rest.starts_with("_no_") || rest.starts_with("_128x");
-    let of: Vec<_> = faults.iter().filter(|fault| fault.strip_prefix(kernel).is_some_and(is_of)).copied().collect();
-    assert!(!of.is_empty(), "{kernel}");
-    of
+/// The faulty copies of all kernels that compute `op`.
+pub fn faults_of(op: &str) -> Vec<&'static str> {
+    faults_where(|entry| entry.op == op)
 }
 
-#[test]
-fn every_faulty_kernel_has_a_test() {
-    let tested: BTreeSet<&str> = [
-        crate::attention::FAULTS,
-        crate::attention::sm90::FAULTS,
-        crate::conv::FAULTS,
-        crate::gemm::FAULTS,
-        crate::pixel::FAULTS,
-        crate::rows::FAULTS,
-        crate::sampler::FAULTS,
-    ]
-    .concat()
-    .into_iter()
-    .collect();
-    let kernels = Emulator::kernels();
-    // What follows an architecture names a fault, too.
-    let is_fault = |name: &&String| ["_no_", "_fault", "_sm90_"].iter().any(|part| name.contains(part));
-    let registered = kernels.iter().filter(is_fault).map(String::as_str).filter(|name| !name.starts_with("micro_"));
-    let registered: BTreeSet<&str> = registered.collect();
-    assert!(!registered.is_empty());
-    assert_eq!(registered, tested);
+/// The faulty copies of all kernels like this, but those of tests.
+pub fn faults_where(is_wanted: impl Fn(&Entry) -> bool) -> Vec<&'static str> {
+    let mut faults: Vec<&str> = faulty().filter(|entry| is_wanted(entry)).map(|entry| entry.name).collect();
+    faults.sort_unstable();
+    assert!(!faults.is_empty(), "the emulator has no such faulty kernel");
+    faults
 }
 
-/// Portable kernels are reached by the plans of the golden tests; these only where a plan chooses them.
+fn faulty() -> impl Iterator<Item = &'static Entry> {
+    let faulty = Emulator::kernels().iter().filter(|kernel| kernel.fault_of.is_some());
+    faulty.map(|kernel| &kernel.entry).filter(|entry| entry.family != "tests")
+}
+
+/// Texts of the tests of kernels.
+fn tests(folder: &Path, texts: &mut Vec<String>) {
+    for path in fs::read_dir(folder).unwrap().map(|entry| entry.unwrap().path()) {
+        if path.is_dir() {
+            tests(&path, texts);
+        } else {
+            texts.push(fs::read_to_string(&path).unwrap());
+        }
+    }
+}
+
+/// A file asks for faults, and for the kernels that some devices have instead of the portable one, by the op, or names them:
+/// none is left out when each op is named where they are asked for.
 #[test]
-fn every_kernel_of_sm_90_has_a_test() {
-    let of_sm_90 = |name: &&str| name.ends_with("_sm90");
-    let tested = [crate::conv::KERNELS, crate::gemm::KERNELS, crate::pixel::KERNELS].concat();
-    let tested = tested.into_iter().chain(crate::attention::sm90::variants());
-    let tested: BTreeSet<&str> = tested.filter(of_sm_90).collect();
-    let kernels = Emulator::kernels();
-    let registered: BTreeSet<&str> = kernels.iter().map(String::as_str).filter(of_sm_90).collect();
-    assert_eq!(registered, tested);
+fn every_kernel_is_asked_for() {
+    let mut texts = Vec::new();
+    tests(&Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/kernels"), &mut texts);
+    let quoted = |text: &str, name: &str| text.contains(&format!("\"{name}\""));
+    let is_named = |name: &str, functions: &[&str], op: &str| {
+        let asks = |text: &String| functions.iter().any(|function| text.contains(function)) && quoted(text, op);
+        texts.iter().any(|text| quoted(text, name) || asks(text))
+    };
+    for entry in faulty() {
+        assert!(is_named(entry.name, &["faults_of(", "faults_where("], entry.op), "no test catches {}", entry.name);
+    }
+    // Attention's tests take all of them.
+    let is_special = |entry: &&Entry| entry.family != "portable" && !entry.op.starts_with("attention_");
+    let special: Vec<&Entry> = ENTRIES.iter().filter(is_special).collect();
+    assert!(special.len() > 30 && faulty().count() > 130, "{} {}", special.len(), faulty().count());
+    for entry in special {
+        let is_tested = is_named(entry.name, &["kernels_of(", "kernels_on("], entry.op);
+        assert!(is_tested, "no test runs {}", entry.name);
+    }
 }

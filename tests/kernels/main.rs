@@ -12,6 +12,7 @@ mod pixel;
 mod rows;
 mod sampler;
 mod sanitizers;
+mod third_family;
 mod values;
 
 // Micro-tests and faulty copies enter the emulator's table by being linked.

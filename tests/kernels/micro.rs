@@ -17,6 +17,7 @@ mod wgmma;
 
 use pid_engine::backend::emulator::Schedule;
 use pid_engine::kernels::KernelCall;
+use pid_engine::kernels::capabilities::Capability;
 
 use crate::device::{Device, devices, emulator};
 use params::PidMicroParams;
@@ -26,9 +27,12 @@ pub fn drivers() -> Vec<Device> {
     [emulator(Schedule::Fifo)].into_iter().chain(devices()).collect()
 }
 
+/// What those instructions are to capabilities.
+pub const HOPPER: [Capability; 3] = [Capability::Wgmma, Capability::BulkCopies, Capability::Multicast];
+
 /// Those of [`drivers`] that have the instructions of Hopper.
 pub fn hopper_drivers() -> Vec<Device> {
-    let (able, others): (Vec<_>, Vec<_>) = drivers().into_iter().partition(|device| device.is_hopper);
+    let (able, others): (Vec<_>, Vec<_>) = drivers().into_iter().partition(|device| device.have(&HOPPER));
     others.iter().for_each(|device| println!("skipped: {}: not of compute capability 9.0", device.name));
     able
 }

@@ -9,6 +9,7 @@ use std::path::Path;
 
 fn main() {
     println!("cargo::rerun-if-changed=build.rs");
+    println!("cargo::rerun-if-changed=third_family.cu");
     println!("cargo::rerun-if-changed=../../build/emulator.rs");
     if let Err(message) = std::env::set_current_dir("../..").map_err(|e| e.to_string()).and_then(|()| build()) {
         for line in message.lines() {
@@ -18,12 +19,13 @@ fn main() {
     }
 }
 
-/// Micro-tests, and the faulty copies that the emulator's own build leaves out.
+/// Micro-tests, a family of kernels that only a test has, and the faulty copies that the emulator's own build leaves out.
 fn build() -> Result<(), String> {
     let sanitizer = emulator::sanitizer()?;
     let (specific, _) = emulator::kernels_by_architecture()?;
     let mut faults = emulator::kernels(sanitizer, &specific);
     faults.define("PID_FAULTS_ALONE", None).try_compile("pid_faulty_kernels").map_err(|e| e.to_string())?;
-    let tests = emulator::files(Path::new(emulator::TESTS), "cu")?;
+    let mut tests = emulator::files(Path::new(emulator::TESTS), "cu")?;
+    tests.push("tests/test_kernels/third_family.cu".into());
     emulator::kernels(sanitizer, &tests).try_compile("pid_test_kernels").map_err(|e| e.to_string())
 }

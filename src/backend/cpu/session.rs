@@ -9,13 +9,13 @@ use super::conv::{Kernel, Then, conv3x3, group_norm_silu};
 use super::folded;
 use super::pixel::{self, PixelMlp, UpdateWeights};
 use super::rotary::RotaryTable;
-use super::tokens::{self, GateInputs, Heads, Modulated, QkvWeights, segments};
+use super::tokens::{self, GateInputs, Heads, Modulated, QkvWeights};
 use super::weights::{Matrix, WeightStore};
 use crate::exec::{ExecError, Program, Session, StepContext};
 use crate::graph::op::{
     Affine, Attention, Conv3x3, Copy, Emit, GatedResidual, GroupNormSilu, LatentGate, Linear, Modulation, PatchEmbed,
-    PixelEmbed, PixelModulate, PixelUpdate, QkvProject, QkvStream, Rotary, SampleStep, Stream, SwiGlu, TextEmbed,
-    TimeSilu, Tokens,
+    PixelEmbed, PixelModulate, PixelUpdate, QkvProject, QkvStream, Rotary, SampleStep, SwiGlu, TextEmbed, TimeSilu,
+    Tokens,
 };
 use crate::graph::{Op, TensorId, WeightId};
 use crate::plan::Launch;
@@ -242,10 +242,7 @@ impl<'a> Run<'a> {
             rotary: &self.rotary[&(stream.rotary, op.tokens, op.head_dim)],
         };
         let heads = Heads { heads: op.heads, head_dim: op.head_dim, joint: op.tokens.joint() };
-        let (count, first) = match stream.stream {
-            Stream::Text => (op.tokens.text, 0),
-            Stream::Image => (op.tokens.image(), op.tokens.text),
-        };
+        let (first, count) = op.tokens.part(stream.stream);
         let per_sample = op.heads * op.tokens.joint() * op.head_dim;
         let [q, k, v] = qkv.map(|t| t.chunks_exact_mut(per_sample));
         let inputs = self.operands.read(stream.input).chunks_exact(count * op.in_features).enumerate();
@@ -274,7 +271,7 @@ impl<'a> Run<'a> {
         let total = op.tokens.batch * op.tokens.joint();
         let rows = rows.unwrap_or(0..total);
         let output = &mut self.operands.write(op.output)[self.rows_of(op.output, total, &rows)];
-        let segments = segments(op.tokens, rows.clone());
+        let segments = op.tokens.segments(&rows);
         for stream in &op.streams {
             let (weight, norm) = (self.matrix(stream.weight)?, self.vector(stream.norm.weight)?);
             let mut norm = self.modulated(&norm, stream.norm.modulation);
@@ -294,7 +291,7 @@ impl<'a> Run<'a> {
         let total = op.tokens.batch * op.tokens.joint();
         let rows = rows.unwrap_or(0..total);
         let input = &self.operands.read(op.input)[self.rows_of(op.input, total, &rows)];
-        let segments = segments(op.tokens, rows.clone());
+        let segments = op.tokens.segments(&rows);
         for stream in &op.streams {
             let (weight, bias) = self.affine(stream.affine)?;
             let [_, _, gate] = self.context.constants.modulation(stream.gate);

@@ -1,42 +1,12 @@
 //! Ops on the token streams: embeddings, projections, feed-forward, gates.
 
-use std::ops::Range;
-
 use super::folded;
 use super::gemm::{self, Factor, ROW_BLOCK, Shared};
 use super::math;
 use super::rotary::RotaryTable;
 use super::weights::Matrix;
-use crate::graph::op::{Stream, Tokens};
+use crate::graph::op::Tokens;
 use crate::parallel;
-
-/// Rows of one sample's text or image part that fall into a range of joint rows.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub(super) struct Segment {
-    /// Which stream.
-    pub stream: Stream,
-    /// First row in the joint row space.
-    pub joint: usize,
-    /// Rows in the stream's own tensor `[B * (T or L), ..]`.
-    pub rows: Range<usize>,
-}
-
-/// The segments of joint rows `range`, in order.
-pub(super) fn segments(tokens: Tokens, range: Range<usize>) -> Vec<Segment> {
-    let mut found = Vec::new();
-    for b in 0..tokens.batch {
-        let parts = [(Stream::Text, tokens.text, 0), (Stream::Image, tokens.image(), tokens.text)];
-        for (stream, count, offset) in parts {
-            let start = b * tokens.joint() + offset;
-            let (from, to) = (range.start.max(start), range.end.min(start + count));
-            if from < to {
-                let first = b * count + from - start;
-                found.push(Segment { stream, joint: from, rows: first..first + to - from });
-            }
-        }
-    }
-    found
-}
 
 /// `out = a W^T + b` on rows of `[.., K]`.
 pub(super) fn linear(a: &[f32], weight: &Matrix<'_>, bias: &[f32], out: &mut [f32]) {
@@ -269,22 +239,4 @@ pub(super) fn patch_embed(
         }
     });
     linear(&rows, weight, bias, out);
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn segments_cover_a_range_of_joint_rows_in_order() {
-        let tokens = Tokens { batch: 2, text: 3, grid_rows: 2, grid_cols: 2 };
-        let all = segments(tokens, 0..14);
-        let parts: Vec<_> = all.iter().map(|s| (s.stream, s.joint, s.rows.clone())).collect();
-        let expected =
-            [(Stream::Text, 0, 0..3), (Stream::Image, 3, 0..4), (Stream::Text, 7, 3..6), (Stream::Image, 10, 4..8)];
-        assert_eq!(parts, expected);
-        let cut = segments(tokens, 5..8);
-        assert_eq!(cut[0], Segment { stream: Stream::Image, joint: 5, rows: 2..4 });
-        assert_eq!(cut[1], Segment { stream: Stream::Text, joint: 7, rows: 3..4 });
-    }
 }

@@ -12,7 +12,7 @@ use super::params::{PidEmit, PidGemm, PidGroup, PidRows};
 use super::{Constant, KernelCall, LaunchError, MatrixAt, OpCall, Selection, Tables, Target};
 use crate::exec::{Program, StepContext};
 use crate::graph::op::{Emit, Stream, Tokens};
-use crate::graph::{Graph, Op, TensorId, WeightId};
+use crate::graph::{Graph, Op, Segment, TensorId, WeightId};
 use crate::plan::Launch;
 
 /// What one launch is lowered with.
@@ -71,34 +71,23 @@ impl PidRowsKey {
 /// The rows of `streams` within joint rows `range`, one entry a kernel call: all samples at once, or, where a range was
 /// asked for, sample by sample.
 fn stream_rows(tokens: Tokens, streams: &[Stream], range: Option<&Range<usize>>) -> Vec<Vec<StreamRows>> {
-    let extent = |stream| match stream {
-        Stream::Text => (0, tokens.text),
-        Stream::Image => (tokens.text, tokens.image()),
-    };
-    let joint = tokens.joint();
     let whole = |index: usize, stream: Stream| {
-        let (joint_first, per_sample) = extent(stream);
-        let rows =
-            PidRowsKey { first: 0, count: tokens.batch * per_sample, per_sample, joint_per_sample: joint, joint_first };
-        StreamRows { index, rows }
+        let (joint_first, per_sample) = tokens.part(stream);
+        let (count, joint_per_sample) = (tokens.batch * per_sample, tokens.joint());
+        StreamRows { index, rows: PidRowsKey { first: 0, count, per_sample, joint_per_sample, joint_first } }
     };
     let all: Vec<StreamRows> = streams.iter().enumerate().map(|(index, stream)| whole(index, *stream)).collect();
     let Some(range) = range else { return vec![all] };
-    let mut calls = Vec::new();
-    for sample in 0..tokens.batch {
-        let clip = |s: &StreamRows| {
-            let begin = sample * joint + s.rows.joint_first;
-            let start = range.start.max(begin);
-            let end = range.end.min(begin + s.rows.per_sample);
-            let first = sample * s.rows.per_sample + start.saturating_sub(begin);
-            (start < end).then(|| StreamRows { rows: PidRowsKey { first, count: end - start, ..s.rows }, ..*s })
+    let segments = tokens.segments(range);
+    let of_sample = |sample: usize| -> Vec<StreamRows> {
+        let clip = |of: &StreamRows| {
+            let is_own = |s: &&Segment| s.sample == sample && s.stream == streams[of.index];
+            let rows = &segments.iter().find(is_own)?.rows;
+            Some(StreamRows { rows: PidRowsKey { first: rows.start, count: rows.len(), ..of.rows }, ..*of })
         };
-        let groups: Vec<StreamRows> = all.iter().filter_map(clip).collect();
-        if !groups.is_empty() {
-            calls.push(groups);
-        }
-    }
-    calls
+        all.iter().filter_map(clip).collect()
+    };
+    (0..tokens.batch).map(of_sample).filter(|groups| !groups.is_empty()).collect()
 }
 
 /// A value for each of the two groups that parameters have: of one group twice the same.

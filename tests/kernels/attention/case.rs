@@ -1,10 +1,10 @@
 //! Operands of an attention and its result, computed plainly.
 
 use half::bf16;
-use pid_engine::kernels::launch;
+use pid_engine::kernels::OpCall;
 use pid_engine::kernels::params::PidAttentionParams;
 
-use crate::device::Device;
+use crate::device::{Device, entry};
 use crate::values::{Random, Rounding, SUM_ERROR, bits, check, from_bits};
 
 #[derive(Clone, Copy, Debug)]
@@ -150,19 +150,14 @@ impl Case {
             tokens: tokens as u32,
             query_start: query_start as u32,
         };
-        let call = if kernel.contains("_sm90") {
-            launch::attention_sm90(kernel, &*device.driver, &params).map_err(|e| e.to_string())?
-        } else {
-            launch::attention(kernel, &params)
-        };
-        device.run(&[call])?;
+        device.call(kernel, &OpCall::attention(entry(kernel).op, &params))?;
         output.read()
     }
 
     /// Runs and compares; queries before the first must be left alone.
     pub fn test(&self, device: &Device, kernel: &'static str) -> Result<(), String> {
         let Shape { tokens, query_start, heads, head_dim, .. } = self.shape;
-        let is_bounded = kernel.contains("_bounded");
+        let is_bounded = entry(kernel).op.starts_with("attention_bounded");
         assert!(!is_bounded || self.largest_score <= 100.0, "{} is out of bounds", self.largest_score);
         let all = self.run(device, kernel)?;
         let what = format!("{}: {kernel} {:?} {:?}", device.name, self.shape, self.logits);

@@ -1,62 +1,26 @@
 //! The attention of sm_90a: every variant, its launch, and its faulty copies.
 
+use pid_engine::kernels::OpCall;
+use pid_engine::kernels::family::{FAMILIES, Variants};
 use pid_engine::kernels::params::PidAttentionParams;
-use pid_engine::kernels::{launch, variants};
 
 use super::case::{Case, Logits, Shape};
-use super::{KERNELS, assert_passes, shape};
-use crate::device::{devices, emulators};
+use super::{KERNELS, assert_passes, faults, shape};
+use crate::device::{devices, emulators, entry};
 use crate::faults::assert_caught;
 
-pub const FAULTS: &[&str] = &[
-    "attention_online_d64_q192_k64_s4_poly1_sm90_no_init_fence",
-    "attention_online_d64_q192_k64_s4_poly1_sm90_no_init_sync",
-    "attention_online_d64_q192_k64_s4_poly1_sm90_no_query_wait",
-    "attention_online_d64_q192_k64_s4_poly1_sm90_no_key_wait",
-    "attention_online_d64_q192_k64_s4_poly1_sm90_no_value_wait",
-    "attention_online_d64_q192_k64_s4_poly1_sm90_no_key_slot_wait",
-    "attention_online_d64_q192_k64_s4_poly1_sm90_no_value_slot_wait",
-    "attention_online_d64_q192_k64_s4_poly1_sm90_no_key_release",
-    "attention_online_d64_q192_k64_s4_poly1_sm90_no_value_release",
-    "attention_online_d64_q192_k64_s4_poly1_sm90_no_score_fence",
-    "attention_online_d64_q192_k64_s4_poly1_sm90_no_output_fence",
-    "attention_online_d64_q192_k64_s4_poly1_sm90_no_first_score_wait",
-    "attention_online_d64_q192_k64_s4_poly1_sm90_no_score_wait",
-    "attention_online_d64_q192_k64_s4_poly1_sm90_no_output_wait",
-    "attention_online_d64_q192_k64_s4_poly1_sm90_no_last_wait",
-    "attention_online_d64_q192_k64_s4_poly1_sm90_no_tail_mask",
-    "attention_online_d64_q192_k64_s4_poly1_sm90_no_staging_fence",
-    "attention_online_d64_q192_k64_s4_poly1_sm90_no_store_wait",
-    "attention_bounded_d72_q256_k64_s4_poly0_sm90_no_init_fence",
-    "attention_bounded_d72_q256_k64_s4_poly0_sm90_no_init_sync",
-    "attention_bounded_d72_q256_k64_s4_poly0_sm90_no_query_wait",
-    "attention_bounded_d72_q256_k64_s4_poly0_sm90_no_key_wait",
-    "attention_bounded_d72_q256_k64_s4_poly0_sm90_no_value_wait",
-    "attention_bounded_d72_q256_k64_s4_poly0_sm90_no_key_slot_wait",
-    "attention_bounded_d72_q256_k64_s4_poly0_sm90_no_value_slot_wait",
-    "attention_bounded_d72_q256_k64_s4_poly0_sm90_no_key_release",
-    "attention_bounded_d72_q256_k64_s4_poly0_sm90_no_value_release",
-    "attention_bounded_d72_q256_k64_s4_poly0_sm90_no_score_fence",
-    "attention_bounded_d72_q256_k64_s4_poly0_sm90_no_output_fence",
-    "attention_bounded_d72_q256_k64_s4_poly0_sm90_no_first_score_wait",
-    "attention_bounded_d72_q256_k64_s4_poly0_sm90_no_score_wait",
-    "attention_bounded_d72_q256_k64_s4_poly0_sm90_no_output_wait",
-    "attention_bounded_d72_q256_k64_s4_poly0_sm90_no_last_wait",
-    "attention_bounded_d72_q256_k64_s4_poly0_sm90_no_tail_mask",
-    "attention_bounded_d72_q256_k64_s4_poly0_sm90_no_staging_fence",
-    "attention_bounded_d72_q256_k64_s4_poly0_sm90_no_staging_sync",
-    "attention_bounded_d72_q256_k64_s4_poly0_sm90_no_store_wait",
-    "attention_bounded_d72_q256_k64_s4_poly0_sm90_no_zero_columns",
-];
-
-/// Those of sm_90a, every one of which the tests below run.
+/// All but the portable ones, every one of which the tests below run.
 pub fn variants() -> impl Iterator<Item = &'static str> {
-    let all = variants::ALL.iter().filter(|v| v.base.starts_with("attention_"));
-    all.flat_map(|v| v.kernels).copied()
+    attentions().flat_map(|variants| variants.kernels.iter().copied())
 }
 
-fn head_dim(kernel: &str) -> usize {
-    if kernel.contains("_d64_") { 64 } else { 72 }
+fn attentions() -> impl Iterator<Item = &'static Variants> {
+    let all = FAMILIES.iter().filter(|family| family.name() != "portable").flat_map(|family| family.variants());
+    all.filter(|variants| variants.op.starts_with("attention_"))
+}
+
+fn head_dim(kernel: &str) -> u32 {
+    entry(kernel).tile[2]
 }
 
 #[test]
@@ -73,10 +37,9 @@ fn every_variant() {
 }
 
 #[test]
-fn defaults_are_variants_of_the_same_form_and_the_ones_tested() {
-    for v in variants::ALL.iter().filter(|v| v.base.starts_with("attention_")) {
-        for name in [v.base, v.default()] {
-            assert!(name.starts_with(v.base), "{}: {name}", v.base);
+fn defaults_are_the_ones_tested() {
+    for variants in attentions() {
+        for name in [variants.op, variants.default().name] {
             assert!(KERNELS.iter().any(|(_, online, bounded)| [*online, *bounded].contains(&name)), "{name}");
         }
     }
@@ -86,7 +49,7 @@ fn defaults_are_variants_of_the_same_form_and_the_ones_tested() {
 fn every_online_variant_follows_the_maximum() {
     for logits in [Logits::Rising, Logits::Wide] {
         let cases = [64, 72].map(|d| Case::new(shape(203, d), logits));
-        for kernel in variants().filter(|kernel| kernel.contains("_online_")) {
+        for kernel in variants().filter(|kernel| entry(kernel).op.starts_with("attention_online")) {
             let case = if head_dim(kernel) == 64 { &cases[0] } else { &cases[1] };
             assert_passes(case, &[kernel], &devices());
         }
@@ -94,25 +57,26 @@ fn every_online_variant_follows_the_maximum() {
 }
 
 #[test]
-fn a_name_without_a_variant_is_refused() {
+fn launches_are_as_declared() {
     let device = &emulators()[0];
     let (input, output) = (device.input(&[0u16; 64]), device.output::<u16>(64));
     let (q, k, v) = (input.ptr(), input.ptr(), input.ptr());
     let params =
         PidAttentionParams { q, k, v, output: output.mut_ptr(), batch: 1, heads: 1, tokens: 1, query_start: 0 };
-    let launch = |kernel| launch::attention_sm90(kernel, &*device.driver, &params);
-    let error = launch("attention_bounded_d64").unwrap_err().to_string();
-    assert!(error.starts_with("attention_bounded_d64: expected attention_<form>"), "{error}");
-    let call = launch("attention_bounded_d64_q192_k64_s4_poly2_sm90").unwrap();
-    assert_eq!((call.grid, call.threads), ([1, 1, 1], 512));
+    let call = |op| OpCall::attention(op, &params);
+    let kernel = "attention_bounded_d64_q192_k64_s4_poly2_sm90";
+    let launch = device.launch(kernel, &call("attention_bounded_d64")).unwrap();
+    assert_eq!((launch.grid, launch.threads), ([1, 1, 1], 512));
     // 192 queries, 4 slots of 64 rows for K and for V, 128 bytes each; mbarriers.
-    assert_eq!(call.shared_bytes, (192 + 8 * 64) * 128 + 1024);
+    assert_eq!(launch.shared_bytes, (192 + 8 * 64) * 128 + 1024);
+    let error = device.launch(kernel, &call("attention_online_d64")).unwrap_err().to_string();
+    assert!(error.contains(kernel) && error.contains("no launch for"), "{error}");
 }
 
 #[test]
 fn faults_are_caught() {
     let [d64, d72] = [64, 72].map(|d| Case::new(shape(331, d), Logits::Small));
-    assert_caught(FAULTS, |device, kernel| {
+    assert_caught(&faults("sm90"), |device, kernel| {
         let case = if head_dim(kernel) == 64 { &d64 } else { &d72 };
         case.test(device, kernel)
     });

@@ -1,25 +1,13 @@
 //! `conv3x3_tokens` and `conv3x3_latent`.
 
 use half::bf16;
+use pid_engine::kernels::OpCall;
 use pid_engine::kernels::params::{PidConvParams, PidGemm, PidGroup, PidRows};
-use pid_engine::kernels::{hopper, launch};
 
-use super::FAULTS;
-use crate::device::{Device, devices, one_device};
+use crate::device::{Device, devices, entry, kernels_of, one_device, special_kernels_of};
 use crate::faults::{assert_caught, faults_of};
-use crate::gemm::operands::{Size, order_of, stored};
+use crate::gemm::operands::{Size, stored};
 use crate::values::{Random, Rounding, SUM_ERROR, bits, check, from_bits};
-
-/// The portable one, then those of sm_90a.
-pub const TOKENS: &[&str] = &[
-    "conv3x3_tokens",
-    "conv3x3_tokens_128x256_sm90",
-    "conv3x3_tokens_128x256_pair_sm90",
-    "conv3x3_tokens_128x128_pingpong_sm90",
-    "conv3x3_tokens_128x128_pingpong_pair_sm90",
-];
-
-const LATENT: &[&str] = &["conv3x3_latent"];
 
 /// What is convolved.
 #[derive(Clone, Copy, Debug)]
@@ -63,8 +51,8 @@ impl Case {
     }
 
     /// The portable one first.
-    fn kernels(&self) -> &'static [&'static str] {
-        if matches!(self.source, Source::Tokens) { TOKENS } else { LATENT }
+    fn kernels(&self) -> Vec<&'static str> {
+        if matches!(self.source, Source::Tokens) { kernels_of("conv3x3_tokens") } else { kernels_of("conv3x3_latent") }
     }
 
     /// Offset of channel `channel` of grid position `(y, x)` of a sample in the source.
@@ -148,7 +136,7 @@ impl Operands {
 fn run(device: &Device, kernel: &'static str, o: &Operands) -> Result<Vec<u16>, String> {
     let case = o.case;
     let size = Size { n: case.n, k: case.k(), ldb: case.k() + case.more_columns };
-    let (weight, bias) = (device.input(&bits(&stored(&o.weight, size, order_of(kernel)))), device.input(&o.bias));
+    let (weight, bias) = (device.input(&bits(&stored(&o.weight, size, entry(kernel).order))), device.input(&o.bias));
     let is_tokens = matches!(case.source, Source::Tokens);
     let as_bf16: Vec<bf16> = o.input.iter().map(|x| bf16::from_f32(*x)).collect();
     // The other pointer is null, as in a plan.
@@ -187,11 +175,7 @@ fn run(device: &Device, kernel: &'static str, o: &Operands) -> Result<Vec<u16>, 
         accumulate: u32::from(case.accumulate),
         reserved: 0,
     };
-    let call = match hopper::Shape::of(kernel) {
-        Some(_) => hopper::conv3x3(&*device.driver, kernel, &params).expect("operands are aligned"),
-        None => launch::gemm(kernel, &gemm, &params),
-    };
-    device.run(&[call])?;
+    device.call(kernel, &OpCall::convolution(entry(kernel).op, &params))?;
     output.read()
 }
 
@@ -241,7 +225,7 @@ fn any_grid() {
         tokens(3, [13, 11], 32, 16),
         tokens(5, [1, 1], 32, 272),
     ];
-    test_all(&devices(), &TOKENS[..1], &cases);
+    test_all(&devices(), &["conv3x3_tokens"], &cases);
 }
 
 /// Grids that are no whole rectangles of 16 x 8, with either border; more tiles than blocks; channels below, at and above
@@ -258,10 +242,10 @@ fn tiles_of_a_grid() {
         tokens(1, [17, 33], 32, 144),
     ];
     for replicate in [false, true] {
-        test_all(&devices(), TOKENS, &cases.map(|case| Case { replicate, ..case }));
+        test_all(&devices(), &kernels_of("conv3x3_tokens"), &cases.map(|case| Case { replicate, ..case }));
     }
     // Several columns of tiles, too.
-    test_all(&one_device(), TOKENS, &[Case { replicate: true, ..tokens(1, [9, 33], 96, 320) }]);
+    test_all(&one_device(), &kernels_of("conv3x3_tokens"), &[Case { replicate: true, ..tokens(1, [9, 33], 96, 320) }]);
 }
 
 #[test]
@@ -270,8 +254,8 @@ fn every_option_of_tokens() {
         let on = |bit: usize| i >> bit & 1 == 1;
         let more_columns = if on(3) { 24 } else { 0 };
         let case = Case { replicate: on(0), silu: on(1), accumulate: on(2), more_columns, ..tokens(2, [5, 7], 32, 16) };
-        test_all(&devices(), &TOKENS[..1], &[case]);
-        test_all(&one_device(), &TOKENS[1..], &[case]);
+        test_all(&devices(), &["conv3x3_tokens"], &[case]);
+        test_all(&one_device(), &special_kernels_of("conv3x3_tokens"), &[case]);
     }
 }
 
@@ -291,14 +275,14 @@ fn every_ratio_of_latents() {
         latent([3, 5], 2, [7, 9], 3),
         latent([4, 5], 2, [4, 5], 4),
     ];
-    test_all(&devices(), LATENT, &cases);
+    test_all(&devices(), &["conv3x3_latent"], &cases);
 }
 
 /// Channels that leave taps and rows of weights apart from whole chunks.
 #[test]
 fn any_channels_of_latents() {
     for channels in [1, 2, 3, 4, 5, 7, 12, 16, 17, 33] {
-        test_all(&devices(), LATENT, &[latent([3, 4], 1, [5, 6], channels)]);
+        test_all(&devices(), &["conv3x3_latent"], &[latent([3, 4], 1, [5, 6], channels)]);
     }
 }
 
@@ -310,7 +294,7 @@ fn every_option_of_latents() {
         let case =
             Case { replicate: on(0), silu: on(1), accumulate: on(2), more_columns, ..latent([3, 4], 2, [5, 6], 5) };
         // The second sample begins within the tile.
-        test_all(&devices(), LATENT, &[Case { batch: 3, n: 32, ..case }]);
+        test_all(&devices(), &["conv3x3_latent"], &[Case { batch: 3, n: 32, ..case }]);
     }
 }
 
@@ -324,7 +308,7 @@ fn model_sizes() {
         Case { accumulate: true, ..tokens(1, [4, 5], 512, 512) },
     ];
     for case in cases {
-        test_all(&one_device(), case.kernels(), &[case]);
+        test_all(&one_device(), &case.kernels(), &[case]);
     }
 }
 
@@ -342,11 +326,12 @@ fn two_runs_are_equal() {
 
 #[test]
 fn faults_are_caught() {
-    let (of_sm_90, portable): (Vec<&str>, Vec<&str>) = FAULTS.iter().partition(|fault| fault.contains("_sm90_"));
+    let (of_sm_90, portable): (Vec<&str>, Vec<&str>) =
+        faults_of("conv3x3_tokens").into_iter().partition(|fault| entry(fault).family == "sm90");
     let test = Test::new(tokens(1, [3, 45], 64, 144));
-    assert_caught(&faults_of(&portable, "conv3x3_tokens"), |device, kernel| test.check(device, kernel));
+    assert_caught(&portable, |device, kernel| test.check(device, kernel));
     let test = Test::new(Case { n: 144, ..latent([3, 43], 1, [3, 45], 17) });
-    assert_caught(&faults_of(&portable, "conv3x3_latent"), |device, kernel| test.check(device, kernel));
+    assert_caught(&faults_of("conv3x3_latent"), |device, kernel| test.check(device, kernel));
     // Half of a slice's channels are the next tap's; the last tile has one column, whose border is not in its boxes.
     let test = Test::new(Case { replicate: true, ..tokens(1, [3, 49], 32, 144) });
     assert_caught(&of_sm_90, |device, kernel| test.check(device, kernel));

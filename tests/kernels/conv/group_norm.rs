@@ -1,10 +1,9 @@
 //! `group_norm_sums` and `group_norm_apply`, one after the other.
 
 use half::bf16;
-use pid_engine::kernels::launch;
+use pid_engine::kernels::OpCall;
 use pid_engine::kernels::params::PidGroupNormParams;
 
-use super::FAULTS;
 use crate::device::{Device, devices, one_device};
 use crate::faults::{assert_caught, faults_of};
 use crate::values::{Random, Rounding, SUM_ERROR, bits, check, from_bits, widen};
@@ -119,9 +118,10 @@ fn run(device: &Device, kernels: Kernels, o: &Operands) -> Result<Written, Strin
         slabs: case.slabs as u32,
         reserved: 0,
     };
-    let mut apply = launch::group_norm_apply(kernels.apply, &params);
+    let launch = |kernel, call| device.launch(kernel, &call).map_err(|e| e.to_string());
+    let mut apply = launch(kernels.apply, OpCall::group_norm_apply(&params))?;
     apply.grid[0] = case.apply_blocks.unwrap_or(apply.grid[0]);
-    device.run(&[launch::group_norm_sums(kernels.sums, &params), apply])?;
+    device.run(&[launch(kernels.sums, OpCall::group_norm_sums(&params))?, apply])?;
     if !case.in_place && input.read()? != bits(&o.input) {
         return Err(format!("{} {case:?}: the input was written", kernels.apply));
     }
@@ -221,10 +221,10 @@ fn two_runs_are_equal() {
 #[test]
 fn faults_are_caught() {
     let operands = Operands::random(case(1, 131, 96, 4, 7));
-    assert_caught(&faults_of(FAULTS, "group_norm_sums"), |device, kernel| {
+    assert_caught(&faults_of("group_norm_sums"), |device, kernel| {
         test_operands(device, Kernels { sums: kernel, ..KERNELS }, &operands)
     });
-    assert_caught(&faults_of(FAULTS, "group_norm_apply"), |device, kernel| {
+    assert_caught(&faults_of("group_norm_apply"), |device, kernel| {
         test_operands(device, Kernels { apply: kernel, ..KERNELS }, &operands)
     });
 }

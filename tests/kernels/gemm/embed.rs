@@ -1,18 +1,15 @@
 //! `gemm_embed_patch` and `gemm_embed_rows`: float32 rows, rounded to bf16 on the way, through a linear.
 
 use half::bf16;
-use pid_engine::kernels::launch;
 use pid_engine::kernels::params::PidEmbedParams;
+use pid_engine::kernels::{OpCall, RowsOfA};
 
 use super::case::{Case, Expected, Held, Test, assert_repeats, assert_right};
 use super::emit::Emit;
 use super::operands::{Operands, Place, Size, Stream, one_stream, product_of, size};
-use crate::device::{Device, devices, one_device};
-use crate::faults::assert_caught;
+use crate::device::{Device, devices, entry, one_device};
+use crate::faults::{assert_caught, faults_of};
 use crate::values::{Random, Rounding};
-
-pub const FAULTS: &[&str] =
-    &["gemm_embed_rows_no_slot_barrier", "gemm_embed_rows_no_row_guard", "gemm_embed_rows_no_inner_guard"];
 
 /// Side of a patch.
 const PATCH: usize = 16;
@@ -91,7 +88,7 @@ impl Case for Embed {
             height: height as u32,
             width: width as u32,
         };
-        device.run(&[launch::gemm(kernel, &gemm, &params)])?;
+        device.call(kernel, &OpCall::product(entry(kernel).op, RowsOfA::Loaded, &params))?;
         let [operand, sums] = emit.read()?;
         Ok(vec![output.read()?.into(), operand, sums])
     }
@@ -165,5 +162,5 @@ fn the_same_bits_in_every_run() {
 #[test]
 fn faults_are_caught() {
     let test = Test::new(Embed::rows(one_stream(1, 131), size(64, 136)));
-    assert_caught(FAULTS, |device, kernel| test.check(device, kernel));
+    assert_caught(&faults_of("gemm_embed_rows"), |device, kernel| test.check(device, kernel));
 }

@@ -1,26 +1,15 @@
 //! `gemm_latent_gate`: `stream += sigmoid(A W^T + half - alpha sigma) features`, and what the next product reads.
 
 use half::bf16;
-use pid_engine::kernels::hopper::RowsOfA;
 use pid_engine::kernels::params::PidLatentGateParams;
+use pid_engine::kernels::{OpCall, RowsOfA};
 
 use super::case::{Case, Expected, Held, Test, assert_repeats, assert_right};
 use super::emit::Emit;
 use super::operands::{Operands, Size, Stream, one_stream, product_of, size};
-use crate::device::{Device, devices, one_device};
-use crate::faults::assert_caught;
+use crate::device::{Device, devices, entry, kernels_of, one_device};
+use crate::faults::{assert_caught, faults_of};
 use crate::values::{Random, Rounding, bits};
-
-pub const FAULTS: &[&str] = &[
-    "gemm_latent_gate_no_slot_barrier",
-    "gemm_latent_gate_no_store_guard",
-    "gemm_latent_gate_128x256_sm90_no_slot_wait",
-    "gemm_latent_gate_128x256_sm90_no_row_bound",
-];
-
-/// The portable one, then those of sm_90a.
-pub const KERNELS: &[&str] =
-    &["gemm_latent_gate", "gemm_latent_gate_128x256_sm90", "gemm_latent_gate_128x256_pair_sm90"];
 
 struct LatentGate {
     rows: Stream,
@@ -88,7 +77,7 @@ impl Case for LatentGate {
             alpha: self.alpha,
             reserved: 0,
         };
-        device.run(&[device.product(kernel, &gemm, RowsOfA::Stream, &params)])?;
+        device.call(kernel, &OpCall::product(entry(kernel).op, RowsOfA::Stream, &params))?;
         let [operand, sums] = emit.read()?;
         Ok(vec![stream.read()?.into(), operand, sums])
     }
@@ -107,7 +96,7 @@ impl Case for LatentGate {
 fn any_size() {
     let sizes = [[1, 64, 64], [127, 128, 128], [128, 192, 192], [129, 64, 8], [131, 320, 320]];
     let cases = sizes.map(|[rows, n, k]| LatentGate::new(one_stream(1, rows), size(n, k), true));
-    assert_right(KERNELS, &devices(), cases);
+    assert_right(&kernels_of("gemm_latent_gate"), &devices(), cases);
 }
 
 /// More tiles than blocks, and more slices than a ring has slots.
@@ -117,7 +106,7 @@ fn several_tiles_a_block() {
         LatentGate::new(one_stream(1, 300), size(320, 520), true),
         LatentGate::new(one_stream(2, 320).only(1..640), Size { n: 192, k: 328, ldb: 384 }, false),
     ];
-    assert_right(KERNELS, &devices(), cases);
+    assert_right(&kernels_of("gemm_latent_gate"), &devices(), cases);
 }
 
 #[test]
@@ -128,21 +117,29 @@ fn batches_ranges_and_no_emit() {
         LatentGate::new(one_stream(3, 50).only(45..148), Size { n: 64, k: 40, ldb: 64 }, true),
         LatentGate::new(one_stream(2, 70).only(139..140), size(64, 64), false),
     ];
-    assert_right(KERNELS, &devices(), cases);
+    assert_right(&kernels_of("gemm_latent_gate"), &devices(), cases);
 }
 
 #[test]
 fn model_size() {
-    assert_right(KERNELS, &one_device(), [LatentGate::new(one_stream(2, 67), size(1536, 1536), true)]);
+    assert_right(
+        &kernels_of("gemm_latent_gate"),
+        &one_device(),
+        [LatentGate::new(one_stream(2, 67), size(1536, 1536), true)],
+    );
 }
 
 #[test]
 fn the_same_bits_in_every_run() {
-    assert_repeats(KERNELS, &devices(), LatentGate::new(one_stream(2, 67), size(192, 192), true));
+    assert_repeats(
+        &kernels_of("gemm_latent_gate"),
+        &devices(),
+        LatentGate::new(one_stream(2, 67), size(192, 192), true),
+    );
 }
 
 #[test]
 fn faults_are_caught() {
     let test = Test::new(LatentGate::new(one_stream(2, 66), size(192, 328), true));
-    assert_caught(FAULTS, |device, kernel| test.check(device, kernel));
+    assert_caught(&faults_of("gemm_latent_gate"), |device, kernel| test.check(device, kernel));
 }

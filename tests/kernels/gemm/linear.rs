@@ -1,56 +1,13 @@
 //! `gemm_linear`: `output = A W^T + bias`.
 
-use pid_engine::kernels::hopper::RowsOfA;
-use pid_engine::kernels::launch;
 use pid_engine::kernels::params::PidLinearParams;
+use pid_engine::kernels::{OpCall, RowsOfA};
 
 use super::case::{Case, Expected, Held, Test, assert_repeats, assert_right};
 use super::operands::{Operands, Size, Stream, one_stream, product_of, size};
-use crate::device::{Device, devices, one_device};
-use crate::faults::assert_caught;
+use crate::device::{Device, devices, entry, kernels_of, one_device, special_kernels_of};
+use crate::faults::{assert_caught, faults_of};
 use crate::values::Random;
-
-pub const FAULTS: &[&str] = &[
-    "gemm_linear_no_copy_wait",
-    "gemm_linear_no_slot_barrier",
-    "gemm_linear_no_row_guard",
-    "gemm_linear_no_inner_guard",
-    "gemm_linear_no_column_guard",
-    "gemm_linear_no_store_guard",
-    "gemm_linear_128x256_sm90_no_slot_wait",
-    "gemm_linear_128x256_sm90_no_data_wait",
-    "gemm_linear_128x256_sm90_early_release",
-    "gemm_linear_128x256_sm90_part_release",
-    "gemm_linear_128x256_sm90_no_last_wait",
-    "gemm_linear_128x256_sm90_no_row_bound",
-    "gemm_linear_128x256_sm90_no_accumulator_fence",
-    "gemm_linear_128x256_sm90_no_barrier_fence",
-    "gemm_linear_128x256_sm90_no_set_up_barrier",
-    "gemm_linear_128x128_pingpong_sm90_no_slot_wait",
-    "gemm_linear_128x128_pingpong_sm90_no_data_wait",
-    "gemm_linear_128x128_pingpong_sm90_early_release",
-    "gemm_linear_128x128_pingpong_sm90_no_last_wait",
-    "gemm_linear_128x128_pingpong_sm90_no_turns",
-    "gemm_linear_128x256_pair_sm90_no_slot_wait",
-    "gemm_linear_128x256_pair_sm90_no_peer_release",
-    "gemm_linear_128x256_pair_sm90_no_peer_exit",
-    "gemm_linear_128x256_pair_sm90_no_set_up_barrier",
-    "gemm_linear_128x128_pingpong_pair_sm90_no_peer_release",
-    "gemm_linear_128x256_pair_bulk_sm90_no_box_fence",
-    "gemm_linear_128x256_pair_bulk_sm90_no_box_sync",
-    "gemm_linear_128x256_pair_bulk_sm90_no_reuse_wait",
-    "gemm_linear_128x256_pair_bulk_sm90_no_reuse_sync",
-    "gemm_linear_128x256_pair_bulk_sm90_no_end_wait",
-];
-
-/// Those of sm_90a; n is a multiple of 8.
-pub const SM_90: &[&str] = &[
-    "gemm_linear_128x256_sm90",
-    "gemm_linear_128x256_pair_sm90",
-    "gemm_linear_128x256_pair_bulk_sm90",
-    "gemm_linear_128x128_pingpong_sm90",
-    "gemm_linear_128x128_pingpong_pair_sm90",
-];
 
 /// One or two groups, each with its own range of the output's rows.
 struct Linear {
@@ -83,7 +40,7 @@ impl Case for Linear {
         let gemm = product_of(&groups, self.size);
         let output = device.output::<u16>(self.streams[0].total() * self.size.n);
         let params = PidLinearParams { gemm, output: output.mut_ptr() };
-        device.run(&[device.product(kernel, &gemm, RowsOfA::Stream, &params)])?;
+        device.call(kernel, &OpCall::product(entry(kernel).op, RowsOfA::Stream, &params))?;
         Ok(vec![output.read()?.into()])
     }
 
@@ -109,16 +66,14 @@ fn any_size() {
 fn any_size_by_tma() {
     let sizes =
         [[1, 8, 8], [127, 128, 64], [128, 136, 72], [129, 256, 96], [131, 264, 136], [300, 320, 520], [640, 248, 328]];
-    assert_right(SM_90, &devices(), sizes.map(|[rows, n, k]| Linear::plain(rows, n, k)));
+    assert_right(&special_kernels_of("gemm_linear"), &devices(), sizes.map(|[rows, n, k]| Linear::plain(rows, n, k)));
 }
 
 /// The features' projections, and one that is cut to a sixteenth of its 24576 columns.
 #[test]
 fn model_sizes() {
     let sizes = [[300, 16, 1536], [70, 1152, 1536], [70, 1536, 1152]];
-    for kernels in [&["gemm_linear"], SM_90] {
-        assert_right(kernels, &one_device(), sizes.map(|[rows, n, k]| Linear::plain(rows, n, k)));
-    }
+    assert_right(&kernels_of("gemm_linear"), &one_device(), sizes.map(|[rows, n, k]| Linear::plain(rows, n, k)));
 }
 
 /// More row tiles than a band has.
@@ -126,7 +81,7 @@ fn model_sizes() {
 fn more_than_one_band_of_tiles() {
     let sizes = [[8 * 128 + 1, 130, 40], [17 * 128, 257, 8]];
     assert_right(&["gemm_linear"], &one_device(), sizes.map(|[rows, n, k]| Linear::plain(rows, n, k)));
-    assert_right(SM_90, &one_device(), [Linear::plain(33 * 128 + 1, 264, 8)]);
+    assert_right(&special_kernels_of("gemm_linear"), &one_device(), [Linear::plain(33 * 128 + 1, 264, 8)]);
 }
 
 #[test]
@@ -161,7 +116,7 @@ fn groups_ranges_and_wider_weights_by_tma() {
         Linear::new(ranges(3..134, 140..141), size(136, 40)),
         Linear::new(ranges(399..400, 0..257), Size { n: 264, k: 40, ldb: 48 }),
     ];
-    assert_right(SM_90, &devices(), cases);
+    assert_right(&special_kernels_of("gemm_linear"), &devices(), cases);
 }
 
 /// Buffers that hold the range alone are named by where row 0 would lie.
@@ -180,7 +135,7 @@ fn buffers_of_a_range() {
         group.a = group.a.wrapping_sub(first * k);
         let gemm = product_of(&[group], case.size);
         let params = PidLinearParams { gemm, output: output.mut_ptr().wrapping_sub(first * n) };
-        device.run(&[device.product(kernel, &gemm, RowsOfA::Stream, &params)]).unwrap();
+        device.call(kernel, &OpCall::product(entry(kernel).op, RowsOfA::Stream, &params)).unwrap();
         let held = output.read().unwrap();
         test.check_held(kernel, &[held.into()]).unwrap_or_else(|e| panic!("{}: {e}", device.name));
     }
@@ -196,7 +151,8 @@ fn a_far_store_reaches_no_other_memory() {
     let gemm = product_of(&[on.group(&case.streams[0])], case.size);
     for distance in [-5 << 17, -1 << 17, 1 << 17, 5 << 17] {
         let output = others[32].mut_ptr().wrapping_offset(distance);
-        let error = device.run(&[launch::gemm("gemm_linear", &gemm, &PidLinearParams { gemm, output })]).unwrap_err();
+        let params = PidLinearParams { gemm, output };
+        let error = device.call("gemm_linear", &OpCall::product("gemm_linear", RowsOfA::Stream, &params)).unwrap_err();
         assert!(error.contains("gemm_linear"), "{error}");
     }
 }
@@ -204,17 +160,19 @@ fn a_far_store_reaches_no_other_memory() {
 #[test]
 fn the_same_bits_in_every_run() {
     assert_repeats(&["gemm_linear"], &devices(), Linear::plain(131, 257, 136));
-    assert_repeats(SM_90, &devices(), Linear::plain(300, 264, 520));
+    assert_repeats(&special_kernels_of("gemm_linear"), &devices(), Linear::plain(300, 264, 520));
 }
 
 #[test]
 fn faults_are_caught() {
-    let (of_sm_90, portable): (Vec<&str>, Vec<&str>) = FAULTS.iter().partition(|fault| fault.contains("_sm90_"));
+    let (of_sm_90, portable): (Vec<&str>, Vec<&str>) =
+        faults_of("gemm_linear").into_iter().partition(|fault| entry(fault).family == "sm90");
     let test = Test::new(Linear::plain(131, 129, 136));
     assert_caught(&portable, |device, kernel| test.check(device, kernel));
     // Each block has several tiles, each tile more slices than the ring slots.
     let test = Test::new(Linear::plain(601, 264, 520));
-    let (bulk, of_sm_90): (Vec<&str>, Vec<&str>) = of_sm_90.into_iter().partition(|fault| fault.contains("_bulk_"));
+    let (bulk, of_sm_90): (Vec<&str>, Vec<&str>) =
+        of_sm_90.into_iter().partition(|fault| entry(fault).has_bulk_stores());
     assert_caught(&of_sm_90, |device, kernel| test.check(device, kernel));
     // All boxes of a tile are stored: one without columns waits for those before it as any other.
     let test = Test::new(Linear::plain(301, 512, 72));

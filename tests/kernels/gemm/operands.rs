@@ -5,10 +5,9 @@ use std::ops::Range;
 use half::bf16;
 use pid_engine::kernels::order::RowOrder;
 use pid_engine::kernels::params::{PidGemm, PidGroup, PidRows};
-pub use pid_engine::kernels::variants::order_of;
 use rayon::prelude::*;
 
-use crate::device::{Array, Device};
+use crate::device::{Array, Device, entry};
 use crate::values::{Random, bits};
 
 /// `batch` samples of `per_sample` rows, of which a launch covers `range`, and where they lie in joint buffers.
@@ -142,7 +141,7 @@ impl Operands {
 
     /// As `kernel` takes them.
     pub fn upload(&self, device: &Device, kernel: &str) -> OnDevice {
-        let w = stored(&self.w, self.size, order_of(kernel));
+        let w = stored(&self.w, self.size, entry(kernel).order);
         OnDevice { a: device.input(&bits(&self.a)), w: device.input(&bits(&w)), bias: device.input(&self.bias) }
     }
 }
@@ -167,12 +166,12 @@ fn dot(a: &[f64], b: &[f64]) -> f64 {
 
 /// Those of `kernels` that store by rows: each finds its place by itself, in whatever sample.
 pub fn storing_rows(kernels: &[&'static str]) -> Vec<&'static str> {
-    kernels.iter().filter(|kernel| !kernel.contains("_bulk_")).copied().collect()
+    kernels.iter().filter(|kernel| !entry(kernel).has_bulk_stores()).copied().collect()
 }
 
 /// The others, by boxes: what a launch covers of a joint output is whole samples, or rows of one.
 pub fn storing_boxes(kernels: &[&'static str]) -> Vec<&'static str> {
-    kernels.iter().filter(|kernel| kernel.contains("_bulk_")).copied().collect()
+    kernels.iter().filter(|kernel| entry(kernel).has_bulk_stores()).copied().collect()
 }
 
 /// [`Operands`] on a device.

@@ -2,44 +2,17 @@
 
 use std::f64::consts::TAU;
 
-use pid_engine::kernels::hopper::RowsOfA;
 use pid_engine::kernels::params::{PidFold, PidQkvParams, PidQkvStream};
+use pid_engine::kernels::{OpCall, RowsOfA};
 
 use super::case::{Case, Expected, Held, Test, assert_repeats, assert_right};
 use super::fold::{Fold, FoldOnDevice};
 use super::operands::{
     OnDevice, Operands, Place, Size, Stream, one_stream, product_of, storing_boxes, storing_rows, two_streams,
 };
-use crate::device::{Array, Device, devices, one_device};
+use crate::device::{Array, Device, devices, entry, kernels_of, one_device};
 use crate::faults::{assert_caught, faults_of};
 use crate::values::Random;
-
-pub const FAULTS: &[&str] = &[
-    "gemm_qkv_d72_no_copy_wait",
-    "gemm_qkv_d72_no_slot_barrier",
-    "gemm_qkv_d72_no_store_guard",
-    "gemm_qkv_d72_128x216_sm90_no_slot_wait",
-    "gemm_qkv_d72_128x216_sm90_no_row_bound",
-    "gemm_qkv_folded_d64_128x256_sm90_no_slot_wait",
-    "gemm_qkv_folded_d64_128x256_sm90_no_row_bound",
-    "gemm_qkv_folded_d64_128x256_pair_bulk_sm90_no_reuse_wait",
-];
-
-/// The portable one, then those of sm_90a.
-pub const D64: &[&str] = &[
-    "gemm_qkv_folded_d64",
-    "gemm_qkv_folded_d64_128x256_sm90",
-    "gemm_qkv_folded_d64_128x256_pair_sm90",
-    "gemm_qkv_folded_d64_128x256_pair_bulk_sm90",
-    "gemm_qkv_folded_d64_128x128_pingpong_sm90",
-    "gemm_qkv_folded_d64_128x128_pingpong_pair_sm90",
-];
-pub const D72: &[&str] = &[
-    "gemm_qkv_d72",
-    "gemm_qkv_d72_128x216_sm90",
-    "gemm_qkv_d72_128x144_pingpong_sm90",
-    "gemm_qkv_d72_128x144_pingpong_pair_sm90",
-];
 
 /// The norms' epsilon.
 const EPSILON: f64 = 1e-6;
@@ -184,7 +157,7 @@ impl Case for Qkv {
             heads: self.heads as u32,
             reserved: 0,
         };
-        device.run(&[device.product(kernel, &gemm, RowsOfA::Stream, &params)])?;
+        device.call(kernel, &OpCall::product(entry(kernel).op, RowsOfA::Stream, &params))?;
         Ok(vec![q.read()?.into(), k.read()?.into(), v.read()?.into()])
     }
 
@@ -223,18 +196,18 @@ fn joint_sequences_of_any_size() {
         Qkv::joint(2, 3, [5, 13], 3, 192),
         Qkv::joint(3, 43, [43, 1], 1, 64),
     ];
-    assert_right(D64, &devices(), cases);
+    assert_right(&kernels_of("gemm_qkv_folded_d64"), &devices(), cases);
 }
 
 #[test]
 fn ranges_of_rows_and_wider_weights() {
     let [text, image] = two_streams(3, [20, 60]).try_into().expect("two");
     let both = vec![(text.only(25..40), 0), (image.clone().only(60..101), 12)];
-    assert_right(D64, &devices(), [Qkv::new(both, [2, 64], [64, 72])]);
+    assert_right(&kernels_of("gemm_qkv_folded_d64"), &devices(), [Qkv::new(both, [2, 64], [64, 72])]);
     let parts_of_samples = Qkv::new(vec![(image.only(7..150), 10)], [1, 64], [128, 128]);
-    assert_right(&storing_rows(D64), &devices(), [parts_of_samples]);
+    assert_right(&storing_rows(&kernels_of("gemm_qkv_folded_d64")), &devices(), [parts_of_samples]);
     let pixels = vec![(one_stream(3, 48).only(45..142), 8)];
-    assert_right(D72, &devices(), [Qkv::new(pixels, [1, 72], [40, 48])]);
+    assert_right(&kernels_of("gemm_qkv_d72"), &devices(), [Qkv::new(pixels, [1, 72], [40, 48])]);
 }
 
 #[test]
@@ -246,37 +219,41 @@ fn images_of_any_size() {
         Qkv::pixels(1, [3, 43], 1, [96, 96]),
         Qkv::pixels(2, [1, 131], 4, [136, 136]),
     ];
-    assert_right(D72, &devices(), cases);
+    assert_right(&kernels_of("gemm_qkv_d72"), &devices(), cases);
 }
 
 /// More tiles than blocks, and more slices than a ring has slots; the last tile's heads are not all there.
 #[test]
 fn several_tiles_a_block() {
-    assert_right(D64, &devices(), [Qkv::joint(1, 20, [2, 150], 2, 576), Qkv::joint(2, 130, [3, 50], 1, 320)]);
+    assert_right(
+        &kernels_of("gemm_qkv_folded_d64"),
+        &devices(),
+        [Qkv::joint(1, 20, [2, 150], 2, 576), Qkv::joint(2, 130, [3, 50], 1, 320)],
+    );
     let cases = [Qkv::pixels(1, [3, 100], 3, [520, 520]), Qkv::pixels(2, [2, 129], 1, [328, 384])];
-    assert_right(D72, &devices(), cases);
+    assert_right(&kernels_of("gemm_qkv_d72"), &devices(), cases);
 }
 
 /// 24 heads of 64 on a hidden size of 1536, 300 tokens of text; 16 heads of 72 on 1152.
 #[test]
 fn model_sizes() {
     let cases = [Qkv::joint(1, 9, [4, 5], 24, 1536), Qkv::joint(1, 300, [2, 3], 2, 1536)];
-    assert_right(D64, &one_device(), cases);
-    assert_right(D72, &one_device(), [Qkv::pixels(1, [4, 5], 16, [1152, 1152])]);
+    assert_right(&kernels_of("gemm_qkv_folded_d64"), &one_device(), cases);
+    assert_right(&kernels_of("gemm_qkv_d72"), &one_device(), [Qkv::pixels(1, [4, 5], 16, [1152, 1152])]);
 }
 
 #[test]
 fn the_same_bits_in_every_run() {
-    assert_repeats(D64, &devices(), Qkv::joint(2, 3, [5, 13], 2, 192));
-    assert_repeats(D72, &devices(), Qkv::pixels(1, [3, 43], 2, [136, 136]));
+    assert_repeats(&kernels_of("gemm_qkv_folded_d64"), &devices(), Qkv::joint(2, 3, [5, 13], 2, 192));
+    assert_repeats(&kernels_of("gemm_qkv_d72"), &devices(), Qkv::pixels(1, [3, 43], 2, [136, 136]));
 }
 
 #[test]
 fn faults_are_caught() {
     let test = Test::new(Qkv::pixels(1, [1, 131], 2, [328, 328]));
-    assert_caught(&faults_of(FAULTS, D72[0]), |device, kernel| test.check(device, kernel));
+    assert_caught(&faults_of("gemm_qkv_d72"), |device, kernel| test.check(device, kernel));
     let test = Test::new(Qkv::joint(1, 131, [1, 1], 1, 320));
-    let of_d64 = faults_of(FAULTS, D64[0]);
+    let of_d64 = faults_of("gemm_qkv_folded_d64");
     assert_caught(&storing_rows(&of_d64), |device, kernel| test.check(device, kernel));
     let test = Test::new(Qkv::joint(2, 3, [2, 65], 2, 64));
     assert_caught(&storing_boxes(&of_d64), |device, kernel| test.check(device, kernel));

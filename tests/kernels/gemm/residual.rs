@@ -1,34 +1,14 @@
 //! `gemm_residual`: `residual += gate (A W^T + bias)`, A in joint rows, and what the next product reads.
 
-use pid_engine::kernels::hopper::RowsOfA;
 use pid_engine::kernels::params::{PidResidualParams, PidResidualStream};
+use pid_engine::kernels::{OpCall, RowsOfA};
 
 use super::case::{Case, Expected, Held, Test, assert_repeats, assert_right};
 use super::emit::Emit;
 use super::operands::{Operands, Size, Stream, one_stream, product_of, size, two_streams};
-use crate::device::{Device, devices, one_device};
-use crate::faults::assert_caught;
+use crate::device::{Device, devices, entry, kernels_of, one_device};
+use crate::faults::{assert_caught, faults_of};
 use crate::values::{Random, Rounding};
-
-pub const FAULTS: &[&str] = &[
-    "gemm_residual_no_slot_barrier",
-    "gemm_residual_no_store_guard",
-    "gemm_residual_128x256_sm90_no_slot_wait",
-    "gemm_residual_128x256_sm90_no_row_bound",
-    "gemm_residual_128x256_sm90_no_staged_reuse",
-    "gemm_residual_128x256_sm90_no_staged_wait",
-    "gemm_residual_128x256_sm90_no_staged_sync",
-    "gemm_residual_128x256_sm90_no_column_bound",
-];
-
-/// The portable one, then those of sm_90a.
-pub const KERNELS: &[&str] = &[
-    "gemm_residual",
-    "gemm_residual_128x256_sm90",
-    "gemm_residual_128x256_pair_sm90",
-    "gemm_residual_128x128_pingpong_sm90",
-    "gemm_residual_128x128_pingpong_pair_sm90",
-];
 
 /// One stream's share. A is the stream's own copy of the joint buffer: NaN where other rows lie.
 struct Part {
@@ -108,7 +88,7 @@ impl Case for Residual {
             .collect();
         let gemm = product_of(&groups, self.size);
         let params = PidResidualParams { gemm, stream: [streams[0], streams[streams.len() - 1]] };
-        device.run(&[device.product(kernel, &gemm, RowsOfA::Joint, &params)])?;
+        device.call(kernel, &OpCall::product(entry(kernel).op, RowsOfA::Joint, &params))?;
         let mut held = Vec::new();
         for (_, residual, _, emit) in &on {
             held.push(residual.read()?.into());
@@ -126,7 +106,7 @@ impl Case for Residual {
 fn any_size() {
     let sizes = [[1, 64, 8], [127, 128, 32], [128, 192, 40], [129, 64, 96], [131, 320, 136]];
     let cases = sizes.map(|[rows, n, k]| Residual::new(vec![one_stream(1, rows)], size(n, k), &[true]));
-    assert_right(KERNELS, &devices(), cases);
+    assert_right(&kernels_of("gemm_residual"), &devices(), cases);
 }
 
 #[test]
@@ -137,7 +117,7 @@ fn two_streams_and_batches() {
         Residual::new(two_streams(3, [43, 42]), size(128, 136), &[false, true]),
         Residual::new(two_streams(2, [65, 64]), size(64, 64), &[false, false]),
     ];
-    assert_right(KERNELS, &devices(), cases);
+    assert_right(&kernels_of("gemm_residual"), &devices(), cases);
 }
 
 /// More tiles than blocks, more slices than a ring has slots; samples whose rows are no whole tiles.
@@ -148,7 +128,7 @@ fn several_tiles_a_block() {
         Residual::new(two_streams(2, [130, 150]), Size { n: 192, k: 328, ldb: 384 }, &[true, true]),
         Residual::new(two_streams(3, [37, 129]), size(320, 72), &[false, true]),
     ];
-    assert_right(KERNELS, &devices(), cases);
+    assert_right(&kernels_of("gemm_residual"), &devices(), cases);
 }
 
 #[test]
@@ -160,14 +140,14 @@ fn ranges_of_rows() {
         Residual::new(vec![image.clone().only(60..180)], size(128, 40), &[true]),
         Residual::new(vec![text.only(59..60)], size(64, 8), &[false]),
     ];
-    assert_right(KERNELS, &devices(), cases);
+    assert_right(&kernels_of("gemm_residual"), &devices(), cases);
 }
 
 /// Which one tensor map cannot have.
 #[test]
 fn ranges_across_samples() {
     let case = || Residual::new(vec![one_stream(3, 60).only(7..150)], size(128, 40), &[true]);
-    assert_right(&KERNELS[..1], &devices(), [case()]);
+    assert_right(&kernels_of("gemm_residual")[..1], &devices(), [case()]);
 }
 
 /// Hidden 1536 after attention, and after the feed-forward's 4096; the text's 300 rows.
@@ -177,17 +157,22 @@ fn model_sizes() {
         Residual::new(two_streams(1, [300, 20]), size(1536, 1536), &[true, true]),
         Residual::new(two_streams(1, [9, 20]), size(1536, 4096), &[true, true]),
     ];
-    assert_right(KERNELS, &one_device(), cases);
+    assert_right(&kernels_of("gemm_residual"), &one_device(), cases);
 }
 
 #[test]
 fn the_same_bits_in_every_run() {
-    assert_repeats(KERNELS, &devices(), Residual::new(two_streams(2, [3, 65]), size(192, 136), &[true, true]));
+    assert_repeats(
+        &kernels_of("gemm_residual"),
+        &devices(),
+        Residual::new(two_streams(2, [3, 65]), size(192, 136), &[true, true]),
+    );
 }
 
 #[test]
 fn faults_are_caught() {
-    let (of_tiles, of_one): (Vec<_>, Vec<_>) = FAULTS.iter().copied().partition(|fault| fault.contains("_no_staged_"));
+    let (of_tiles, of_one): (Vec<_>, Vec<_>) =
+        faults_of("gemm_residual").into_iter().partition(|fault| fault.contains("_no_staged_"));
     let test = Test::new(Residual::new(two_streams(2, [3, 65]), size(64, 328), &[true, true]));
     assert_caught(&of_one, |device, kernel| test.check(device, kernel));
     // Blocks with several tiles, of different columns.

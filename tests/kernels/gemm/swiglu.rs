@@ -1,33 +1,14 @@
 //! `gemm_swiglu`: `output = silu(w1 z) (w3 z)`, z the normalised rows.
 
-use pid_engine::kernels::hopper::RowsOfA;
 use pid_engine::kernels::params::{PidFold, PidSwiGluParams};
+use pid_engine::kernels::{OpCall, RowsOfA};
 
 use super::case::{Case, Expected, Held, Test, assert_repeats, assert_right};
 use super::fold::Fold;
 use super::operands::{Operands, Size, Stream, one_stream, product_of, size, storing_boxes, storing_rows, two_streams};
-use crate::device::{Device, devices, one_device};
-use crate::faults::assert_caught;
+use crate::device::{Device, devices, entry, kernels_of, one_device};
+use crate::faults::{assert_caught, faults_of};
 use crate::values::Random;
-
-pub const FAULTS: &[&str] = &[
-    "gemm_swiglu_no_slot_barrier",
-    "gemm_swiglu_no_store_guard",
-    "gemm_swiglu_128x256_sm90_no_slot_wait",
-    "gemm_swiglu_128x256_sm90_no_row_bound",
-    "gemm_swiglu_128x256_pair_bulk_sm90_no_box_fence",
-    "gemm_swiglu_128x256_pair_bulk_sm90_no_reuse_wait",
-];
-
-/// The portable one, then those of sm_90a.
-pub const KERNELS: &[&str] = &[
-    "gemm_swiglu",
-    "gemm_swiglu_128x256_sm90",
-    "gemm_swiglu_128x256_pair_sm90",
-    "gemm_swiglu_128x256_pair_bulk_sm90",
-    "gemm_swiglu_128x128_pingpong_sm90",
-    "gemm_swiglu_128x128_pingpong_pair_sm90",
-];
 
 struct SwiGlu {
     streams: Vec<Stream>,
@@ -63,7 +44,7 @@ impl Case for SwiGlu {
         let folds: Vec<PidFold> = folds.iter().map(|f| f.params()).collect();
         let gemm = product_of(&groups, self.size);
         let params = PidSwiGluParams { gemm, fold: [folds[0], folds[folds.len() - 1]], output: output.mut_ptr() };
-        device.run(&[device.product(kernel, &gemm, RowsOfA::Stream, &params)])?;
+        device.call(kernel, &OpCall::product(entry(kernel).op, RowsOfA::Stream, &params))?;
         Ok(vec![output.read()?.into()])
     }
 
@@ -82,7 +63,7 @@ impl Case for SwiGlu {
 fn any_size() {
     let sizes = [[1, 64, 64], [127, 128, 64], [128, 192, 128], [129, 64, 192], [131, 320, 128]];
     let cases = sizes.map(|[rows, n, k]| SwiGlu::new(vec![one_stream(1, rows)], size(n, k)));
-    assert_right(KERNELS, &devices(), cases);
+    assert_right(&kernels_of("gemm_swiglu"), &devices(), cases);
 }
 
 /// More tiles than blocks, and more slices than a ring has slots.
@@ -92,7 +73,7 @@ fn several_tiles_a_block() {
         SwiGlu::new(vec![one_stream(1, 300)], size(320, 576)),
         SwiGlu::new(two_streams(2, [130, 150]), size(192, 320)),
     ];
-    assert_right(KERNELS, &devices(), cases);
+    assert_right(&kernels_of("gemm_swiglu"), &devices(), cases);
 }
 
 #[test]
@@ -102,7 +83,7 @@ fn two_streams_and_batches() {
         SwiGlu::new(two_streams(2, [3, 65]), Size { n: 192, k: 64, ldb: 72 }),
         SwiGlu::new(two_streams(3, [43, 42]), size(128, 128)),
     ];
-    assert_right(KERNELS, &devices(), cases);
+    assert_right(&kernels_of("gemm_swiglu"), &devices(), cases);
 }
 
 #[test]
@@ -112,33 +93,41 @@ fn ranges_of_rows() {
         SwiGlu::new(vec![text.clone().only(25..40), image.clone().only(60..101)], size(64, 64)),
         SwiGlu::new(vec![text.only(59..60)], size(64, 128)),
     ];
-    assert_right(KERNELS, &devices(), cases);
+    assert_right(&kernels_of("gemm_swiglu"), &devices(), cases);
     let parts_of_samples = SwiGlu::new(vec![image.only(7..150)], size(128, 64));
-    assert_right(&storing_rows(KERNELS), &devices(), [parts_of_samples]);
+    assert_right(&storing_rows(&kernels_of("gemm_swiglu")), &devices(), [parts_of_samples]);
 }
 
 /// Rows as small as the norm's epsilon.
 #[test]
 fn quiet_rows() {
-    assert_right(KERNELS, &devices(), [SwiGlu::with_rms(two_streams(1, [5, 6]), size(64, 128), 1e-3)]);
+    assert_right(
+        &kernels_of("gemm_swiglu"),
+        &devices(),
+        [SwiGlu::with_rms(two_streams(1, [5, 6]), size(64, 128), 1e-3)],
+    );
 }
 
 /// Hidden 1536, inner 4096; the text's 300 rows.
 #[test]
 fn model_sizes() {
-    assert_right(&KERNELS[..2], &one_device(), [SwiGlu::new(two_streams(1, [9, 20]), size(8192, 1536))]);
-    assert_right(KERNELS, &one_device(), [SwiGlu::new(two_streams(1, [300, 130]), size(256, 1536))]);
+    assert_right(
+        &kernels_of("gemm_swiglu")[..2],
+        &one_device(),
+        [SwiGlu::new(two_streams(1, [9, 20]), size(8192, 1536))],
+    );
+    assert_right(&kernels_of("gemm_swiglu"), &one_device(), [SwiGlu::new(two_streams(1, [300, 130]), size(256, 1536))]);
 }
 
 #[test]
 fn the_same_bits_in_every_run() {
-    assert_repeats(KERNELS, &devices(), SwiGlu::new(two_streams(2, [3, 65]), size(192, 128)));
+    assert_repeats(&kernels_of("gemm_swiglu"), &devices(), SwiGlu::new(two_streams(2, [3, 65]), size(192, 128)));
 }
 
 #[test]
 fn faults_are_caught() {
     let test = Test::new(SwiGlu::new(two_streams(2, [3, 65]), size(64, 384)));
-    assert_caught(&storing_rows(FAULTS), |device, kernel| test.check(device, kernel));
+    assert_caught(&storing_rows(&faults_of("gemm_swiglu")), |device, kernel| test.check(device, kernel));
     let test = Test::new(SwiGlu::new(two_streams(2, [3, 65]), size(512, 64)));
-    assert_caught(&storing_boxes(FAULTS), |device, kernel| test.check(device, kernel));
+    assert_caught(&storing_boxes(&faults_of("gemm_swiglu")), |device, kernel| test.check(device, kernel));
 }

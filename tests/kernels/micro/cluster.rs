@@ -8,7 +8,7 @@ use pid_engine::kernels::tensor_map::{Element, Swizzle};
 
 use super::params::{PidMicroParams, PidMicroTmaParams};
 use super::tma::{Case, compare};
-use super::{distinct, hopper_drivers};
+use super::{HOPPER, distinct, hopper_drivers};
 use crate::device::{Device, devices, emulator};
 
 pub const RING: &[&str] = &[
@@ -180,7 +180,7 @@ pub fn ring(device: &Device, kernel: &'static str) -> Result<(), String> {
 
 #[test]
 fn ring_under_all_schedules() {
-    for device in devices().into_iter().filter(|device| device.is_hopper) {
+    for device in devices().into_iter().filter(|device| device.have(&HOPPER)) {
         ring(&device, "micro_cluster_ring").unwrap_or_else(|e| panic!("{}: {e}", device.name));
     }
 }

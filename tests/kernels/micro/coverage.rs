@@ -64,7 +64,8 @@ fn every_intrinsic_has_a_host_twin_and_a_micro_test() {
 fn every_micro_kernel_has_a_test() {
     let tests = texts("../tests/kernels/micro", ".rs");
     let kernels = pid_engine::backend::emulator::Emulator::kernels();
-    let micro: Vec<&String> = kernels.iter().filter(|name| name.starts_with("micro_")).collect();
+    let micro: Vec<&str> =
+        kernels.iter().map(|kernel| kernel.entry.name).filter(|name| name.starts_with("micro_")).collect();
     assert!(micro.len() > 50, "{micro:?}");
     for name in micro {
         // The names of wgmma's are made of its sizes and layouts.

@@ -1,9 +1,8 @@
 //! `pixel_embed`: `pixels = W rgb + bias + [sin(u w_k), cos(u w_k), sin(v w_k), cos(v w_k)]`, `w_k = 10^-k`.
 
-use pid_engine::kernels::launch;
+use pid_engine::kernels::OpCall;
 use pid_engine::kernels::params::PidPixelEmbedParams;
 
-use super::FAULTS;
 use super::operands::CHANNELS;
 use crate::device::{Device, devices, one_device};
 use crate::faults::{assert_caught, faults_of};
@@ -74,7 +73,7 @@ impl Case {
             grid_cols: self.grid[1] as u32,
             reserved: 0,
         };
-        device.run(&[launch::pixel_embed(kernel, &params)])?;
+        device.call(kernel, &OpCall::pixel_embed(&params))?;
         pixels.read()
     }
 
@@ -129,5 +128,5 @@ fn two_runs_are_equal() {
 #[test]
 fn faults_are_caught() {
     let case = Case::random(2, [3, 5]);
-    assert_caught(&faults_of(FAULTS, KERNEL), |device, kernel| case.test(device, kernel));
+    assert_caught(&faults_of("pixel_embed"), |device, kernel| case.test(device, kernel));
 }

@@ -1,12 +1,12 @@
 //! `gemm_pixel_modulate`: `output = rms(pixels; norm) (1 + scale) + shift`, `[shift, scale] = A W^T + bias` per pixel.
 
 use half::bf16;
-use pid_engine::kernels::hopper::RowsOfA;
 use pid_engine::kernels::params::PidPixelModulateParams;
+use pid_engine::kernels::{OpCall, RowsOfA};
 
+use super::kernels_on;
 use super::operands::{CHANNELS, Factor, Rows, pixel, rms};
-use super::{FAULTS, kernels_of};
-use crate::device::{Device, devices, one_device};
+use crate::device::{Device, devices, entry, one_device};
 use crate::faults::{assert_caught, faults_of};
 use crate::values::{Random, Rounding, SUM_ERROR, bits, check, from_bits};
 
@@ -56,7 +56,7 @@ impl Case {
         let output = device.output::<u16>(self.pixels.len());
         let gemm = self.modulation.gemm(&on, self.rows);
         let params = PidPixelModulateParams { gemm, pixels: pixels.ptr(), output: output.mut_ptr(), norm: norm.ptr() };
-        device.run(&[device.product(kernel, &gemm, RowsOfA::Stream, &params)])?;
+        device.call(kernel, &OpCall::product(entry(kernel).op, RowsOfA::Stream, &params))?;
         output.read()
     }
 
@@ -77,7 +77,7 @@ impl Case {
 /// Asserts that the kernel and its forms for sm_90a are right on `devices`.
 fn assert_right(case: &Case, devices: &[Device]) {
     for device in devices {
-        for kernel in kernels_of(device, KERNEL) {
+        for kernel in kernels_on(device, KERNEL) {
             case.test(device, kernel).unwrap();
         }
     }
@@ -108,7 +108,7 @@ fn the_network_s_width() {
 #[test]
 fn two_runs_are_equal() {
     let case = Case::new(Rows::inside(131), 6, 136);
-    for kernel in kernels_of(&devices()[0], KERNEL) {
+    for kernel in kernels_on(&devices()[0], KERNEL) {
         let runs: Vec<_> = devices().iter().map(|device| case.run(device, kernel).unwrap()).collect();
         assert!(runs.iter().all(|run| *run == runs[0]), "{kernel}");
     }
@@ -117,5 +117,5 @@ fn two_runs_are_equal() {
 #[test]
 fn faults_are_caught() {
     let case = Case::new(Rows::inside(131), 6, 328);
-    assert_caught(&faults_of(FAULTS, KERNEL), |device, kernel| case.test(device, kernel));
+    assert_caught(&faults_of("gemm_pixel_modulate"), |device, kernel| case.test(device, kernel));
 }

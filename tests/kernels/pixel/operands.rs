@@ -3,8 +3,8 @@
 use half::bf16;
 use pid_engine::kernels::params::{PidGemm, PidGroup, PidRows};
 
-use crate::device::{Array, Device};
-use crate::gemm::operands::{Size, order_of, stored};
+use crate::device::{Array, Device, entry};
+use crate::gemm::operands::{Size, stored};
 use crate::values::{Random, bits};
 
 /// Channels of a pixel.
@@ -69,7 +69,7 @@ impl Factor {
     /// As `kernel` takes them.
     pub fn upload(&self, device: &Device, kernel: &str) -> OnDevice {
         let size = Size { n: self.n, k: self.k, ldb: self.ldb };
-        let w = stored(&self.w, size, order_of(kernel));
+        let w = stored(&self.w, size, entry(kernel).order);
         OnDevice { a: device.input(&bits(&self.a)), w: device.input(&bits(&w)), bias: device.input(&self.bias) }
     }
 

@@ -2,11 +2,11 @@
 
 use half::bf16;
 use pid_engine::kernels::params::{PidPixelUpdateParams, PidSample};
-use pid_engine::kernels::{KernelCall, hopper, launch};
+use pid_engine::kernels::{KernelCall, OpCall};
 
+use super::kernels_on;
 use super::operands::{CHANNELS, Factor, OnDevice, Pixel, Rows, pixel, rms};
-use super::{FAULTS, kernels_of};
-use crate::device::{Array, Device, devices, one_device};
+use crate::device::{Array, Device, devices, entry, one_device};
 use crate::faults::{assert_caught, faults_of};
 use crate::values::{Random, Rounding, SUM_ERROR, bits, check, from_bits};
 
@@ -126,10 +126,7 @@ fn gelu(x: f64) -> f64 {
 
 /// The launch, by whichever path `kernel` is of.
 pub fn product(device: &Device, kernel: &'static str, params: &PidPixelUpdateParams) -> KernelCall {
-    match hopper::Shape::of(kernel) {
-        Some(_) => hopper::pixel_update(&*device.driver, kernel, params).expect("operands are aligned"),
-        None => launch::gemm(kernel, &params.gemm, params),
-    }
+    device.launch(kernel, &OpCall::pixel_update(entry(kernel).op, params)).expect("operands are aligned")
 }
 
 /// For launches that do not sample.
@@ -202,7 +199,7 @@ impl Case {
 /// Asserts that the kernel and its forms for sm_90a are right on `devices`.
 fn assert_right(case: &Case, devices: &[Device]) {
     for device in devices {
-        for kernel in kernels_of(device, KERNEL) {
+        for kernel in kernels_on(device, KERNEL) {
             case.test(device, kernel).unwrap();
         }
     }
@@ -240,7 +237,7 @@ fn the_network_s_width() {
 #[test]
 fn two_runs_are_equal() {
     let case = Case::new(131, 3, [136, 72]);
-    for kernel in kernels_of(&devices()[0], KERNEL) {
+    for kernel in kernels_on(&devices()[0], KERNEL) {
         let runs: Vec<_> = devices().iter().map(|device| case.run(device, kernel).unwrap()).collect();
         assert!(runs.iter().all(|run| *run == runs[0]), "{kernel}");
     }
@@ -251,8 +248,8 @@ fn faults_are_caught() {
     // Five slices of 32 of the first product: its last one lies where the second product's second slice goes. On sm_90a,
     // four of 64 in all fill the ring.
     for (k, is_sm_90) in [([136, 72], false), ([328, 72], true)] {
-        let mut faults = faults_of(FAULTS, KERNEL);
-        faults.retain(|fault| fault.contains("_sm90_") == is_sm_90);
+        let mut faults = faults_of("gemm_pixel_update");
+        faults.retain(|fault| (entry(fault).family == "sm90") == is_sm_90);
         let case = Case::new(131, 3, k);
         assert_caught(&faults, |device, kernel| case.test(device, kernel));
     }

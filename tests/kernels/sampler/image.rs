@@ -1,6 +1,6 @@
 //! `image_u8`: exactly what [`Picture::to_rgb8`] makes of the same picture.
 
-use pid_engine::kernels::launch;
+use pid_engine::kernels::OpCall;
 use pid_engine::kernels::params::PidImageParams;
 use pid_engine::output::Picture;
 
@@ -25,7 +25,7 @@ fn run(device: &Device, kernel: &'static str, picture: &Picture) -> Result<Vec<u
         width: picture.width as u32,
         reserved: 0,
     };
-    device.run(&[launch::image_u8(kernel, &params)])?;
+    device.call(kernel, &OpCall::image_u8(&params))?;
     output.read()
 }
 

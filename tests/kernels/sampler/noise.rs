@@ -1,7 +1,7 @@
 //! `philox_normal`: the values of [`NoiseSource::Philox`], but for the last bits of log, sin and cos.
 //! The counter's second word is 0 below 2^34 values, more than a test can hold.
 
-use pid_engine::kernels::launch;
+use pid_engine::kernels::OpCall;
 use pid_engine::kernels::params::PidNoiseParams;
 use pid_engine::sampler::{Noise, NoiseSource};
 
@@ -29,7 +29,7 @@ fn run(device: &Device, kernel: &'static str, draw: Draw) -> Result<Vec<f32>, St
         draw: draw.draw,
         reserved: 0,
     };
-    device.run(&[launch::noise(kernel, &params)])?;
+    device.call(kernel, &OpCall::noise(&params))?;
     output.read()
 }
 

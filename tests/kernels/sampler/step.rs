@@ -1,10 +1,9 @@
 //! `sample_step`: the final layer and a step of the sampler, per pixel.
 
 use half::bf16;
-use pid_engine::kernels::launch;
+use pid_engine::kernels::OpCall;
 use pid_engine::kernels::params::{PidSample, PidSampleStepParams};
 
-use super::FAULTS;
 use crate::device::{Device, devices, one_device};
 use crate::faults::{assert_caught, faults_of};
 use crate::values::{Random, Rounding, SUM_ERROR, bits, check, widen};
@@ -131,7 +130,7 @@ fn run(device: &Device, kernel: &'static str, o: &Operands) -> Result<(Vec<f32>,
         reserved: 0,
     };
     let params = PidSampleStepParams { pixels: pixels.ptr(), sample, batch: case.batch as u32, reserved: 0 };
-    device.run(&[launch::sample_step(kernel, &params)])?;
+    device.call(kernel, &OpCall::sample_step(&params))?;
     Ok((image.read()?, velocity.read()?))
 }
 
@@ -213,7 +212,7 @@ fn two_runs_are_equal() {
 
 #[test]
 fn faults_are_caught() {
-    assert_caught(&faults_of(FAULTS, "sample_step"), |device, kernel| {
+    assert_caught(&faults_of("sample_step"), |device, kernel| {
         test(device, kernel, Case { batch: 1, grid_rows: 1, grid_cols: 1, step: STEPS[3], store_velocity: false })
     });
 }
