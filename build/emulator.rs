@@ -97,7 +97,7 @@ fn compiler() -> cc::Build {
     build
 }
 
-/// Every `.cu` file two levels down but those of tests: for one architecture (`*_sm90.cu`), and for all.
+/// Every `.cu` file two levels down but those of tests: for one architecture (in a folder with an `arch.txt`), and for all.
 pub fn kernels_by_architecture() -> Result<(Vec<PathBuf>, Vec<PathBuf>), String> {
     let root = Path::new("kernels");
     let mut found = Vec::new();
@@ -108,7 +108,7 @@ pub fn kernels_by_architecture() -> Result<(Vec<PathBuf>, Vec<PathBuf>), String>
         }
     }
     found.sort();
-    let is_specific = |path: &PathBuf| path.file_stem().is_some_and(|stem| stem.to_string_lossy().ends_with("_sm90"));
+    let is_specific = |path: &PathBuf| path.parent().is_some_and(|folder| folder.join("arch.txt").is_file());
     Ok(found.into_iter().partition(is_specific))
 }
 

@@ -1,5 +1,5 @@
-//! Compiles `kernels/*/*.cu` with nvcc, one cubin for each file and architecture (`*_sm90.cu` for sm_90a alone), and
-//! writes `$OUT_DIR/cubins.rs`: the tables of cubins and the table of what ptxas says of each kernel
+//! Compiles `kernels/*/*.cu` with nvcc, one cubin for each file and architecture, and PTX of the newest for cards to come.
+//! A folder with an `arch.txt` is for the architecture in it alone (`kernels/sm90`). It writes `$OUT_DIR/cubins.rs`: the tables of cubins and the table of what ptxas says of each kernel
 //! (`src/kernels/cubins.rs` includes it).
 //!
 //! Without nvcc the tables are empty and the crate builds all the same; with it `cfg(pid_has_cubins)` is set. The build
@@ -7,7 +7,7 @@
 //! A cubin is compiled again only when its source, a header it includes, the flags or the compiler have changed.
 //!
 //! Read from the environment: `PID_NVCC` (path of nvcc, or `off`), `CUDA_HOME`, `CUDA_PATH`, `PATH`, `PID_CUDA_ARCHS`
-//! (`80,90a`: only these of [`ARCHS`]), and nvcc's own `NVCC_CCBIN`, `NVCC_PREPEND_FLAGS`, `NVCC_APPEND_FLAGS`.
+//! (`80,90a`: only these of [`PLAIN`] and of `arch.txt` files), and nvcc's own `NVCC_CCBIN`, `NVCC_PREPEND_FLAGS`, `NVCC_APPEND_FLAGS`.
 
 mod ptxas;
 mod sources;
@@ -24,11 +24,15 @@ use std::time::Instant;
 use ptxas::{Allowed, Usage};
 use sources::Source;
 
-/// Architectures compiled for, as `PID_CUDA_ARCHS` names them. Those with an `a` run on that one only.
-const ARCHS: [&str; 6] = ["80", "86", "89", "90a", "100a", "120a"];
+/// Architectures that kernels are compiled for, as `PID_CUDA_ARCHS` names them: code for one runs on it and on later minor
+/// versions of its major one. Those of a folder of their own, with an `a`, run on that one only.
+const PLAIN: [&str; 7] = ["80", "86", "89", "90", "100", "110", "120"];
 
-/// Files whose name ends so are for the architecture beside it alone.
-const SPECIFIC: [(&str, &str); 1] = [("_sm90", "90a")];
+/// Whose PTX is kept beside its cubins, for the driver to compile on later architectures.
+const NEWEST: &str = PLAIN[PLAIN.len() - 1];
+
+/// Architectures of the kernels that test the intrinsics, most of which are specific.
+const OF_TESTS: [&str; 4] = ["80", "90a", "100a", "120a"];
 
 /// Flags of every compilation. No fast math: where a kernel wants an approximation it names the instruction. Source lines
 /// for profilers quadruple a cubin: `NVCC_APPEND_FLAGS=-lineinfo` adds them.
@@ -40,13 +44,22 @@ const NVCC_VARIABLES: [&str; 3] = ["NVCC_CCBIN", "NVCC_PREPEND_FLAGS", "NVCC_APP
 /// One nvcc process to run: a source file for an architecture.
 struct Job<'a> {
     source: &'a Source,
-    arch: &'static str,
+    arch: &'a str,
 }
 
 impl Job<'_> {
+    /// Whether the file is for the architecture at all.
     fn is_wanted(&self) -> bool {
-        let specific = SPECIFIC.iter().find(|(end, _)| self.source.stem.ends_with(end));
-        specific.is_none_or(|(_, arch)| self.arch == *arch)
+        match &self.source.arch {
+            Some(arch) => self.arch == *arch,
+            None if self.source.is_test => OF_TESTS.contains(&self.arch),
+            None => PLAIN.contains(&self.arch),
+        }
+    }
+
+    /// Whether PTX is kept, too.
+    fn keeps_ptx(&self) -> bool {
+        self.arch == NEWEST && !self.source.is_test
     }
 }
 
@@ -83,10 +96,10 @@ pub fn build() -> Result<(), String> {
     println!("cargo::rustc-cfg=pid_has_cubins");
 
     let nvcc = Nvcc::new(path)?;
-    let archs = archs()?;
     let sources = sources::all(Path::new("kernels"))?;
+    let archs = archs(&sources)?;
     let allowed = ptxas::parse_allowed(&read("kernels/spills.txt")?)?;
-    let jobs = sources.iter().flat_map(|source| archs.iter().map(move |arch| Job { source, arch }));
+    let jobs = sources.iter().flat_map(|source| archs.iter().map(move |&arch| Job { source, arch }));
     let jobs = jobs.filter(Job::is_wanted).collect();
     let compiled = nvcc.compile_all(jobs, &out_dir)?;
     let usages: Vec<&Usage> = compiled.iter().flat_map(|compiled| &compiled.usages).collect();
@@ -109,17 +122,25 @@ fn find() -> Result<Option<PathBuf>, String> {
     Ok(folders.map(|folder| folder.join("nvcc")).find(|nvcc| nvcc.is_file()))
 }
 
-/// The architectures to compile for: all, or those in `PID_CUDA_ARCHS`.
-fn archs() -> Result<Vec<&'static str>, String> {
+/// The architectures to compile for: all, or those in `PID_CUDA_ARCHS`. What is made for one alone (`90a`) comes with what
+/// runs on it besides (`90`).
+fn archs(sources: &[Source]) -> Result<Vec<&str>, String> {
+    let mut known = PLAIN.to_vec();
+    for arch in sources.iter().filter_map(|source| source.arch.as_deref()).chain(OF_TESTS) {
+        if !known.contains(&arch) {
+            known.push(arch);
+        }
+    }
     let Ok(text) = env::var("PID_CUDA_ARCHS") else {
-        return Ok(ARCHS.to_vec());
+        return Ok(known);
     };
     let wanted: Vec<&str> = text.split(',').map(str::trim).collect();
-    if let Some(unknown) = wanted.iter().find(|wanted| !ARCHS.contains(wanted)) {
-        let known = ARCHS.join(", ");
+    if let Some(unknown) = wanted.iter().find(|wanted| !known.contains(wanted)) {
+        let known = known.join(", ");
         return Err(format!("PID_CUDA_ARCHS={text}: `{unknown}` is none of {known} (a list with commas: 80,90a)"));
     }
-    Ok(ARCHS.into_iter().filter(|arch| wanted.contains(arch)).collect())
+    let is_wanted = |arch: &&str| wanted.iter().any(|wanted| wanted == arch || wanted.strip_suffix('a') == Some(arch));
+    Ok(known.into_iter().filter(is_wanted).collect())
 }
 
 impl Nvcc {
@@ -169,13 +190,18 @@ impl Nvcc {
         let cubin = out_dir.join(cubin_name(&source.stem, arch));
         let log_path = cubin.with_extension("log");
         let key = sources::key(&[&self.identity, arch, &source.text]);
-        let kept = fs::read_to_string(&log_path).ok().filter(|_| cubin.is_file());
+        let is_there = cubin.is_file() && (!job.keeps_ptx() || out_dir.join(ptx_name(&source.stem, arch)).is_file());
+        let kept = fs::read_to_string(&log_path).ok().filter(|_| is_there);
         let log = match kept.as_deref().and_then(|kept| kept.split_once('\n')) {
             Some((kept_key, log)) if kept_key == key => log.to_owned(),
             _ => {
                 // The log goes first and comes last: it vouches for the cubin, also when this build is interrupted.
                 let _ = fs::remove_file(&log_path);
-                let log = self.run(&job, &cubin)?;
+                let log = if job.keeps_ptx() {
+                    self.run_keeping_ptx(&job, &cubin, &out_dir.join(ptx_name(&source.stem, arch)))?
+                } else {
+                    self.run(&job, &cubin, None)?
+                };
                 write(&log_path, &format!("{key}\n{log}"))?;
                 log
             }
@@ -185,12 +211,34 @@ impl Nvcc {
         Ok(Compiled { job, usages })
     }
 
-    /// One nvcc process; returns what ptxas printed.
-    fn run(&self, Job { source, arch }: &Job, cubin: &Path) -> Result<String, String> {
+    /// As [`Nvcc::run`]; the PTX that the cubin is made of is kept, with the zero byte that the driver wants at its end.
+    fn run_keeping_ptx(&self, job: &Job, cubin: &Path, ptx: &Path) -> Result<String, String> {
+        let between = cubin.with_extension("between");
+        let failed = |error| format!("{}: {error}", between.display());
+        let _ = fs::remove_dir_all(&between);
+        fs::create_dir_all(&between).map_err(failed)?;
+        let log = self.run(job, cubin, Some(&between))?;
+        let files = fs::read_dir(&between).map_err(failed)?.filter_map(|entry| Some(entry.ok()?.path()));
+        let found: Vec<PathBuf> = files.filter(|path| path.extension().is_some_and(|ext| ext == "ptx")).collect();
+        let [one] = &found[..] else {
+            return Err(format!("{}: {} PTX files, one expected", between.display(), found.len()));
+        };
+        let mut text = fs::read(one).map_err(failed)?;
+        text.push(0);
+        fs::write(ptx, text).map_err(|error| format!("{}: {error}", ptx.display()))?;
+        fs::remove_dir_all(&between).map_err(failed)?;
+        Ok(log)
+    }
+
+    /// One nvcc process; returns what ptxas printed. Files in between are kept in a folder where there is one.
+    fn run(&self, Job { source, arch }: &Job, cubin: &Path, between: Option<&Path>) -> Result<String, String> {
         let start = Instant::now();
         let mut command = Command::new(&self.path);
-        command.args(FLAGS).args(["-I", "kernels", "-gencode", &format!("arch=compute_{arch},code=sm_{arch}"), "-o"]);
-        let output = command.arg(cubin).arg(&source.path).output();
+        command.args(FLAGS).args(["-I", "kernels", "-gencode", &format!("arch=compute_{arch},code=sm_{arch}")]);
+        if let Some(folder) = between {
+            command.arg("--keep").arg("--keep-dir").arg(folder);
+        }
+        let output = command.arg("-o").arg(cubin).arg(&source.path).output();
         let output = output.map_err(|error| format!("{}: cannot run: {error}", self.path.display()))?;
         let log = String::from_utf8_lossy(&output.stderr).into_owned();
         if !output.status.success() {
@@ -203,6 +251,10 @@ impl Nvcc {
         println!("compiled {} for sm_{arch} in {:.1} s", source.path.display(), start.elapsed().as_secs_f32());
         Ok(log)
     }
+}
+
+fn ptx_name(stem: &str, arch: &str) -> String {
+    format!("{stem}.compute_{arch}.ptx")
 }
 
 fn cubin_name(stem: &str, arch: &str) -> String {
@@ -220,12 +272,18 @@ struct Aligned<const N: usize>([u8; N]);
 fn tables(compiled: &[Compiled], allowed: &[Allowed], major: u32) -> String {
     let (mut cubins, mut test_cubins) = (String::new(), String::new());
     let mut rows = String::new();
-    for Compiled { job: Job { source, arch }, usages } in compiled {
-        let (stem, name) = (&source.stem, cubin_name(&source.stem, arch));
-        let bytes = format!("&Aligned(*include_bytes!(concat!(env!(\"OUT_DIR\"), \"/{name}\"))).0");
-        let cubin = format!("    Cubin {{ file: {stem:?}, arch: \"sm_{arch}\", bytes: {bytes} }},\n");
+    for Compiled { job, usages } in compiled {
+        let Job { source, arch } = job;
+        let stem = &source.stem;
+        let mut images = vec![(cubin_name(stem, arch), format!("sm_{arch}"))];
+        if job.keeps_ptx() {
+            images.push((ptx_name(stem, arch), format!("compute_{arch}")));
+        }
         let table = if source.is_test { &mut test_cubins } else { &mut cubins };
-        table.push_str(&cubin);
+        for (name, arch) in images {
+            let bytes = format!("&Aligned(*include_bytes!(concat!(env!(\"OUT_DIR\"), \"/{name}\"))).0");
+            let _ = writeln!(table, "    Cubin {{ file: {stem:?}, arch: {arch:?}, bytes: {bytes} }},");
+        }
         for usage in usages {
             let allowed = allowed.iter().find(|allowed| allowed.covers(usage)).map_or(0, |allowed| allowed.bytes);
             let _ = writeln!(rows, "    {},", usage.row(allowed));

@@ -4,7 +4,6 @@
  * says otherwise. A buffer that holds a range of rows only is given by the address where row 0 would lie. Symbols: B batch, T text tokens, L image tokens, N = T + L, D hidden size, H x W pixels. */
 #ifndef PID_PARAMS_H
 #define PID_PARAMS_H
-#include "tensor_map.h"
 #include <stdint.h>
 
 #include "tensor_map.h"
@@ -73,9 +72,9 @@ typedef struct PidTmaGemm {
     uint32_t segment_rows[2];
     /** Tiles of 128 rows of a segment, rounded up to whole clusters. */
     uint32_t segment_tiles[2];
-    uint32_t reserved[10];
+    uint32_t reserved[26];
 } PidTmaGemm;
-PID_ASSERT_SIZE(PidTmaGemm, 576);
+PID_ASSERT_SIZE(PidTmaGemm, 640);
 
 /** The same where results leave by bulk stores too (`*_bulk_sm90`). Row tiles do not straddle a segment. */
 typedef struct PidTmaGemmStores {
@@ -85,7 +84,7 @@ typedef struct PidTmaGemmStores {
      * the first alone, three times. */
     PidTensorMap output[2][3];
 } PidTmaGemmStores;
-PID_ASSERT_SIZE(PidTmaGemmStores, 1344);
+PID_ASSERT_SIZE(PidTmaGemmStores, 1408);
 
 /** RMS norm and modulation folded into a product: `y = acc / rms + shift_product`, where A already holds x * scale. */
 typedef struct PidFold {
@@ -349,9 +348,9 @@ typedef struct PidAttentionSm90Params {
     PidTensorMap output;
     /** The same tensors by address. */
     PidAttentionParams op;
-    uint32_t reserved[4];
+    uint32_t reserved[20];
 } PidAttentionSm90Params;
-PID_ASSERT_SIZE(PidAttentionSm90Params, 576);
+PID_ASSERT_SIZE(PidAttentionSm90Params, 640);
 
 /** conv3x3 on the patch grid, tokens in raster order. Weights `[n, ldb]`, `k = tap * channels + channel`. */
 typedef struct PidConvParams {

@@ -25,9 +25,9 @@ typedef struct PidMicroTmaParams {
     int32_t coordinates[4];
     /** At most 32768, a multiple of 16. */
     uint32_t box_bytes;
-    uint32_t reserved[7];
+    uint32_t reserved[23];
 } PidMicroTmaParams;
-PID_ASSERT_SIZE(PidMicroTmaParams, 192);
+PID_ASSERT_SIZE(PidMicroTmaParams, 256);
 
 /** micro_wgmma_*: `d = A B^T` or `d = c + A B^T` with K = 64. */
 typedef struct PidMicroWgmmaParams {
@@ -54,8 +54,8 @@ typedef struct PidMicroPipelineParams {
     PidTensorMap d;
     /** ceil(k / 64). */
     uint32_t num_k_tiles;
-    uint32_t reserved[15];
+    uint32_t reserved[31];
 } PidMicroPipelineParams;
-PID_ASSERT_SIZE(PidMicroPipelineParams, 448);
+PID_ASSERT_SIZE(PidMicroPipelineParams, 512);
 
 #endif

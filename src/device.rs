@@ -134,7 +134,7 @@ pub(crate) enum KernelDevice {}
 
 #[cfg(any(feature = "cuda", feature = "emulator"))]
 fn on_kernels(device: KernelDevice, source: Arc<dyn TensorSource>, options: &KernelOptions) -> Opened {
-    let selection = kernels::Selection::new(device.processor().capability, options.choice);
+    let selection = kernels::Selection::new(&*device, options.choice);
     // Where there is nothing to choose, nothing is read.
     let found = if selection.has_variants() { options.tuning.read(&device.name()) } else { Ok(None) };
     let (tuning, tuning_problem) = match found {

@@ -14,7 +14,7 @@ use rayon::prelude::*;
 #[path = "../build/nvcc/ptxas.rs"]
 mod ptxas;
 
-const ALL_ARCHS: &[&str] = &["sm_80", "sm_86", "sm_89", "sm_90a", "sm_100a", "sm_120a"];
+const ALL_ARCHS: &[&str] = &["sm_80", "sm_86", "sm_89", "sm_90", "sm_100", "sm_110", "sm_120"];
 
 /// Of every kernel on the tensor cores: LDSM is ldmatrix, LDGSTS cp.async, HMMA mma.sync.
 const PRODUCT: &[&str] = &["LDSM", "LDGSTS", "HMMA"];
@@ -127,7 +127,7 @@ fn kernels_keep_to_registers() {
             assert!(row.registers <= most, "{row:?}: {most} leave {} blocks of {}", entry.min_blocks, entry.threads);
         }
     }
-    for Cubin { file, arch, .. } in CUBINS {
+    for Cubin { file, arch, .. } in CUBINS.iter().filter(|cubin| !cubin.is_ptx()) {
         let has_rows = PTXAS.iter().any(|row| row.file == *file && row.arch == *arch && row.registers > 0);
         assert!(has_rows, "{file} for {arch}: no kernel in it (are the entry points `extern \"C\" __global__`?)");
     }
@@ -146,9 +146,10 @@ fn cubins_hold_the_instructions_meant() {
         println!("skipped: no cuobjdump");
         return;
     };
-    let faults: Vec<String> = CUBINS.par_iter().flat_map_iter(|cubin| faults(&cuobjdump, cubin)).collect();
+    let compiled: Vec<&Cubin> = CUBINS.iter().filter(|cubin| !cubin.is_ptx()).collect();
+    let faults: Vec<String> = compiled.par_iter().flat_map_iter(|cubin| faults(&cuobjdump, cubin)).collect();
     assert!(faults.is_empty(), "{}", faults.join("\n"));
-    println!("{} cubins disassembled", CUBINS.len());
+    println!("{} cubins disassembled", compiled.len());
 }
 
 #[test]
@@ -169,7 +170,7 @@ fn sm_90_instructions_are_there_or_trap() {
         }
     }
     for (file, others) in TRAPS_BELOW {
-        for cubin in ["sm_80", "sm_86", "sm_89"].into_iter().filter_map(|arch| of(file, arch)) {
+        if let Some(cubin) = of(file, "sm_80") {
             for function in disassemble(&cuobjdump, cubin).iter().filter(|f| !others.contains(&&*f.name)) {
                 assert!(function.has("BPT.TRAP"), "{} for {} does not trap", function.name, cubin.arch);
             }

@@ -11,6 +11,9 @@ const OTHER_FOLDERS: [&str; 2] = ["intrinsics", "emulator"];
 /// The folder of `kernels/` whose kernels are for tests alone.
 const TEST_FOLDER: &str = "tests";
 
+/// Names the one architecture (`90a`) that a folder's kernels are for.
+pub const ARCH_FILE: &str = "arch.txt";
+
 /// A `.cu` file.
 pub struct Source {
     pub path: PathBuf,
@@ -20,6 +23,8 @@ pub struct Source {
     pub text: String,
     /// Whether only tests launch its kernels.
     pub is_test: bool,
+    /// The one architecture that it is for, `90a`; `None`: all.
+    pub arch: Option<String>,
 }
 
 /// All `root/*/*.cu`, in the order of their paths.
@@ -30,6 +35,7 @@ pub fn all(root: &Path) -> Result<Vec<Source>, String> {
             continue;
         }
         let is_test = folder.file_name().is_some_and(|name| name == TEST_FOLDER);
+        let arch = fs::read_to_string(folder.join(ARCH_FILE)).ok().map(|text| text.trim().to_owned());
         for path in entries(&folder)?.into_iter().filter(|path| path.extension().is_some_and(|ext| ext == "cu")) {
             let stem = path.file_stem().unwrap_or_default().to_string_lossy().into_owned();
             if let Some(other) = sources.iter().find(|other| other.stem == stem) {
@@ -38,7 +44,7 @@ pub fn all(root: &Path) -> Result<Vec<Source>, String> {
             }
             let mut text = String::new();
             collect(root, &path, &mut BTreeSet::new(), &mut text)?;
-            sources.push(Source { path, stem, text, is_test });
+            sources.push(Source { path, stem, text, is_test, arch: arch.clone() });
         }
     }
     Ok(sources)

@@ -7,7 +7,7 @@
 //     sm_90a, staged in shared memory before the product ends. nullptr: not read.
 // All 32 lanes call them together. `valid` says whether row and column exist; quad sums are allowed, so nobody leaves early.
 // Where a product's only output is bf16, row() stores what pack() gives, and box() says where bulk stores put it
-// (boxes_sm90.cuh):
+// (sm90/boxes.cuh):
 //   kPackedWords: how many bf16 pairs a thread has of a row and block, 8 or 4;
 //   pack(group, row, valid, factor, column, q, fetched, v, packed): the pairs, those that are not there of any value;
 //   box(segment, column): where the block's columns go.

@@ -73,6 +73,10 @@ impl Target for Faulty {
         self.inner.processor()
     }
 
+    fn has_code_for(&self, arch: &str) -> bool {
+        self.inner.has_code_for(arch)
+    }
+
     fn tensor_map(&self, tiled: &Tiled<'_>) -> Result<PidTensorMap, LaunchError> {
         self.inner.tensor_map(tiled)
     }

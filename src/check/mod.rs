@@ -66,7 +66,7 @@ pub enum CheckError {
 /// When the device is not there or the cases cannot be set up; what is wrong with a kernel is a row of the outcome.
 pub fn run(options: &Options, observer: &mut dyn Observer) -> Result<Outcome, CheckError> {
     let device = device::open(options)?;
-    let selection = Selection::new(device.driver.processor().capability, options.kernels);
+    let selection = Selection::new(&*device.driver, options.kernels);
     let ceilings = if device.is_gpu {
         Some(ceilings::measure(&device.driver, &selection, options.ceiling_bytes).map_err(device_error)?)
     } else {

@@ -20,10 +20,10 @@ pub struct KernelCall {
     params_bytes: usize,
 }
 
-/// Keeps parameter structs aligned: those with a tensor map are to 64 bytes, and kernels on the host rely on it.
+/// Keeps parameter structs aligned: those with a tensor map are to 128 bytes, and kernels on the host rely on it.
 #[derive(Clone, Copy, PartialEq, Eq, Hash, bytemuck::Zeroable, bytemuck::Pod)]
-#[repr(C, align(64))]
-struct Chunk([u64; 8]);
+#[repr(C, align(128))]
+struct Chunk([u64; 16]);
 
 /// The bytes of a parameter struct.
 #[derive(Clone, Copy, Debug)]
@@ -53,7 +53,7 @@ impl KernelCall {
         Self::from_bytes(entry.name, grid, entry.threads, entry.shared_bytes, params.bytes)
     }
 
-    /// A launch of an sm_90 kernel that takes `WithMaps<Op, Maps>` (`kernels/gemm/epilogue_sm90.cuh`): the maps, then `op`.
+    /// A launch of an sm_90 kernel that takes `WithMaps<Op, Maps>` (`kernels/sm90/epilogue.cuh`): the maps, then `op`.
     pub fn with_maps<M: Copy>(entry: &Entry, grid: [u32; 3], maps: &M, op: Params<'_>) -> Self {
         const { assert!(size_of::<M>().is_multiple_of(size_of::<Chunk>())) };
         let mut call = Self::of(entry, grid, Params::of(maps));
@@ -65,7 +65,7 @@ impl KernelCall {
 
     /// A launch of `kernel` with the bytes of its parameter struct, as a driver gets them.
     pub fn from_bytes(kernel: &'static str, grid: [u32; 3], threads: u32, shared_bytes: u32, params: &[u8]) -> Self {
-        let mut chunks = vec![Chunk([0; 8]); params.len().div_ceil(size_of::<Chunk>())];
+        let mut chunks = vec![Chunk([0; 16]); params.len().div_ceil(size_of::<Chunk>())];
         bytemuck::cast_slice_mut(&mut chunks)[..params.len()].copy_from_slice(params);
         let params_bytes = params.len();
         Self { kernel, grid, threads, shared_bytes, shape: None, params: chunks, params_bytes }
@@ -76,7 +76,7 @@ impl KernelCall {
         Self { shape: Some(shape), ..self }
     }
 
-    /// The parameter struct's bytes, 64-byte aligned.
+    /// The parameter struct's bytes, 128-byte aligned.
     pub fn params(&self) -> &[u8] {
         &bytemuck::cast_slice(&self.params)[..self.params_bytes]
     }

@@ -179,8 +179,8 @@ mod tests {
     use std::collections::HashMap;
 
     use super::*;
-    use crate::kernels::KernelChoice;
     use crate::kernels::order::RowOrder;
+    use crate::kernels::{KernelChoice, Processor};
     use crate::model::{self, NetworkOptions, Precision, Release};
 
     /// A weight that two kernels read in two orders would lie on the device twice.
@@ -198,7 +198,8 @@ mod tests {
             };
             let graph = model::program(&config, &options, None).unwrap().network.graph;
             for (choice, reordered) in [(KernelChoice::Auto, true), (KernelChoice::Portable, false)] {
-                let needs = needs(&graph, &Selection::new((9, 0), choice));
+                let needs =
+                    needs(&graph, &Selection::new(&Processor { capability: (9, 0), multiprocessors: 4 }, choice));
                 let mut orders: HashMap<WeightId, Vec<RowOrder>> = HashMap::new();
                 for (id, form) in &needs.weights {
                     if let Form::Matrix(order) = form {

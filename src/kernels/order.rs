@@ -1,5 +1,5 @@
 //! The order in which a matrix' rows lie in device memory, so that the accumulators of wgmma give each thread columns that
-//! stand together (`kernels/gemm/epilogue_sm90.cuh`).
+//! stand together (`kernels/sm90/epilogue.cuh`).
 //!
 //! In every n-tile of 8 columns, wgmma gives thread `q` of a quad columns `2 q` and `2 q + 1`.
 

@@ -6,7 +6,7 @@
 
 /// A kernel takes it inside its `__grid_constant__` parameters, and copies name it by its address there.
 #[repr(C)]
-#[repr(align(64))]
+#[repr(align(128))]
 #[derive(Debug, Copy, Clone)]
 pub struct PidTensorMap {
     pub opaque: [u64; 16usize],
@@ -15,7 +15,7 @@ pub struct PidTensorMap {
 #[allow(clippy::unnecessary_operation, clippy::identity_op)]
 const _: () = {
     ["Size of PidTensorMap"][::core::mem::size_of::<PidTensorMap>() - 128usize];
-    ["Alignment of PidTensorMap"][::core::mem::align_of::<PidTensorMap>() - 64usize];
+    ["Alignment of PidTensorMap"][::core::mem::align_of::<PidTensorMap>() - 128usize];
     ["Offset of field: PidTensorMap::opaque"][::core::mem::offset_of!(PidTensorMap, opaque) - 0usize];
 };
 
@@ -100,7 +100,7 @@ const _: () = {
 /// What a product on sm_90 loads by bulk copies (TMA), and how its rows are cut into tiles. In the parameters of
 /// `gemm_*_sm90` and `conv3x3_*_sm90` it stands before the struct that the portable kernel takes.
 #[repr(C)]
-#[repr(align(64))]
+#[repr(align(128))]
 #[derive(Debug, Copy, Clone)]
 pub struct PidTmaGemm {
     /// A of each group, bf16 (k, rows of a segment, segments), boxes (64, 128, 1); convolutions (channels, grid columns, grid
@@ -116,13 +116,13 @@ pub struct PidTmaGemm {
     pub segment_rows: [u32; 2usize],
     /// Tiles of 128 rows of a segment, rounded up to whole clusters.
     pub segment_tiles: [u32; 2usize],
-    pub reserved: [u32; 10usize],
+    pub reserved: [u32; 26usize],
 }
 
 #[allow(clippy::unnecessary_operation, clippy::identity_op)]
 const _: () = {
-    ["Size of PidTmaGemm"][::core::mem::size_of::<PidTmaGemm>() - 576usize];
-    ["Alignment of PidTmaGemm"][::core::mem::align_of::<PidTmaGemm>() - 64usize];
+    ["Size of PidTmaGemm"][::core::mem::size_of::<PidTmaGemm>() - 640usize];
+    ["Alignment of PidTmaGemm"][::core::mem::align_of::<PidTmaGemm>() - 128usize];
     ["Offset of field: PidTmaGemm::a"][::core::mem::offset_of!(PidTmaGemm, a) - 0usize];
     ["Offset of field: PidTmaGemm::b"][::core::mem::offset_of!(PidTmaGemm, b) - 256usize];
     ["Offset of field: PidTmaGemm::segments"][::core::mem::offset_of!(PidTmaGemm, segments) - 512usize];
@@ -133,7 +133,7 @@ const _: () = {
 
 /// The same where results leave by bulk stores too (`*_bulk_sm90`). Row tiles do not straddle a segment.
 #[repr(C)]
-#[repr(align(64))]
+#[repr(align(128))]
 #[derive(Debug, Copy, Clone)]
 pub struct PidTmaGemmStores {
     pub gemm: PidTmaGemm,
@@ -145,10 +145,10 @@ pub struct PidTmaGemmStores {
 
 #[allow(clippy::unnecessary_operation, clippy::identity_op)]
 const _: () = {
-    ["Size of PidTmaGemmStores"][::core::mem::size_of::<PidTmaGemmStores>() - 1344usize];
-    ["Alignment of PidTmaGemmStores"][::core::mem::align_of::<PidTmaGemmStores>() - 64usize];
+    ["Size of PidTmaGemmStores"][::core::mem::size_of::<PidTmaGemmStores>() - 1408usize];
+    ["Alignment of PidTmaGemmStores"][::core::mem::align_of::<PidTmaGemmStores>() - 128usize];
     ["Offset of field: PidTmaGemmStores::gemm"][::core::mem::offset_of!(PidTmaGemmStores, gemm) - 0usize];
-    ["Offset of field: PidTmaGemmStores::output"][::core::mem::offset_of!(PidTmaGemmStores, output) - 576usize];
+    ["Offset of field: PidTmaGemmStores::output"][::core::mem::offset_of!(PidTmaGemmStores, output) - 640usize];
 };
 
 /// RMS norm and modulation folded into a product: `y = acc / rms + shift_product`, where A already holds x * scale.
@@ -650,7 +650,7 @@ const _: () = {
 /// The same by bulk copies. Boxes, columns first: q 64 x 16, k and v 64 x the kernel's keys, swizzle 128; output head_dim x
 /// 16, swizzle 128 for heads of 64, none for 72.
 #[repr(C)]
-#[repr(align(64))]
+#[repr(align(128))]
 #[derive(Debug, Copy, Clone)]
 pub struct PidAttentionSm90Params {
     /// bf16 `[B * heads, tokens, head_dim]` each.
@@ -661,13 +661,13 @@ pub struct PidAttentionSm90Params {
     pub output: PidTensorMap,
     /// The same tensors by address.
     pub op: PidAttentionParams,
-    pub reserved: [u32; 4usize],
+    pub reserved: [u32; 20usize],
 }
 
 #[allow(clippy::unnecessary_operation, clippy::identity_op)]
 const _: () = {
-    ["Size of PidAttentionSm90Params"][::core::mem::size_of::<PidAttentionSm90Params>() - 576usize];
-    ["Alignment of PidAttentionSm90Params"][::core::mem::align_of::<PidAttentionSm90Params>() - 64usize];
+    ["Size of PidAttentionSm90Params"][::core::mem::size_of::<PidAttentionSm90Params>() - 640usize];
+    ["Alignment of PidAttentionSm90Params"][::core::mem::align_of::<PidAttentionSm90Params>() - 128usize];
     ["Offset of field: PidAttentionSm90Params::q"][::core::mem::offset_of!(PidAttentionSm90Params, q) - 0usize];
     ["Offset of field: PidAttentionSm90Params::k"][::core::mem::offset_of!(PidAttentionSm90Params, k) - 128usize];
     ["Offset of field: PidAttentionSm90Params::v"][::core::mem::offset_of!(PidAttentionSm90Params, v) - 256usize];

@@ -8,7 +8,7 @@ use super::family::{FAMILIES, Family, Variants};
 use super::op_call::{OpCall, OpShape};
 use super::order::RowOrder;
 use super::target::{LaunchError, Target};
-use super::{Capabilities, KernelCall, KernelChoice, Tuning};
+use super::{KernelCall, KernelChoice, Tuning};
 use crate::graph::Weight;
 
 /// See the module's description.
@@ -21,20 +21,23 @@ pub struct Selection {
 }
 
 impl Selection {
-    /// Of the families of this build, on a device of compute capability `capability`.
-    pub fn new(capability: (u32, u32), choice: KernelChoice) -> Self {
-        Self::among(FAMILIES, capability, choice)
+    /// Of all families, on `target`.
+    pub fn new(target: &dyn Target, choice: KernelChoice) -> Self {
+        Self::among(FAMILIES, target, choice)
     }
 
     /// Of `families`, the last of which runs everything.
-    pub fn among(families: &[&'static dyn Family], capability: (u32, u32), choice: KernelChoice) -> Self {
-        let device = Capabilities::of(capability);
-        let portable = families.len().saturating_sub(1);
-        let is_chosen = |index: usize| choice == KernelChoice::Auto || index == portable;
-        let runs = |(index, family): (usize, &&'static dyn Family)| {
-            (index == portable || family.runs_on(&device) && is_chosen(index)).then_some(*family)
+    pub fn among(families: &[&'static dyn Family], target: &dyn Target, choice: KernelChoice) -> Self {
+        let device = target.processor().capabilities();
+        let is_there = |family: &dyn Family| family.arch().is_none_or(|arch| target.has_code_for(arch));
+        let runs = |family: &&&'static dyn Family| family.runs_on(&device) && is_there(**family);
+        let (portable, special) = families.split_last().expect("one family runs everything");
+        let mut families = match choice {
+            KernelChoice::Auto => special.iter().filter(runs).copied().collect(),
+            KernelChoice::Portable => Vec::new(),
         };
-        Self { families: families.iter().enumerate().filter_map(runs).collect(), tuning: None, forced: None }
+        families.push(*portable);
+        Self { families, tuning: None, forced: None }
     }
 
     /// Whether some ops have several kernels.
@@ -108,9 +111,15 @@ impl Selection {
 mod tests {
     use super::*;
     use crate::graph::Recipe;
-    use crate::kernels::family;
+    use crate::kernels::params::PidTensorMap;
+    use crate::kernels::tensor_map::Tiled;
+    use crate::kernels::{Processor, family};
 
     const SM_90: (u32, u32) = (9, 0);
+
+    fn selection(capability: (u32, u32), choice: KernelChoice) -> Selection {
+        Selection::new(&Processor { capability, multiprocessors: 4 }, choice)
+    }
 
     fn shape(op: &'static str, n: u32) -> OpShape {
         OpShape { op, rows: 300, n, k: 1536 }
@@ -123,7 +132,7 @@ mod tests {
     #[test]
     fn kernels_follow_the_architecture() {
         let kernel = |capability, choice, n| {
-            Selection::new(capability, choice).kernel(&shape("gemm_linear", n)).expect("some kernel").name
+            selection(capability, choice).kernel(&shape("gemm_linear", n)).expect("some kernel").name
         };
         assert_eq!(kernel(SM_90, KernelChoice::Auto, 1536), default("gemm_linear"));
         assert_eq!(kernel(SM_90, KernelChoice::Portable, 1536), "gemm_linear");
@@ -132,16 +141,36 @@ mod tests {
             assert_eq!(kernel(other, KernelChoice::Auto, 1536), "gemm_linear", "{other:?}");
         }
         assert_eq!(kernel(SM_90, KernelChoice::Auto, 1), "gemm_linear", "rows of 2 bytes");
-        let auto = Selection::new(SM_90, KernelChoice::Auto);
+        let auto = selection(SM_90, KernelChoice::Auto);
         assert_eq!(auto.kernel(&shape("gemm_embed_rows", 1536)).map(|e| e.name), Ok("gemm_embed_rows"));
         assert!(auto.kernel(&shape("gemm_square", 64)).unwrap_err().to_string().contains("gemm_square"));
-        assert!(auto.has_variants() && !Selection::new(SM_90, KernelChoice::Portable).has_variants());
+        assert!(auto.has_variants() && !selection(SM_90, KernelChoice::Portable).has_variants());
+    }
+
+    /// A build for other architectures lacks what was made for this one alone.
+    #[test]
+    fn kernels_that_were_not_built_are_not_chosen() {
+        struct Without(Processor);
+        impl Target for Without {
+            fn processor(&self) -> Processor {
+                self.0
+            }
+            fn has_code_for(&self, _arch: &str) -> bool {
+                false
+            }
+            fn tensor_map(&self, tiled: &Tiled<'_>) -> Result<PidTensorMap, LaunchError> {
+                self.0.tensor_map(tiled)
+            }
+        }
+        let target = Without(Processor { capability: SM_90, multiprocessors: 4 });
+        let kernel = Selection::new(&target, KernelChoice::Auto).kernel(&shape("gemm_linear", 64));
+        assert_eq!(kernel.map(|entry| entry.name), Ok("gemm_linear"));
     }
 
     #[test]
     fn a_forced_kernel_stays_with_its_own_op() {
-        let selection = Selection::new(SM_90, KernelChoice::Auto).forcing("gemm_linear_128x256_sm90");
-        let kernel = |op| selection.kernel(&shape(op, 64)).map(|entry| entry.name);
+        let forced = selection(SM_90, KernelChoice::Auto).forcing("gemm_linear_128x256_sm90");
+        let kernel = |op| forced.kernel(&shape(op, 64)).map(|entry| entry.name);
         assert_eq!(kernel("gemm_linear"), Ok("gemm_linear_128x256_sm90"));
         assert_eq!(kernel("gemm_swiglu"), Ok(default("gemm_swiglu")));
     }
@@ -149,12 +178,12 @@ mod tests {
     #[test]
     fn orders_follow_the_kernel() {
         let weight = |rows| Weight { rows, cols: 64, recipe: Recipe::Stored("w".into()) };
-        let auto = Selection::new(SM_90, KernelChoice::Auto);
+        let auto = selection(SM_90, KernelChoice::Auto);
         assert_eq!(auto.order("gemm_qkv_d72", &weight(216)), RowOrder::Consecutive16 { head: 72 });
         assert_eq!(auto.order("gemm_linear", &weight(216)), RowOrder::Consecutive16 { head: 64 });
         assert_eq!(auto.order("gemm_linear", &weight(1)), RowOrder::Plain);
         assert_eq!(auto.order("gemm_embed_rows", &weight(64)), RowOrder::Plain);
-        let portable = Selection::new((8, 0), KernelChoice::Auto);
+        let portable = selection((8, 0), KernelChoice::Auto);
         assert_eq!(portable.order("gemm_linear", &weight(64)), RowOrder::Plain);
     }
 }

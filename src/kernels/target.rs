@@ -24,11 +24,27 @@ impl Processor {
 pub trait Target {
     /// What kernels are chosen and launched by.
     fn processor(&self) -> Processor;
+    /// Whether kernels that were compiled for the one architecture `arch` (`sm_90a`) are there.
+    fn has_code_for(&self, arch: &str) -> bool {
+        let _ = arch;
+        true
+    }
     /// What kernels with bulk copies take for the tensor. Compute capability 9.0 and newer.
     ///
     /// # Errors
     /// [`LaunchError::TensorMap`]: names an argument that a GPU does not take.
     fn tensor_map(&self, tiled: &Tiled<'_>) -> Result<PidTensorMap, LaunchError>;
+}
+
+#[cfg(test)]
+impl Target for Processor {
+    fn processor(&self) -> Processor {
+        *self
+    }
+
+    fn tensor_map(&self, _tiled: &Tiled<'_>) -> Result<PidTensorMap, LaunchError> {
+        Ok(PidTensorMap { opaque: [0; 16] })
+    }
 }
 
 /// Why a kernel cannot be launched on its operands.

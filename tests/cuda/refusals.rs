@@ -1,7 +1,6 @@
 //! Machines that cannot run the kernels: what is said, and what `auto` makes of them.
 
 use pid_engine::Device;
-use pid_engine::kernels::cubins::CUBINS;
 
 use crate::driver::{Fake, Machine, OUT_OF_MEMORY};
 use crate::{GPU, decoder, inputs};
@@ -20,14 +19,10 @@ fn capability(major: i32, minor: i32) -> Machine {
 fn messages() {
     let old_driver = Machine { driver_version: 11_040, ..Machine::default() };
     let empty = Machine { devices: 0, ..Machine::default() };
-    let mut archs: Vec<&str> = CUBINS.iter().map(|c| c.arch).collect();
-    archs.sort_unstable();
-    archs.dedup();
-    let no_kernels = |capability: &str| {
+    let tegra = |capability: &str| {
         format!(
-            "device: cuda:0: Fake GPU 0 has compute capability {capability}, this build has kernels for {}: build with \
-             another PID_CUDA_ARCHS",
-            archs.join(", ")
+            "device: cuda:0: Fake GPU 0 has compute capability {capability}: it is a Tegra, which runs none of the code \
+             made for other devices; use --device cpu"
         )
     };
     let cases = [
@@ -52,8 +47,8 @@ fn messages() {
             "device: cuda:0: Fake GPU 0 has compute capability 7.5; 8.0 or newer is needed (Ampere: RTX 30, A100)"
                 .into(),
         ),
-        (capability(12, 1), GPU, no_kernels("12.1")),
-        (capability(10, 3), GPU, no_kernels("10.3")),
+        (capability(8, 7), GPU, tegra("8.7")),
+        (capability(10, 1), GPU, tegra("10.1")),
     ];
     for (machine, device, message) in cases {
         let Some(refused) = refusal(machine, device) else { return };

@@ -94,7 +94,7 @@ fn decode(emulator: Emulator, selection: Selection) -> (BTreeSet<&'static str>, 
 fn a_new_family_is_chosen_where_its_device_is() {
     for (capability, is_third) in [((10, 3), true), ((9, 0), false), ((8, 6), false)] {
         for choice in [KernelChoice::Auto, KernelChoice::Portable] {
-            let selection = Selection::among(FAMILIES, capability, choice);
+            let selection = Selection::among(FAMILIES, &Emulator::default().with_capability(capability), choice);
             let is_third = is_third && choice == KernelChoice::Auto;
             for op in OPS {
                 let entry = selection.kernel(&OpShape { op, rows: 9, n: 192, k: 64 }).unwrap();
@@ -114,9 +114,10 @@ fn a_new_family_is_chosen_where_its_device_is() {
 #[test]
 fn a_new_family_decodes() {
     let emulator = Emulator::default().with_capability(Third.emulated());
-    let third = Selection::among(FAMILIES, Third.emulated(), KernelChoice::Auto);
+    let third = Selection::among(FAMILIES, &emulator, KernelChoice::Auto);
     let (names, image) = decode(emulator, third.clone());
-    let (portable_names, expected) = decode(Emulator::default(), Selection::new((8, 0), KernelChoice::Auto));
+    let (portable_names, expected) =
+        decode(Emulator::default(), Selection::new(&Emulator::default(), KernelChoice::Auto));
     let of_third: Vec<&str> = names.iter().copied().filter(|name| name.starts_with("third_")).collect();
     assert_eq!(of_third, ["third_linear", "third_qkv_folded_d64", "third_residual", "third_swiglu"]);
     assert!(portable_names.iter().all(|name| !name.starts_with("third_")));

@@ -50,9 +50,17 @@ pub struct Cuda {
     ordinal: usize,
     name: String,
     processor: Processor,
+    cubins: &'static [Cubin],
     synchronous: bool,
     /// The error after which the context is of no use, if there was one.
-    lost: OnceLock<String>,
+    lost: OnceLock<Lost>,
+}
+
+/// The error that ended a context, and what to do.
+#[derive(Debug)]
+struct Lost {
+    error: String,
+    remedy: &'static str,
 }
 
 /// What only one thread at a time may use.
@@ -97,6 +105,9 @@ impl Cuda {
             let mut built: Vec<&str> = cubins.iter().map(|c| c.arch).collect();
             built.sort_unstable();
             built.dedup();
+            if cubins::is_tegra(capability) {
+                return Err(CudaError::Tegra { ordinal, name, major, minor });
+            }
             return Err(CudaError::NoKernels { ordinal, name, major, minor, built: built.join(", ") });
         }
         let stream = context.new_stream().map_err(|error| {
@@ -111,7 +122,7 @@ impl Cuda {
         let synchronous = env::var_os(SYNC_VARIABLE).is_some_and(|v| !v.is_empty() && v != "0");
         let maps = TensorMaps::default();
         let work = Mutex::new(Work { staging: Staging::default(), recordings: Recordings::default(), functions, maps });
-        Ok(Self { work, stream, context, ordinal, name, processor, synchronous, lost: OnceLock::new() })
+        Ok(Self { work, stream, context, ordinal, name, processor, cubins, synchronous, lost: OnceLock::new() })
     }
 
     /// The same as if it had so many multiprocessors: persistent kernels start no more blocks, and each takes more tiles.
@@ -133,12 +144,8 @@ impl Cuda {
 
     /// Makes the context current, unless it is lost, and takes the stream.
     fn enter(&self) -> Result<MutexGuard<'_, Work>, DeviceError> {
-        if let Some(error) = self.lost.get() {
-            let place = format!("cuda:{}", self.ordinal);
-            return Err(DeviceError::Driver(format!(
-                "{place} failed before ({error}): drop every decoder on this GPU, as they share its context, then build \
-                 another"
-            )));
+        if let Some(Lost { error, remedy }) = self.lost.get() {
+            return Err(DeviceError::Driver(format!("cuda:{} failed before ({error}): {remedy}", self.ordinal)));
         }
         // Whoever panicked while it was locked left whole entries or none.
         let work = self.work.lock().unwrap_or_else(PoisonError::into_inner);
@@ -151,7 +158,7 @@ impl Cuda {
         let text = explain(error);
         if status::is_fatal(error.0) {
             // Only the first one tells what went wrong.
-            let _ = self.lost.set(text.clone());
+            let _ = self.lost.set(Lost { error: text.clone(), remedy: status::remedy(error.0) });
         }
         DeviceError::Driver(format!("cuda:{}: {what}: {text}", self.ordinal))
     }
@@ -305,6 +312,10 @@ impl Driver for Cuda {
 impl Target for Cuda {
     fn processor(&self) -> Processor {
         self.processor
+    }
+
+    fn has_code_for(&self, arch: &str) -> bool {
+        self.cubins.iter().any(|cubin| cubin.arch == arch)
     }
 
     fn tensor_map(&self, tiled: &Tiled<'_>) -> Result<PidTensorMap, LaunchError> {

@@ -28,6 +28,11 @@ pub enum CudaError {
          another PID_CUDA_ARCHS"
     )]
     NoKernels { ordinal: usize, name: String, major: i32, minor: i32, built: String },
+    #[error(
+        "cuda:{ordinal}: {name} has compute capability {major}.{minor}: it is a Tegra, which runs none of the code made for \
+         other devices; use --device cpu"
+    )]
+    Tegra { ordinal: usize, name: String, major: i32, minor: i32 },
     #[error("cuda: {call}: {text}")]
     Driver { call: &'static str, text: String },
 }
@@ -39,7 +44,7 @@ impl CudaError {
             Self::NotBuilt | Self::NoDriver | Self::NoDevice { .. } => true,
             // A driver without a device says so when it is initialised.
             Self::Driver { text, .. } => text.starts_with("CUDA_ERROR_NO_DEVICE"),
-            Self::OldDriver { .. } | Self::TooOld { .. } | Self::NoKernels { .. } => false,
+            Self::OldDriver { .. } | Self::TooOld { .. } | Self::NoKernels { .. } | Self::Tegra { .. } => false,
         }
     }
 }
@@ -82,5 +87,38 @@ pub(super) fn is_fatal(error: sys::CUresult) -> bool {
             | R::CUDA_ERROR_SYSTEM_NOT_READY
             | R::CUDA_ERROR_EXTERNAL_DEVICE
             | R::CUDA_ERROR_UNKNOWN
-    )
+    ) || needs_restart(error)
+}
+
+/// Whether nothing but another process helps after this error.
+fn needs_restart(error: sys::CUresult) -> bool {
+    use sys::CUresult as R;
+    matches!(error, R::CUDA_ERROR_CONTAINED | R::CUDA_ERROR_MPS_CLIENT_TERMINATED | R::CUDA_ERROR_TENSOR_MEMORY_LEAK)
+}
+
+/// What to do after an error that is fatal.
+pub(super) fn remedy(error: sys::CUresult) -> &'static str {
+    if needs_restart(error) {
+        "start the program again"
+    } else {
+        "drop every decoder on this GPU, as they share its context, then build another"
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn errors_that_end_a_context_are_known() {
+        use sys::CUresult as R;
+        for error in [R::CUDA_ERROR_CONTAINED, R::CUDA_ERROR_MPS_CLIENT_TERMINATED, R::CUDA_ERROR_TENSOR_MEMORY_LEAK] {
+            assert!(is_fatal(error), "{error:?}");
+            assert_eq!(remedy(error), "start the program again");
+        }
+        assert!(is_fatal(R::CUDA_ERROR_ILLEGAL_ADDRESS) && remedy(R::CUDA_ERROR_ILLEGAL_ADDRESS).contains("decoder"));
+        for error in [R::CUDA_ERROR_OUT_OF_MEMORY, R::CUDA_ERROR_INVALID_VALUE, R::CUDA_ERROR_NOT_READY] {
+            assert!(!is_fatal(error), "{error:?}");
+        }
+    }
 }

@@ -122,9 +122,9 @@ mod tests {
     #[cfg(feature = "emulator")]
     fn the_product_runs() {
         use crate::backend::emulator::Emulator;
-        use crate::kernels::{KernelChoice, Target};
+        use crate::kernels::KernelChoice;
         for emulator in [Emulator::default(), Emulator::default().with_capability((9, 0))] {
-            let selection = Selection::new(emulator.processor().capability, KernelChoice::Auto);
+            let selection = Selection::new(&emulator, KernelChoice::Auto);
             let driver: Arc<dyn Driver> = Arc::new(emulator);
             assert!(product(&driver, &selection, 128).unwrap() > 0.0);
         }

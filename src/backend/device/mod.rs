@@ -62,7 +62,7 @@ struct ConstantKey {
 impl DeviceBackend {
     /// A backend on `driver`, reading weights from `source`; the default kernels for it.
     pub fn new(driver: Arc<dyn Driver>, source: Arc<dyn TensorSource>) -> Self {
-        let selection = Selection::new(driver.processor().capability, KernelChoice::Auto);
+        let selection = Selection::new(&*driver, KernelChoice::Auto);
         Self { driver, selection, store: WeightStore::new(source), resident: Mutex::default() }
     }
 

@@ -26,7 +26,7 @@ const _: () = {
 
 /// micro_tma_*: one box of `map`.
 #[repr(C)]
-#[repr(align(64))]
+#[repr(align(128))]
 #[derive(Debug, Copy, Clone)]
 pub struct PidMicroTmaParams {
     pub map: PidTensorMap,
@@ -38,13 +38,13 @@ pub struct PidMicroTmaParams {
     pub coordinates: [i32; 4usize],
     /// At most 32768, a multiple of 16.
     pub box_bytes: u32,
-    pub reserved: [u32; 7usize],
+    pub reserved: [u32; 23usize],
 }
 
 #[allow(clippy::unnecessary_operation, clippy::identity_op)]
 const _: () = {
-    ["Size of PidMicroTmaParams"][::core::mem::size_of::<PidMicroTmaParams>() - 192usize];
-    ["Alignment of PidMicroTmaParams"][::core::mem::align_of::<PidMicroTmaParams>() - 64usize];
+    ["Size of PidMicroTmaParams"][::core::mem::size_of::<PidMicroTmaParams>() - 256usize];
+    ["Alignment of PidMicroTmaParams"][::core::mem::align_of::<PidMicroTmaParams>() - 128usize];
     ["Offset of field: PidMicroTmaParams::map"][::core::mem::offset_of!(PidMicroTmaParams, map) - 0usize];
     ["Offset of field: PidMicroTmaParams::input"][::core::mem::offset_of!(PidMicroTmaParams, input) - 128usize];
     ["Offset of field: PidMicroTmaParams::output"][::core::mem::offset_of!(PidMicroTmaParams, output) - 136usize];
@@ -86,7 +86,7 @@ const _: () = {
 /// micro_pipeline: `D = A B^T` by TMA and wgmma. Boxes: a 64 x 64 and b 64 x 64 bf16, swizzle 128; d 32 x 64 float32, no
 /// swizzle; columns first.
 #[repr(C)]
-#[repr(align(64))]
+#[repr(align(128))]
 #[derive(Debug, Copy, Clone)]
 pub struct PidMicroPipelineParams {
     /// bf16 `[m, k]`.
@@ -97,13 +97,13 @@ pub struct PidMicroPipelineParams {
     pub d: PidTensorMap,
     /// ceil(k / 64).
     pub num_k_tiles: u32,
-    pub reserved: [u32; 15usize],
+    pub reserved: [u32; 31usize],
 }
 
 #[allow(clippy::unnecessary_operation, clippy::identity_op)]
 const _: () = {
-    ["Size of PidMicroPipelineParams"][::core::mem::size_of::<PidMicroPipelineParams>() - 448usize];
-    ["Alignment of PidMicroPipelineParams"][::core::mem::align_of::<PidMicroPipelineParams>() - 64usize];
+    ["Size of PidMicroPipelineParams"][::core::mem::size_of::<PidMicroPipelineParams>() - 512usize];
+    ["Alignment of PidMicroPipelineParams"][::core::mem::align_of::<PidMicroPipelineParams>() - 128usize];
     ["Offset of field: PidMicroPipelineParams::a"][::core::mem::offset_of!(PidMicroPipelineParams, a) - 0usize];
     ["Offset of field: PidMicroPipelineParams::b"][::core::mem::offset_of!(PidMicroPipelineParams, b) - 128usize];
     ["Offset of field: PidMicroPipelineParams::d"][::core::mem::offset_of!(PidMicroPipelineParams, d) - 256usize];

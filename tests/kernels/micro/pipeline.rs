@@ -31,7 +31,7 @@ pub fn test(device: &Device, kernel: &'static str, [m, n, k]: [usize; 3]) -> Res
         b: map(device, Element::Bf16, b.ptr() as u64, [n, k], [64, 64], Swizzle::Bytes128),
         d: map(device, Element::F32, d.ptr() as u64, [m, n], [32, 64], Swizzle::None),
         num_k_tiles: k.div_ceil(64) as u32,
-        reserved: [0; 15],
+        reserved: [0; 31],
     };
     let grid = [n.div_ceil(64) as u32, m.div_ceil(128) as u32, 1];
     device.run(&[KernelCall::new(kernel, grid, 384, 108_544, &params)])?;

@@ -121,7 +121,7 @@ impl Case {
         });
         let mut coordinates = [0; 4];
         coordinates[..self.at.len()].copy_from_slice(self.at);
-        PidMicroTmaParams { map, input, output, coordinates, box_bytes: self.box_bytes() as u32, reserved: [0; 7] }
+        PidMicroTmaParams { map, input, output, coordinates, box_bytes: self.box_bytes() as u32, reserved: [0; 23] }
     }
 }
 

@@ -1,4 +1,4 @@
-//! The attention of sm_90a (`kernels/attention/hopper.cuh`): tensor maps beside the portable kernel's parameters.
+//! The attention of sm_90a (`kernels/sm90/attention.cuh`): tensor maps beside the portable kernel's parameters.
 
 use crate::kernels::call::{KernelCall, Params};
 use crate::kernels::entry::Entry;
@@ -32,7 +32,7 @@ pub(super) fn launch(
         v: operand(params.v, keys)?,
         output: map(params.output as u64, dims, entry.store_box, swizzle)?,
         op: *params,
-        reserved: [0; 4],
+        reserved: [0; 20],
     };
     let grid = [(tokens - query_start).div_ceil(queries), batch * heads, 1];
     Ok(KernelCall::of(entry, grid, Params::of(&params)))

@@ -1,4 +1,4 @@
-//! Kernels of sm_90a (`kernels/*/*_sm90.cu`): bulk copies by tensor maps, mbarriers and wgmma, warps with different work. They
+//! Kernels of sm_90a (`kernels/sm90/`): bulk copies by tensor maps, mbarriers and wgmma, warps with different work. They
 //! exist in several tile shapes.
 
 mod attention;

@@ -1,4 +1,4 @@
-//! Where the products that end in bulk stores (`kernels/gemm/boxes_sm90.cuh`) put their results: the output maps of
+//! Where the products that end in bulk stores (`kernels/sm90/boxes.cuh`) put their results: the output maps of
 //! `PidTmaGemmStores`.
 
 use crate::kernels::op_call::Output;

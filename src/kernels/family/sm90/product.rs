@@ -1,4 +1,4 @@
-//! Launches of the products (`kernels/*/*_sm90.cu`): tensor maps and a persistent grid, beside the parameters that the
+//! Launches of the products (`kernels/sm90/`): tensor maps and a persistent grid, beside the parameters that the
 //! portable kernel of the same op takes.
 
 use super::outputs::{self, first_joint_row};
@@ -84,7 +84,7 @@ pub(super) fn conv3x3(target: &dyn Target, entry: &Entry, params: &PidConvParams
         segments: [samples, 0],
         segment_rows: [cols * rows, 0],
         segment_tiles: [tiles.next_multiple_of(entry.cluster), 1],
-        reserved: [0; 10],
+        reserved: [0; 26],
     };
     let grid = grid(target, entry, gemm, &tma);
     Ok(KernelCall::with_maps(entry, grid, &tma, Params::of(params)))
@@ -113,7 +113,7 @@ impl Maps<'_> {
             segments: [0; 2],
             segment_rows: [0; 2],
             segment_tiles: [1; 2],
-            reserved: [0; 10],
+            reserved: [0; 26],
         };
         let [block_m, block_n, _] = self.entry.tile;
         for (i, group) in self.gemm.group[..self.gemm.num_groups as usize].iter().enumerate() {

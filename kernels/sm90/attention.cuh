@@ -1,8 +1,8 @@
-// hopper: attention.cu's equation and contract on sm_90a, heads of 64 and 72, by warp specialisation.
+// attention: attention.cu's equation and contract on sm_90a, heads of 64 and 72, by warp specialisation.
 //   q, k, v [B, heads, N, d] bf16, softmax scale and log2(e) in q;  output [B, N, heads * d] bf16; all by tensor maps
 //   scores, weights' sums and output sums in float32, weights rounded to bf16 for the second product
 //   grid (ceil((N - query_start) / BLOCK_M), B * heads): query tiles of one head side by side, so that few heads' K and V
-//   are in use at a time and stay in L2; block 128 x (1 + consumers); smem and variants: HopperTile
+//   are in use at a time and stay in L2; block 128 x (1 + consumers); smem and variants: AttentionTile
 //   Warpgroup 0 is the producer (one thread issues bulk copies), the others consumers, alike. Registers, not shared
 //   memory, hold q and the weights: the products then read 64 bytes a clock of the 128 that shared memory has, K and V once
 //   for every 64 queries. d = 72 has two boxes to a row, 64 columns and 8 (the map's bounds fill the rest with zeros):
@@ -13,7 +13,7 @@
 //   limit: attention.cu's, with 4096 FLOP and 16 ex2 a clock and SM; TUNING.md has the variants' clocks
 //   source: FlashAttention-3, arXiv 2407.08608, section 3 (producer, consumers by turns, softmax under products)
 #pragma once
-#include "hopper_tile.cuh"
+#include "attention_tile.cuh"
 
 // ---- producer
 
@@ -54,9 +54,9 @@ struct Consumer {
 
     std::uint32_t q[T::kRowTiles][T::kSteps][4];
     float scores[2][T::kKeys / 2];
-    HopperWeights<T::kKeys> weights[2];
+    WgmmaWeights<T::kKeys> weights[2];
     float acc[T::kRowTiles][T::kHeadDim / 2] = {};
-    HopperSoftmax<T::kBounded, T::kPolyShare> softmax[T::kRowTiles];
+    WgmmaSoftmax<T::kBounded, T::kPolyShare> softmax[T::kRowTiles];
 
     PID_DEVICE Consumer(typename T::Shared& shared, std::uint32_t consumer_warp)
         : smem(shared), warp(consumer_warp), group(consumer_warp / 4), lane(threadIdx.x % 32) {

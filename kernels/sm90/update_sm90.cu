@@ -1,10 +1,10 @@
-// gemm_pixel_update_*_sm90, gemm_pixel_update_sample_*_sm90: gemm_pixel_update (update.cu) by TMA and wgmma.
+// gemm_pixel_update_*_sm90, gemm_pixel_update_sample_*_sm90: gemm_pixel_update (pixel/update.cu) by TMA and wgmma.
 //   Two products of a tile through one ring: the modulation (BLOCK_N columns, 64 a pixel), then the expanded attention
 //   (BLOCK_N / 4, 16 a pixel); both stay in registers for the epilogue.
-//   sm_90a; tiles and the way to share the work as named (product_sm90.cuh); grid at most one block an SM, in whole clusters;
+//   sm_90a; tiles and the way to share the work as named (product.cuh); grid at most one block an SM, in whole clusters;
 //   block 384, smem up to 227 KB.
-#include "../gemm/epilogue_sm90.cuh"
-#include "update.cuh"
+#include "epilogue.cuh"
+#include "../pixel/update.cuh"
 
 // Rows of fc2 lie 72 elements apart: eight of them, which a fragment is read from, then begin in different banks.
 constexpr int kFc2Stride = kMlpHidden + 8;

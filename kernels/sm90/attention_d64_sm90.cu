@@ -1,57 +1,57 @@
-// attention_d64_sm90: hopper.cuh for heads of 64. src/kernels/variants.rs has the default of each form, the
-// others wait for a measurement (TUNING.md). Names: queries of a block, keys of a tile, slots, share of polynomial exponentials.
-#include "hopper.cuh"
+// attention_d64_sm90: attention.cuh for heads of 64. src/kernels/family/sm90 has the default of each form, the
+// others wait for a measurement (attention/TUNING.md). Names: queries of a block, keys of a tile, slots, share of polynomial exponentials.
+#include "attention.cuh"
 
 PID_KERNEL(attention_bounded_d64_q256_k80_s4_poly2_sm90, PidAttentionSm90Params,
-           attention_entry<HopperTile<64, true, 2, 2, 80, 4, 2, false>>()) {
-    attention_sm90<HopperTile<64, true, 2, 2, 80, 4, 2, false>, kSound>(params);
+           attention_entry<AttentionTile<64, true, 2, 2, 80, 4, 2, false>>()) {
+    attention_sm90<AttentionTile<64, true, 2, 2, 80, 4, 2, false>, kSound>(params);
 }
 PID_KERNEL(attention_bounded_d64_q256_k80_s4_poly0_sm90, PidAttentionSm90Params,
-           attention_entry<HopperTile<64, true, 2, 2, 80, 4, 0, false>>()) {
-    attention_sm90<HopperTile<64, true, 2, 2, 80, 4, 0, false>, kSound>(params);
+           attention_entry<AttentionTile<64, true, 2, 2, 80, 4, 0, false>>()) {
+    attention_sm90<AttentionTile<64, true, 2, 2, 80, 4, 0, false>, kSound>(params);
 }
 PID_KERNEL(attention_bounded_d64_q256_k80_s4_poly4_sm90, PidAttentionSm90Params,
-           attention_entry<HopperTile<64, true, 2, 2, 80, 4, 4, false>>()) {
-    attention_sm90<HopperTile<64, true, 2, 2, 80, 4, 4, false>, kSound>(params);
+           attention_entry<AttentionTile<64, true, 2, 2, 80, 4, 4, false>>()) {
+    attention_sm90<AttentionTile<64, true, 2, 2, 80, 4, 4, false>, kSound>(params);
 }
 PID_KERNEL(attention_bounded_d64_q256_k64_s4_poly2_sm90, PidAttentionSm90Params,
-           attention_entry<HopperTile<64, true, 2, 2, 64, 4, 2, false>>()) {
-    attention_sm90<HopperTile<64, true, 2, 2, 64, 4, 2, false>, kSound>(params);
+           attention_entry<AttentionTile<64, true, 2, 2, 64, 4, 2, false>>()) {
+    attention_sm90<AttentionTile<64, true, 2, 2, 64, 4, 2, false>, kSound>(params);
 }
 PID_KERNEL(attention_bounded_d64_q256_k64_s4_poly2_pingpong_sm90, PidAttentionSm90Params,
-           attention_entry<HopperTile<64, true, 2, 2, 64, 4, 2, true>>()) {
-    attention_sm90<HopperTile<64, true, 2, 2, 64, 4, 2, true>, kSound>(params);
+           attention_entry<AttentionTile<64, true, 2, 2, 64, 4, 2, true>>()) {
+    attention_sm90<AttentionTile<64, true, 2, 2, 64, 4, 2, true>, kSound>(params);
 }
 PID_KERNEL(attention_bounded_d64_q192_k64_s4_poly2_sm90, PidAttentionSm90Params,
-           attention_entry<HopperTile<64, true, 3, 1, 64, 4, 2, false>>()) {
-    attention_sm90<HopperTile<64, true, 3, 1, 64, 4, 2, false>, kSound>(params);
+           attention_entry<AttentionTile<64, true, 3, 1, 64, 4, 2, false>>()) {
+    attention_sm90<AttentionTile<64, true, 3, 1, 64, 4, 2, false>, kSound>(params);
 }
 PID_KERNEL(attention_bounded_d64_q128_k96_s4_poly2_sm90, PidAttentionSm90Params,
-           attention_entry<HopperTile<64, true, 2, 1, 96, 4, 2, false>>()) {
-    attention_sm90<HopperTile<64, true, 2, 1, 96, 4, 2, false>, kSound>(params);
+           attention_entry<AttentionTile<64, true, 2, 1, 96, 4, 2, false>>()) {
+    attention_sm90<AttentionTile<64, true, 2, 1, 96, 4, 2, false>, kSound>(params);
 }
 PID_KERNEL(attention_online_d64_q192_k64_s4_poly1_sm90, PidAttentionSm90Params,
-           attention_entry<HopperTile<64, false, 3, 1, 64, 4, 1, false>>()) {
-    attention_sm90<HopperTile<64, false, 3, 1, 64, 4, 1, false>, kSound>(params);
+           attention_entry<AttentionTile<64, false, 3, 1, 64, 4, 1, false>>()) {
+    attention_sm90<AttentionTile<64, false, 3, 1, 64, 4, 1, false>, kSound>(params);
 }
 PID_KERNEL(attention_online_d64_q192_k64_s4_poly0_sm90, PidAttentionSm90Params,
-           attention_entry<HopperTile<64, false, 3, 1, 64, 4, 0, false>>()) {
-    attention_sm90<HopperTile<64, false, 3, 1, 64, 4, 0, false>, kSound>(params);
+           attention_entry<AttentionTile<64, false, 3, 1, 64, 4, 0, false>>()) {
+    attention_sm90<AttentionTile<64, false, 3, 1, 64, 4, 0, false>, kSound>(params);
 }
 PID_KERNEL(attention_online_d64_q192_k64_s4_poly2_sm90, PidAttentionSm90Params,
-           attention_entry<HopperTile<64, false, 3, 1, 64, 4, 2, false>>()) {
-    attention_sm90<HopperTile<64, false, 3, 1, 64, 4, 2, false>, kSound>(params);
+           attention_entry<AttentionTile<64, false, 3, 1, 64, 4, 2, false>>()) {
+    attention_sm90<AttentionTile<64, false, 3, 1, 64, 4, 2, false>, kSound>(params);
 }
 PID_KERNEL(attention_online_d64_q192_k64_s4_poly1_pingpong_sm90, PidAttentionSm90Params,
-           attention_entry<HopperTile<64, false, 3, 1, 64, 4, 1, true>>()) {
-    attention_sm90<HopperTile<64, false, 3, 1, 64, 4, 1, true>, kSound>(params);
+           attention_entry<AttentionTile<64, false, 3, 1, 64, 4, 1, true>>()) {
+    attention_sm90<AttentionTile<64, false, 3, 1, 64, 4, 1, true>, kSound>(params);
 }
 PID_KERNEL(attention_online_d64_q128_k128_s3_poly1_sm90, PidAttentionSm90Params,
-           attention_entry<HopperTile<64, false, 2, 1, 128, 3, 1, false>>()) {
-    attention_sm90<HopperTile<64, false, 2, 1, 128, 3, 1, false>, kSound>(params);
+           attention_entry<AttentionTile<64, false, 2, 1, 128, 3, 1, false>>()) {
+    attention_sm90<AttentionTile<64, false, 2, 1, 128, 3, 1, false>, kSound>(params);
 }
 
-using Faulty = HopperTile<64, false, 3, 1, 64, 4, 1, false>;
+using Faulty = AttentionTile<64, false, 3, 1, 64, 4, 1, false>;
 PID_FAULT(attention_online_d64_q192_k64_s4_poly1_sm90, no_init_fence, attention_sm90<Faulty, kNoInitFence>)
 PID_FAULT(attention_online_d64_q192_k64_s4_poly1_sm90, no_init_sync, attention_sm90<Faulty, kNoInitSync>)
 PID_FAULT(attention_online_d64_q192_k64_s4_poly1_sm90, no_query_wait, attention_sm90<Faulty, kNoQueryWait>)

@@ -1,11 +1,11 @@
-// conv3x3_tokens_*_sm90: conv3x3_tokens (conv3x3.cu) by TMA and wgmma
+// conv3x3_tokens_*_sm90: conv3x3_tokens (conv/conv3x3.cu) by TMA and wgmma
 //   A tile of 128 rows is a rectangle of 16 x 8 tokens of the grid. A slice of 64 inner columns belongs to one tap: the
 //   rectangle, shifted by the tap, is one box of the input; outside of the grid the copy gives zeros, which is the zero
 //   padding. Where border tokens repeat (replicate), they are in the same box, one token further in (all but those of a tile
 //   with one column or row): a warp of the producer copies them over the zeros before the consumers see the slice. Channels beyond the last are zeros in A.
-//   sm_90a; tiles and the way to share the work as named (gemm/product_sm90.cuh); grid at most one block an SM; block 384.
-#include "../gemm/epilogue_sm90.cuh"
-#include "conv3x3.cuh"
+//   sm_90a; tiles and the way to share the work as named (product.cuh); grid at most one block an SM; block 384.
+#include "epilogue.cuh"
+#include "../conv/conv3x3.cuh"
 
 constexpr std::uint32_t kTileCols = 16, kTileRows = 8;
 

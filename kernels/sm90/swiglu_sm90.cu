@@ -1,9 +1,9 @@
-// gemm_swiglu_*_sm90: gemm_swiglu (swiglu.cu) by TMA and wgmma.
-//   sm_90a; tiles and the way to share the work as named (product_sm90.cuh), bulk: results leave by bulk stores
-//   (boxes_sm90.cuh); grid at most one block an SM, in whole clusters;
+// gemm_swiglu_*_sm90: gemm_swiglu (gemm/swiglu.cu) by TMA and wgmma.
+//   sm_90a; tiles and the way to share the work as named (product.cuh), bulk: results leave by bulk stores
+//   (boxes.cuh); grid at most one block an SM, in whole clusters;
 //   block 384, smem up to 227 KB.
-#include "boxes_sm90.cuh"
-#include "swiglu.cuh"
+#include "boxes.cuh"
+#include "../gemm/swiglu.cuh"
 
 template <int kColumns, bool kPingPong, int kBlocks, bool kBulk = false>
 using SwiGluShape = ProductShape<kColumns, kPingPong, kBlocks, 24, kBulk, staged_bytes(SwiGluEpilogue<>::kArrays, kColumns)>;

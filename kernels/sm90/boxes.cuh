@@ -1,4 +1,4 @@
-// boxes_sm90: results by bulk stores of whole lines; a thread's own 16-byte stores are half a sector each, or lie by pairs.
+// boxes: results by bulk stores of whole lines; a thread's own 16-byte stores are half a sector each, or lie by pairs.
 //   A warp collects 16 rows of 64 bf16 columns of the output in shared memory, 128-byte swizzle, and one lane has them
 //   stored as one box. What lies beyond the segment's rows or the output's columns is outside of the map. Two boxes take
 //   turns, so that one is read while the next is filled.
@@ -6,7 +6,7 @@
 //   thread has 16 columns they are chunks 2 q + i: even places for one row, odd ones for the other. Where it has 8 of each of
 //   two blocks they are chunks q and 4 + q, the same half for both rows, so odd rows store their second block first.
 #pragma once
-#include "epilogue_sm90.cuh"
+#include "epilogue.cuh"
 
 // Parameters of a product with bulk stores.
 template <class Op>
@@ -89,7 +89,7 @@ struct BoxRows {
     }
 };
 
-// gemm_rows (epilogue_sm90.cuh) with bulk stores, where blocks are of 64 columns.
+// gemm_rows (epilogue.cuh) with bulk stores, where blocks are of 64 columns.
 template <class Shape, int kFault, template <class> class Epilogue, class Op>
 PID_DEVICE void gemm_boxes(const PidTmaGemmStores& tma, const Op& op) {
     multiply_rows<Shape, kFault, Epilogue>(

@@ -1,8 +1,8 @@
-// gemm_latent_gate_*_sm90: gemm_latent_gate (latent_gate.cu) by TMA and wgmma.
-//   sm_90a; tiles and the way to share the work as named (product_sm90.cuh); grid at most one block an SM, in whole clusters;
+// gemm_latent_gate_*_sm90: gemm_latent_gate (gemm/latent_gate.cu) by TMA and wgmma.
+//   sm_90a; tiles and the way to share the work as named (product.cuh); grid at most one block an SM, in whole clusters;
 //   block 384, smem up to 227 KB.
-#include "epilogue_sm90.cuh"
-#include "latent_gate.cuh"
+#include "epilogue.cuh"
+#include "../gemm/latent_gate.cuh"
 
 template <class Shape, int kFault>
 PID_DEVICE void latent_gate_sm90(const WithMaps<PidLatentGateParams>& params) {

@@ -1,8 +1,8 @@
-// gemm_pixel_modulate_*_sm90: gemm_pixel_modulate (modulate.cu) by TMA and wgmma; 64 columns are two pixels.
-//   sm_90a; tiles and the way to share the work as named (product_sm90.cuh); grid at most one block an SM, in whole clusters;
+// gemm_pixel_modulate_*_sm90: gemm_pixel_modulate (pixel/modulate.cu) by TMA and wgmma; 64 columns are two pixels.
+//   sm_90a; tiles and the way to share the work as named (product.cuh); grid at most one block an SM, in whole clusters;
 //   block 384, smem up to 227 KB.
-#include "../gemm/epilogue_sm90.cuh"
-#include "modulate.cuh"
+#include "epilogue.cuh"
+#include "../pixel/modulate.cuh"
 
 template <int kColumns, bool kPingPong, int kBlocks>
 using ModulateShape = ProductShape<kColumns, kPingPong, kBlocks, 24, false, staged_bytes(PixelModulateEpilogue<>::kArrays, kColumns)>;

@@ -1,9 +1,9 @@
-// gemm_linear_*_sm90: gemm_linear (linear.cu) by TMA and wgmma; n a multiple of 8.
-//   sm_90a; tiles and the way to share the work as named (product_sm90.cuh), bulk: results leave by bulk stores
-//   (boxes_sm90.cuh); grid at most one block an SM, in whole clusters;
+// gemm_linear_*_sm90: gemm_linear (gemm/linear.cu) by TMA and wgmma; n a multiple of 8.
+//   sm_90a; tiles and the way to share the work as named (product.cuh), bulk: results leave by bulk stores
+//   (boxes.cuh); grid at most one block an SM, in whole clusters;
 //   block 384, smem up to 227 KB.
-#include "boxes_sm90.cuh"
-#include "linear.cuh"
+#include "boxes.cuh"
+#include "../gemm/linear.cuh"
 
 template <class Columns>
 using Epilogue = LinearEpilogue<true, Columns>;

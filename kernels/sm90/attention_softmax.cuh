@@ -1,12 +1,12 @@
-// hopper_softmax: softmax.cuh's two forms on wgmma's accumulators: scores of 64 queries by kKeys keys, of which a warp has 16
+// attention_softmax: softmax.cuh's two forms on wgmma's accumulators: scores of 64 queries by kKeys keys, of which a warp has 16
 // rows, to weights as A fragments of the next product. Base 2, no scale: both are in q.
 //   Element i of a lane: column i / 4 * 8 + lane % 4 * 2 + i % 2, row lane / 4, and eight below for odd i / 2.
 //   source: FlashAttention-2, arXiv 2307.08691, section 3.1
 #pragma once
-#include "exp2.cuh"
+#include "../attention/exp2.cuh"
 
 template <int kKeys>
-using HopperWeights = std::uint32_t[kKeys / 16][4];
+using WgmmaWeights = std::uint32_t[kKeys / 16][4];
 
 // Gives the keys from `num_keys` on a weight of exactly zero.
 template <bool kBounded, int kCount>
@@ -19,7 +19,7 @@ PID_DEVICE void mask_tail(float (&scores)[kCount], std::uint32_t num_keys, std::
 
 // One row tile's state: sums of the weights that this lane saw, and what they are relative to.
 template <bool kBounded, int kPolyShare>
-struct HopperSoftmax {
+struct WgmmaSoftmax {
     static_assert(kPolyShare >= 0 && kPolyShare <= 16, "a share of 16");
     // How far the maximum may be outgrown before sums and outputs are rescaled.
     static constexpr float kSlack = 8.0f;
@@ -54,7 +54,7 @@ struct HopperSoftmax {
 
     // weights = bf16(2^(scores - maximum)).
     template <int kCount>
-    PID_DEVICE void weigh(HopperWeights<2 * kCount>& weights, const float (&scores)[kCount]) {
+    PID_DEVICE void weigh(WgmmaWeights<2 * kCount>& weights, const float (&scores)[kCount]) {
         PID_UNROLL
         for (int i = 0; i < kCount; i += 2) {
             const int r = i / 2 % 2;

@@ -1,16 +1,16 @@
-// epilogue_sm90: a product's kernel on sm_90a around an epilogue of the portable path (epilogue.cuh).
+// epilogue: a product's kernel on sm_90a around an epilogue of the portable path (gemm/epilogue.cuh).
 //   wgmma gives thread q of a quad columns 8 j + 2 q and one more of each n-tile j. B's rows are stored so that this is what
 //   ColumnOrder asks for: within a block of 64 columns thread q has 16 q .. 16 q + 15 (Consecutive16) or 4 q .. 4 q + 3 of
 //   every 16 (Groups16); src/kernels/order.rs.
 #pragma once
 #include <type_traits>
 
-#include "epilogue.cuh"
-#include "product_sm90.cuh"
+#include "../gemm/epilogue.cuh"
+#include "product.cuh"
 
 // Parameters of a product on sm_90a: the bulk copies', then the portable kernel's.
 template <class Op, class Maps = PidTmaGemm>
-struct alignas(64) WithMaps {
+struct alignas(128) WithMaps {
     Maps tma;
     Op op;
 };

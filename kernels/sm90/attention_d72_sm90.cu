@@ -1,41 +1,41 @@
-// attention_d72_sm90: hopper.cuh for heads of 72. src/kernels/variants.rs has the default of each form, the
-// others wait for a measurement (TUNING.md). Names: queries of a block, keys of a tile, slots, share of polynomial exponentials.
-#include "hopper.cuh"
+// attention_d72_sm90: attention.cuh for heads of 72. src/kernels/family/sm90 has the default of each form, the
+// others wait for a measurement (attention/TUNING.md). Names: queries of a block, keys of a tile, slots, share of polynomial exponentials.
+#include "attention.cuh"
 
 PID_KERNEL(attention_bounded_d72_q256_k64_s4_poly0_sm90, PidAttentionSm90Params,
-           attention_entry<HopperTile<72, true, 2, 2, 64, 4, 0, false>>()) {
-    attention_sm90<HopperTile<72, true, 2, 2, 64, 4, 0, false>, kSound>(params);
+           attention_entry<AttentionTile<72, true, 2, 2, 64, 4, 0, false>>()) {
+    attention_sm90<AttentionTile<72, true, 2, 2, 64, 4, 0, false>, kSound>(params);
 }
 PID_KERNEL(attention_bounded_d72_q256_k64_s4_poly2_sm90, PidAttentionSm90Params,
-           attention_entry<HopperTile<72, true, 2, 2, 64, 4, 2, false>>()) {
-    attention_sm90<HopperTile<72, true, 2, 2, 64, 4, 2, false>, kSound>(params);
+           attention_entry<AttentionTile<72, true, 2, 2, 64, 4, 2, false>>()) {
+    attention_sm90<AttentionTile<72, true, 2, 2, 64, 4, 2, false>, kSound>(params);
 }
 PID_KERNEL(attention_bounded_d72_q256_k64_s4_poly0_pingpong_sm90, PidAttentionSm90Params,
-           attention_entry<HopperTile<72, true, 2, 2, 64, 4, 0, true>>()) {
-    attention_sm90<HopperTile<72, true, 2, 2, 64, 4, 0, true>, kSound>(params);
+           attention_entry<AttentionTile<72, true, 2, 2, 64, 4, 0, true>>()) {
+    attention_sm90<AttentionTile<72, true, 2, 2, 64, 4, 0, true>, kSound>(params);
 }
 PID_KERNEL(attention_bounded_d72_q128_k96_s3_poly0_sm90, PidAttentionSm90Params,
-           attention_entry<HopperTile<72, true, 2, 1, 96, 3, 0, false>>()) {
-    attention_sm90<HopperTile<72, true, 2, 1, 96, 3, 0, false>, kSound>(params);
+           attention_entry<AttentionTile<72, true, 2, 1, 96, 3, 0, false>>()) {
+    attention_sm90<AttentionTile<72, true, 2, 1, 96, 3, 0, false>, kSound>(params);
 }
 PID_KERNEL(attention_bounded_d72_q256_k64_s3_poly0_pingpong_sm90, PidAttentionSm90Params,
-           attention_entry<HopperTile<72, true, 2, 2, 64, 3, 0, true>>()) {
-    attention_sm90<HopperTile<72, true, 2, 2, 64, 3, 0, true>, kSound>(params);
+           attention_entry<AttentionTile<72, true, 2, 2, 64, 3, 0, true>>()) {
+    attention_sm90<AttentionTile<72, true, 2, 2, 64, 3, 0, true>, kSound>(params);
 }
 PID_KERNEL(attention_online_d72_q128_k96_s3_poly0_sm90, PidAttentionSm90Params,
-           attention_entry<HopperTile<72, false, 2, 1, 96, 3, 0, false>>()) {
-    attention_sm90<HopperTile<72, false, 2, 1, 96, 3, 0, false>, kSound>(params);
+           attention_entry<AttentionTile<72, false, 2, 1, 96, 3, 0, false>>()) {
+    attention_sm90<AttentionTile<72, false, 2, 1, 96, 3, 0, false>, kSound>(params);
 }
 PID_KERNEL(attention_online_d72_q128_k96_s3_poly2_sm90, PidAttentionSm90Params,
-           attention_entry<HopperTile<72, false, 2, 1, 96, 3, 2, false>>()) {
-    attention_sm90<HopperTile<72, false, 2, 1, 96, 3, 2, false>, kSound>(params);
+           attention_entry<AttentionTile<72, false, 2, 1, 96, 3, 2, false>>()) {
+    attention_sm90<AttentionTile<72, false, 2, 1, 96, 3, 2, false>, kSound>(params);
 }
 PID_KERNEL(attention_online_d72_q128_k96_s3_poly0_pingpong_sm90, PidAttentionSm90Params,
-           attention_entry<HopperTile<72, false, 2, 1, 96, 3, 0, true>>()) {
-    attention_sm90<HopperTile<72, false, 2, 1, 96, 3, 0, true>, kSound>(params);
+           attention_entry<AttentionTile<72, false, 2, 1, 96, 3, 0, true>>()) {
+    attention_sm90<AttentionTile<72, false, 2, 1, 96, 3, 0, true>, kSound>(params);
 }
 
-using Faulty = HopperTile<72, true, 2, 2, 64, 4, 0, false>;
+using Faulty = AttentionTile<72, true, 2, 2, 64, 4, 0, false>;
 PID_FAULT(attention_bounded_d72_q256_k64_s4_poly0_sm90, no_init_fence, attention_sm90<Faulty, kNoInitFence>)
 PID_FAULT(attention_bounded_d72_q256_k64_s4_poly0_sm90, no_init_sync, attention_sm90<Faulty, kNoInitSync>)
 PID_FAULT(attention_bounded_d72_q256_k64_s4_poly0_sm90, no_query_wait, attention_sm90<Faulty, kNoQueryWait>)

@@ -1,9 +1,9 @@
-// gemm_qkv_*_sm90: gemm_qkv (qkv.cu) by TMA and wgmma; a block of 64 or 72 columns is one head.
-//   sm_90a; tiles and the way to share the work as named (product_sm90.cuh), bulk: results leave by bulk stores
-//   (boxes_sm90.cuh); grid at most one block an SM, in whole clusters;
+// gemm_qkv_*_sm90: gemm_qkv (gemm/qkv.cu) by TMA and wgmma; a block of 64 or 72 columns is one head.
+//   sm_90a; tiles and the way to share the work as named (product.cuh), bulk: results leave by bulk stores
+//   (boxes.cuh); grid at most one block an SM, in whole clusters;
 //   block 384, smem up to 227 KB.
-#include "boxes_sm90.cuh"
-#include "qkv.cuh"
+#include "boxes.cuh"
+#include "../gemm/qkv.cuh"
 
 template <class Columns>
 using Folded64 = QkvEpilogue<64, true, Columns>;

@@ -1,8 +1,8 @@
-// gemm_residual_*_sm90: gemm_residual (residual.cu) by TMA and wgmma.
-//   sm_90a; tiles and the way to share the work as named (product_sm90.cuh); grid at most one block an SM, in whole clusters;
+// gemm_residual_*_sm90: gemm_residual (gemm/residual.cu) by TMA and wgmma.
+//   sm_90a; tiles and the way to share the work as named (product.cuh); grid at most one block an SM, in whole clusters;
 //   block 384, smem up to 227 KB.
-#include "epilogue_sm90.cuh"
-#include "residual.cuh"
+#include "epilogue.cuh"
+#include "../gemm/residual.cuh"
 
 template <int kColumns, bool kPingPong, int kBlocks, bool kBulk = false>
 using ResidualShape = ProductShape<kColumns, kPingPong, kBlocks, 24, kBulk, staged_bytes(ResidualEpilogue<>::kArrays, kColumns)>;

@@ -1,8 +1,8 @@
-// hopper_tile: sizes and shared memory of the attention of sm_90a (hopper.cuh).
+// attention_tile: sizes and shared memory of the attention of sm_90a (attention.cuh).
 #pragma once
 #include "../common/ring.cuh"
 #include "../params.h"
-#include "hopper_softmax.cuh"
+#include "attention_softmax.cuh"
 
 // Rows of a slab: one warp's queries of a row tile, and then its part of the output.
 constexpr int kSlabRows = 16;
@@ -14,7 +14,7 @@ constexpr int kBoxColumns = 64;
 // kPolyShare of 16 exponentials are polynomials. kPingPong: the consumers issue products by turns.
 template <int kHeadDim_, bool kBounded_, int kConsumers_, int kRowTiles_, int kKeys_, int kNumStages_, int kPolyShare_,
           bool kPingPong_>
-struct HopperTile {
+struct AttentionTile {
     static constexpr int kHeadDim = kHeadDim_, kConsumers = kConsumers_, kRowTiles = kRowTiles_, kKeys = kKeys_;
     static constexpr int kNumStages = kNumStages_, kPolyShare = kPolyShare_;
     static constexpr bool kBounded = kBounded_, kPingPong = kPingPong_;
@@ -69,7 +69,7 @@ constexpr KernelEntry attention_entry() {
 enum NamedBarrier : int { kFirstTurn = 1 };
 
 // What a copy of the kernel lacks, for the tests of the tests.
-enum HopperFault : int {
+enum AttentionFault : int {
     kSound,
     kNoInitFence,       // of the mbarriers' initialization
     kNoInitSync,

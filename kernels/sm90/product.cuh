@@ -1,4 +1,4 @@
-// product_sm90: tiles of D = A B^T by TMA, mbarriers and wgmma; what all products of the sm_90a path share.
+// product: tiles of D = A B^T by TMA, mbarriers and wgmma; what all products of the sm_90a path share.
 //   A [rows, k], B [n, k] bf16 by tensor maps (zeros outside), accumulators float32. k in slices of 64.
 //   384 threads: warpgroup 0 is the producer (one thread of it issues the copies), 1 and 2 the consumers. Persistent: a
 //   cluster of blocks walks over units, each a tile of 128 rows per block and BLOCK_N columns.
@@ -65,7 +65,7 @@ struct ProductShape {
     // Row tiles of 64 that a consumer holds.
     static constexpr int kRowTiles = kPingPong ? 2 : 1;
     static constexpr std::uint32_t kStageBytes = (BLOCK_M + BLOCK_N) * BLOCK_K * 2;
-    // Whether results leave by bulk stores (boxes_sm90.cuh), from two boxes of each warp.
+    // Whether results leave by bulk stores (boxes.cuh), from two boxes of each warp.
     static constexpr bool kBulkStores = kStoresBoxes;
     static constexpr std::uint32_t kBoxBytes = kBulkStores ? 8 * 2 * 2048 : 0;
     static constexpr std::uint32_t kStagedBytes = kStaged;
