@@ -162,6 +162,11 @@ fn tuned_kernels_are_used_where_they_were_measured() {
         let fastest = trials.iter().min_by(|a, b| number(&a["seconds"]).total_cmp(&number(&b["seconds"]))).unwrap();
         let chosen: Vec<_> = trials.iter().filter(|t| t["chosen"] == true).collect();
         assert_eq!(chosen, [fastest], "{row}");
+        // Each was compared with the default, on the decode's own values.
+        for trial in trials {
+            let (wrong, distance) = (&trial["wrong"], number(&trial["distance"]["relative_l2"]));
+            assert!(*wrong == false && distance < 1e-2 && (trial["default"] == false || distance == 0.0), "{trial}");
+        }
         let same = |c: &&Value| ["kernel", "rows", "n", "k"].iter().all(|key| c[key] == row[key]);
         let stored = table["choices"].as_array().unwrap().iter().find(same).unwrap();
         assert_eq!(stored["variant"], fastest["variant"]);

@@ -205,3 +205,35 @@ fn nonsense_is_refused() {
     }
     assert_eq!(sandbox.files(), ["other.json"]);
 }
+
+/// A table's choices are what is checked.
+#[test]
+fn a_tuning_table_is_checked() {
+    let sandbox = Sandbox::new();
+    let (kernel, variant) = ("gemm_swiglu", "gemm_swiglu_128x128_pingpong_sm90");
+    // Whatever rows the cases have; the sizes are those of `tiny`.
+    let choices: Vec<Value> = (1..200)
+        .map(|rows| serde_json::json!({ "kernel": kernel, "rows": rows, "n": 1024, "k": 192, "variant": variant }))
+        .collect();
+    let table = serde_json::json!({ "format": "pid-engine tuning", "version": 1, "device": "emulator:sm_90a", "choices": choices });
+    fs::write(sandbox.path("t.json"), table.to_string()).unwrap();
+    let rows = |args: &[&str]| -> BTreeSet<String> {
+        let run = sandbox
+            .pid(&[&["check", "--device", "emulator:sm_90a", "--filter", "v1/gemm_swiglu", "--json"], args].concat());
+        assert_eq!(run.code, 0, "{}", run.stderr);
+        json(&run.stdout)["rows"]
+            .as_array()
+            .unwrap()
+            .iter()
+            .map(|r| r["kernels"].as_str().unwrap().to_owned())
+            .collect()
+    };
+    assert!(!rows(&[]).contains(variant));
+    assert_eq!(rows(&["--tuning", "t.json"]), BTreeSet::from([variant.to_owned()]));
+
+    let run = sandbox.pid(&["check", "--device", "emulator", "--tuning", "t.json"]);
+    assert_eq!(run.code, 1, "{}", run.stdout);
+    assert!(run.stderr.contains("of device `emulator:sm_90a`, this is `emulator`"), "{}", run.stderr);
+    let run = sandbox.pid(&["check", "--kernels", "portable", "--tuning", "t.json"]);
+    assert_eq!(run.code, 2, "{}", run.stderr);
+}

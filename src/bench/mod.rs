@@ -3,6 +3,7 @@
 //! [`run`] decodes several times and once more with every launch timed by itself; [`counts`] needs no device: it says
 //! what there is to do. Both make a [`Bench`], which shows itself as text, JSON (by serde) and a page.
 
+mod agree;
 mod charts;
 mod page;
 mod recorder;
@@ -11,9 +12,10 @@ mod summary;
 mod text;
 mod tune;
 
+pub use agree::Distance;
 pub use rows::{LaunchRow, OpRow, Rates};
 pub use summary::Summary;
-pub use tune::{Trial, Tuned, table, tune};
+pub use tune::{Trial, Tuned, table, tune, wrong};
 
 use std::time::Instant;
 

@@ -4,11 +4,12 @@ use std::collections::HashSet;
 
 use serde::Serialize;
 
+use super::agree::Distance;
 use super::{BenchOptions, Case, Summary};
 use crate::decoder::Decoder;
 use crate::error::Error;
-use crate::exec::{self, Choice, DecodePhase, ExecError, Observer, Session, StepContext, TimeKernel};
-use crate::graph::{Op, TensorId};
+use crate::exec::{self, Alternatives, DecodePhase, ExecError, Observer, RunAlternative, Session, StepContext};
+use crate::graph::{ElementType, Op, TensorId};
 use crate::kernels::{OpShape, Tuning};
 use crate::plan::Launch;
 use crate::sampler::{Noise, Schedule, Variant};
@@ -22,8 +23,12 @@ pub struct Trial {
     pub seconds: f64,
     /// 10^12 FLOP of the launch per second.
     pub tflops: f64,
-    /// Whether it is the fastest.
+    /// Whether it is the fastest of those that are right.
     pub chosen: bool,
+    /// How far its result is from the default's, on the decode's own values.
+    pub distance: Distance,
+    /// Whether that is more than rounding explains. Such a kernel is never chosen.
+    pub wrong: bool,
     /// Whether it runs where nothing was measured.
     pub default: bool,
 }
@@ -45,11 +50,12 @@ pub struct Tuned {
     pub trials: Vec<Trial>,
 }
 
-/// Times every kernel that could do a launch of the decode, once for each shape, on the decode's own values and buffers, and
-/// enters the fastest into `tuning`. `options` say how often each is run before it is timed, and then.
+/// Times every kernel that could do a launch of the decode, once for each shape, on the decode's own values and buffers,
+/// compares its result with the default's, and enters the fastest that is right into `tuning`. `options` say how often each is run before it is timed, and then.
 ///
 /// # Errors
-/// When a kernel fails, the device has no choice of kernels, or the observer cancels.
+/// When a kernel fails, a default gives values that are not finite, the device has no choice of kernels, or the observer
+/// cancels.
 pub fn tune(
     decoder: &Decoder,
     options: &BenchOptions,
@@ -67,7 +73,13 @@ pub fn tune(
     })?;
     for tuned in &found {
         let Tuned { kernel: op, rows, n, k, .. } = *tuned;
-        let best = tuned.trials.iter().find(|trial| trial.chosen).expect("of several, one is the fastest");
+        let Some(best) = tuned.trials.iter().find(|trial| trial.chosen) else {
+            let what = OpShape { op, rows, n, k };
+            return Err(Error::Device(format!(
+                "{} ({what}): the default kernel gives values that are not finite: run `pid check`",
+                tuned.node
+            )));
+        };
         tuning.choose(OpShape { op, rows, n, k }, best.variant);
     }
     Ok(found)
@@ -132,7 +144,7 @@ impl Tuner<'_> {
             }
             if self.is_new(launch)? {
                 let kept = self.keep(&node.op)?;
-                self.measure(launch)?;
+                self.measure(launch, &kept)?;
                 for (id, values) in kept {
                     self.session.write(id, &values)?;
                 }
@@ -150,8 +162,8 @@ impl Tuner<'_> {
 
     fn is_new(&mut self, launch: &Launch) -> Result<bool, ExecError> {
         let (seen, mut is_new) = (&self.seen, false);
-        self.session.time_choices(launch, self.context, &mut |choice, _| {
-            is_new |= !seen.contains(&choice.shape);
+        self.session.alternatives(launch, self.context, &mut |of, _| {
+            is_new |= !seen.contains(&of.shape);
             Ok(())
         })?;
         Ok(is_new)
@@ -166,27 +178,85 @@ impl Tuner<'_> {
         whole.map(|id| Ok((id, self.session.read(id)?))).collect()
     }
 
-    fn measure(&mut self, launch: &Launch) -> Result<(), ExecError> {
+    /// Tensors that `op` writes, and the elements of each that are there: of one that holds a range of its rows only those.
+    fn results(&self, op: &Op, launch: &Launch) -> Vec<Written> {
+        let graph = &self.case.program.network.graph;
+        let held = |id: TensorId| match (&launch.rows, op.row_domain()) {
+            (Some(rows), Some(domain)) if self.case.program.plan.chunked[id.index()] => {
+                graph[id].elements() / domain * rows.len()
+            }
+            _ => graph[id].elements(),
+        };
+        op.writes().into_iter().map(|id| Written { id, elements: held(id), element: graph[id].element }).collect()
+    }
+
+    /// `kept`: what the launch updates, as it is before.
+    fn measure(&mut self, launch: &Launch, kept: &[(TensorId, Vec<f32>)]) -> Result<(), ExecError> {
         let node = &self.case.program.network.graph.nodes[launch.node];
         let flop = self.case.program.network.graph.work(node, launch.rows.as_ref()).flop as f64;
         let (warm_up, runs) = (self.case.options.warm_up, self.case.options.runs);
+        let results = self.results(&node.op, launch);
         let (seen, found) = (&mut self.seen, &mut self.found);
-        self.session.time_choices(launch, self.context, &mut |choice, run| {
-            if seen.insert(choice.shape) {
-                let seconds = medians(choice, run, warm_up, runs)?;
-                found.push(tuned(choice, &node.name, &seconds, flop * choice.share));
+        self.session.alternatives(launch, self.context, &mut |of, run| {
+            if seen.insert(of.shape) {
+                let agreement = compare(of, run, kept, &results)?;
+                let seconds = medians(of, run, warm_up, runs)?;
+                found.push(tuned(of, &node.name, &seconds, &agreement, flop * of.share));
             }
             Ok(())
         })
     }
 }
 
+/// A tensor that a launch writes.
+#[derive(Clone, Copy)]
+struct Written {
+    id: TensorId,
+    elements: usize,
+    element: ElementType,
+}
+
+/// How far each kernel's result is from the default's, and whether that is more than rounding; each begins with `kept`, what
+/// the launch updates.
+fn compare(
+    of: &Alternatives,
+    run: &mut dyn RunAlternative,
+    kept: &[(TensorId, Vec<f32>)],
+    results: &[Written],
+) -> Result<Vec<(Distance, bool)>, ExecError> {
+    let mut result_of = |kernel| -> Result<Vec<Vec<f32>>, ExecError> {
+        for (id, values) in kept {
+            run.write(*id, values)?;
+        }
+        run.run(kernel)?;
+        results.iter().map(|written| run.read(written.id, written.elements)).collect()
+    };
+    let expected = result_of(of.default)?;
+    let mut agreement = Vec::with_capacity(of.kernels.len());
+    for kernel in of.kernels {
+        let got = if *kernel == of.default { expected.clone() } else { result_of(kernel)? };
+        let (mut distance, mut is_wrong) = (Distance::default(), false);
+        for ((written, got), expected) in results.iter().zip(&got).zip(&expected) {
+            let one = Distance::between(got, expected);
+            distance = distance.or_worse(one);
+            is_wrong |= !one.is_rounding(written.element);
+        }
+        agreement.push((distance, is_wrong));
+    }
+    Ok(agreement)
+}
+
 /// The median time of each kernel. They take turns, so that a clock that changes changes for all.
-fn medians(choice: &Choice, run: &mut TimeKernel<'_>, warm_up: usize, runs: usize) -> Result<Vec<f64>, ExecError> {
-    let mut times = vec![Vec::with_capacity(runs); choice.kernels.len()];
+fn medians(
+    of: &Alternatives,
+    run: &mut dyn RunAlternative,
+    warm_up: usize,
+    runs: usize,
+) -> Result<Vec<f64>, ExecError> {
+    let mut times = vec![Vec::with_capacity(runs); of.kernels.len()];
     for round in 0..warm_up + runs.max(1) {
-        for (kernel, times) in choice.kernels.iter().zip(&mut times) {
-            let seconds = run(kernel)?;
+        for (kernel, times) in of.kernels.iter().zip(&mut times) {
+            let seconds = run.run(kernel)?;
             if round >= warm_up {
                 times.push(seconds);
             }
@@ -195,20 +265,41 @@ fn medians(choice: &Choice, run: &mut TimeKernel<'_>, warm_up: usize, runs: usiz
     Ok(times.into_iter().map(|times| Summary::of(times).map_or(f64::INFINITY, |s| s.median)).collect())
 }
 
-fn tuned(choice: &Choice, node: &str, seconds: &[f64], flop: f64) -> Tuned {
-    let fastest = seconds.iter().copied().fold(f64::INFINITY, f64::min);
+fn tuned(of: &Alternatives, node: &str, seconds: &[f64], agreement: &[(Distance, bool)], flop: f64) -> Tuned {
+    let right = || seconds.iter().zip(agreement).enumerate().filter(|(_, (_, (_, is_wrong)))| !is_wrong);
+    let fastest = right().map(|(_, (seconds, _))| *seconds).fold(f64::INFINITY, f64::min);
     // The first of equals.
-    let chosen = seconds.iter().position(|s| *s == fastest);
-    let trial = |(index, (variant, seconds)): (usize, (&&'static str, &f64))| Trial {
+    let chosen = right().find(|(_, (seconds, _))| **seconds == fastest).map(|(index, _)| index);
+    let trial = |(index, variant): (usize, &&'static str)| Trial {
         variant,
-        seconds: *seconds,
-        tflops: flop / seconds.max(f64::MIN_POSITIVE) / 1e12,
+        seconds: seconds[index],
+        tflops: flop / seconds[index].max(f64::MIN_POSITIVE) / 1e12,
         chosen: chosen == Some(index),
-        default: *variant == choice.default,
+        distance: agreement[index].0,
+        wrong: agreement[index].1,
+        default: *variant == of.default,
     };
-    let OpShape { op, rows, n, k } = choice.shape;
-    let trials = choice.kernels.iter().zip(seconds).enumerate().map(trial).collect();
+    let OpShape { op, rows, n, k } = of.shape;
+    let trials = of.kernels.iter().enumerate().map(trial).collect();
     Tuned { kernel: op, rows, n, k, node: node.into(), trials }
+}
+
+/// Those of `found` that are wrong, in words; they are in no table.
+pub fn wrong(found: &[Tuned]) -> Vec<String> {
+    let of = |tuned: &Tuned| -> Vec<String> {
+        let shape = OpShape { op: tuned.kernel, rows: tuned.rows, n: tuned.n, k: tuned.k };
+        let wrong = tuned.trials.iter().filter(|trial| trial.wrong);
+        wrong
+            .map(|Trial { variant, distance: Distance { relative_l2, worst }, .. }| {
+                format!(
+                    "{variant} is wrong and was not chosen: {shape} of {}, relative L2 {relative_l2:.1e} from the default's \
+                     result, its worst value {worst:.1e} of the largest",
+                    tuned.node
+                )
+            })
+            .collect()
+    };
+    found.iter().flat_map(of).collect()
 }
 
 /// A table of all trials, the chosen ones marked.
@@ -222,6 +313,7 @@ pub fn table(found: &[Tuned]) -> String {
             let shape = if i == 0 { name(tuned) } else { String::new() };
             let Trial { variant, seconds, tflops, .. } = trial;
             let mark = match (trial.chosen, trial.default) {
+                _ if trial.wrong => "  wrong",
                 (true, true) => "  chosen, the default",
                 (true, false) => "  chosen",
                 (false, true) => "  default",
@@ -238,36 +330,54 @@ pub fn table(found: &[Tuned]) -> String {
 mod tests {
     use super::*;
 
-    const CHOICE: Choice = Choice {
+    const THREE: Alternatives = Alternatives {
         shape: OpShape { op: "gemm_linear", rows: 128, n: 64, k: 32 },
         kernels: &["a", "b", "c"],
         default: "a",
         share: 1.0,
     };
+    const EQUAL: [(Distance, bool); 3] = [(Distance { relative_l2: 0.0, worst: 0.0 }, false); 3];
 
-    /// A clock of its own: the second kernel is the fastest once it is warm, whatever the first round says.
+    /// A clock of its own, and tensors that kernels write: 0 is updated, by the kernel's factor; 1 is written.
+    struct Fake {
+        calls: Vec<&'static str>,
+        updated: Vec<f32>,
+        /// Of the first kernel, and of each after it.
+        factors: [f32; 3],
+    }
+
+    impl RunAlternative for Fake {
+        fn run(&mut self, kernel: &'static str) -> Result<f64, ExecError> {
+            self.calls.push(kernel);
+            let round = (self.calls.len() - 1) / 3;
+            let index = THREE.kernels.iter().position(|name| *name == kernel).unwrap();
+            self.updated.iter_mut().for_each(|x| *x *= self.factors[index]);
+            Ok(match kernel {
+                "a" => 3.0,
+                "b" => [9.0, 1.0, 8.0, 2.0][round % 4],
+                _ => 2.5,
+            })
+        }
+
+        fn read(&mut self, _: TensorId, elements: usize) -> Result<Vec<f32>, ExecError> {
+            Ok(self.updated[..elements].to_vec())
+        }
+
+        fn write(&mut self, _: TensorId, values: &[f32]) -> Result<(), ExecError> {
+            self.updated = values.to_vec();
+            Ok(())
+        }
+    }
+
+    /// The second kernel is the fastest once it is warm, whatever the first round says.
     #[test]
     fn the_fastest_median_is_chosen() {
-        let mut calls = Vec::new();
-        let seconds = medians(
-            &CHOICE,
-            &mut |kernel| {
-                calls.push(kernel);
-                let round = (calls.len() - 1) / 3;
-                Ok(match kernel {
-                    "a" => 3.0,
-                    "b" => [9.0, 1.0, 8.0, 2.0][round],
-                    _ => 2.5,
-                })
-            },
-            1,
-            3,
-        )
-        .unwrap();
+        let mut fake = Fake { calls: Vec::new(), updated: Vec::new(), factors: [1.0; 3] };
+        let seconds = medians(&THREE, &mut fake, 1, 3).unwrap();
         assert_eq!(seconds, [3.0, 2.0, 2.5]);
-        assert_eq!(calls.len(), 12);
-        assert_eq!(calls[..3], ["a", "b", "c"], "they take turns");
-        let tuned = tuned(&CHOICE, "node", &seconds, 6e12);
+        assert_eq!(fake.calls.len(), 12);
+        assert_eq!(fake.calls[..3], ["a", "b", "c"], "they take turns");
+        let tuned = tuned(&THREE, "node", &seconds, &EQUAL, 6e12);
         let chosen: Vec<&str> = tuned.trials.iter().filter(|t| t.chosen).map(|t| t.variant).collect();
         assert_eq!(chosen, ["b"]);
         assert_eq!(tuned.trials[1].tflops, 3.0);
@@ -276,9 +386,40 @@ mod tests {
         assert_eq!(text.matches("chosen").count(), 1, "{text}");
     }
 
+    /// What is updated in place is the same before each, so that only what a kernel does itself tells.
+    #[test]
+    fn a_fast_and_wrong_kernel_does_not_win() {
+        let kept = [(TensorId(0), vec![1.0f32, -2.0, 3.0])];
+        let results = [Written { id: TensorId(0), elements: 3, element: ElementType::Bf16 }];
+        let fake = |factors| Fake { calls: Vec::new(), updated: Vec::new(), factors };
+        let agreement = compare(&THREE, &mut fake([2.0, 2.0, 2.002]), &kept, &results).unwrap();
+        assert!(agreement.iter().all(|(_, is_wrong)| !is_wrong), "{agreement:?}");
+        let agreement = compare(&THREE, &mut fake([2.0, 1.9, 2.0]), &kept, &results).unwrap();
+        assert_eq!(agreement.iter().map(|(_, is_wrong)| *is_wrong).collect::<Vec<_>>(), [false, true, false]);
+        let tuned = [tuned(&THREE, "node", &[3.0, 2.0, 2.5], &agreement, 1.0)];
+        assert_eq!(tuned[0].trials.iter().map(|t| t.chosen).collect::<Vec<_>>(), [false, false, true]);
+        let [message] = &wrong(&tuned)[..] else { panic!("one is wrong") };
+        assert!(
+            message.starts_with("b is wrong") && message.contains("gemm_linear 128 x 64 x 32 of node"),
+            "{message}"
+        );
+        assert!(message.contains("relative L2 5.0e-2"), "{message}");
+        assert!(table(&tuned).contains("  wrong"));
+    }
+
+    #[test]
+    fn where_the_default_is_not_finite_nothing_is_chosen() {
+        let kept = [(TensorId(0), vec![1.0f32])];
+        let results = [Written { id: TensorId(0), elements: 1, element: ElementType::F32 }];
+        let mut fake = Fake { calls: Vec::new(), updated: Vec::new(), factors: [f32::NAN, 1.0, 1.0] };
+        let agreement = compare(&THREE, &mut fake, &kept, &results).unwrap();
+        let tuned = tuned(&THREE, "node", &[3.0, 2.0, 2.5], &agreement, 1.0);
+        assert!(tuned.trials.iter().all(|trial| !trial.chosen && trial.wrong), "{tuned:?}");
+    }
+
     #[test]
     fn of_equals_the_first_is_chosen() {
-        let tuned = tuned(&CHOICE, "node", &[2.0, 1.0, 1.0], 1.0);
+        let tuned = tuned(&THREE, "node", &[2.0, 1.0, 1.0], &EQUAL, 1.0);
         assert_eq!(tuned.trials.iter().map(|t| t.chosen).collect::<Vec<_>>(), [false, true, false]);
     }
 }

@@ -27,15 +27,17 @@ use crate::backend::device::{DeviceError, ceilings};
 use crate::device::Device;
 use crate::error::Error;
 use crate::exec::{ExecError, Observer};
-use crate::kernels::{KernelChoice, Selection};
+use crate::kernels::{KernelChoice, Selection, TuningFile};
 
 /// What to check.
 #[derive(Clone, Debug, Default)]
 pub struct Options {
     /// `Auto` is the first GPU, else the emulator.
     pub device: Device,
-    /// Which of the device's kernels; their default variants.
+    /// Which of the device's kernels.
     pub kernels: KernelChoice,
+    /// Where it says which of their variants; the default ones where it says nothing.
+    pub tuning: TuningFile,
     /// Rows whose [`Row::id`] contains this.
     pub filter: Option<String>,
     /// On the emulator, the cases that take longer too.
@@ -66,7 +68,8 @@ pub enum CheckError {
 /// When the device is not there or the cases cannot be set up; what is wrong with a kernel is a row of the outcome.
 pub fn run(options: &Options, observer: &mut dyn Observer) -> Result<Outcome, CheckError> {
     let device = device::open(options)?;
-    let selection = Selection::new(&*device.driver, options.kernels);
+    let tuning = options.tuning.read(&device.driver.name()).map_err(|e| Error::Device(e.to_string()))?;
+    let selection = Selection::new(&*device.driver, options.kernels).tuned(tuning.map(Arc::new));
     let ceilings = if device.is_gpu {
         Some(ceilings::measure(&device.driver, &selection, options.ceiling_bytes).map_err(device_error)?)
     } else {

@@ -201,7 +201,7 @@ impl BenchArgs {
         Ok((bench, self.checkpoint.is_none()))
     }
 
-    /// Measures variants, and adds the fastest to the table.
+    /// Measures variants, and adds the fastest to the table. Wrong ones fail the command; the table has the others.
     fn tune(&self, named: Option<Config>) -> Result<Report, CliError> {
         if self.kernels == KernelChoice::Portable {
             return Err(CliError::usage("--tune with --kernels portable: portable kernels have no variants"));
@@ -228,7 +228,13 @@ impl BenchArgs {
         let text = format!("{device}\n{}\ntable: {}", bench::table(&found), shown(&path));
         let warning = decoder.device_warning().map(str::to_owned);
         let json = json!({ "device": device, "table": shown(&path), "tuned": found });
-        Ok(Report::new(text, json).with_seed(self.seed).with_warnings(warning.into_iter().collect()))
+        let report = Report::new(text, json).with_seed(self.seed).with_warnings(warning.into_iter().collect());
+        let wrong = bench::wrong(&found);
+        let failure = wrong.first().map(|first| match wrong.len() {
+            1 => first.clone(),
+            count => format!("{count} kernels are wrong and were not chosen; the first: {first}"),
+        });
+        Ok(Report { failure, ..report })
     }
 }
 

@@ -5,13 +5,14 @@ use std::path::{Path, PathBuf};
 use clap::Args;
 use serde_json::{Value, json};
 
+use super::bench::tuning_fits;
 use super::progress::TerminalProgress;
 use super::report::{CliError, Report};
 use super::targets::{Kind, Targets, output_path, stage_text};
 use super::{Common, junit};
 use crate::check::{self, CheckError, Options, Outcome, Row, baseline};
 use crate::device::Device;
-use crate::kernels::KernelChoice;
+use crate::kernels::{KernelChoice, TuningFile};
 
 /// Names a faulty kernel to run in place of the one it is a copy of, on the emulator: the test of this command.
 const FAULT_VARIABLE: &str = "PID_CHECK_FAULT";
@@ -29,12 +30,16 @@ fn after_help() -> String {
 #[derive(Debug, Args)]
 #[command(after_help = after_help())]
 pub(super) struct CheckArgs {
-    /// Where to run: auto (the first GPU, else the emulator), cuda, cuda:N, emulator, emulator:sm_90a.
+    /// Where to run: auto (the first GPU, else the emulator), cuda, cuda:N, emulator, emulator:ARCH (sm_90a).
     #[arg(long, default_value = "auto")]
     device: Device,
     /// Kernels: auto (those made for the device, else the portable ones), portable.
     #[arg(long, default_value_t)]
     kernels: KernelChoice,
+    /// Table of `pid bench --tune`, to check the variants that it chooses; by default those that run where nothing was
+    /// measured.
+    #[arg(long, value_name = "FILE")]
+    tuning: Option<PathBuf>,
     /// Only rows whose CASE/KERNELS contains this.
     #[arg(long, value_name = "TEXT")]
     filter: Option<String>,
@@ -61,7 +66,8 @@ pub(super) fn run(args: &CheckArgs) -> Result<Report, CliError> {
     if args.list {
         return Ok(list());
     }
-    let mut targets = Targets::reading(args.baseline.as_deref());
+    tuning_fits(args.kernels, args.tuning.as_deref())?;
+    let mut targets = Targets::reading([args.baseline.as_deref(), args.tuning.as_deref()].into_iter().flatten());
     for (flag, path, kind) in [("--junit", &args.junit, Kind::Junit), ("--save", &args.save, Kind::Table)] {
         path.as_deref().map_or(Ok(()), |path| targets.add(flag, path, kind))?;
     }
@@ -69,6 +75,7 @@ pub(super) fn run(args: &CheckArgs) -> Result<Report, CliError> {
     let options = Options {
         device: args.device,
         kernels: args.kernels,
+        tuning: args.tuning.clone().map_or(TuningFile::None, TuningFile::At),
         filter: args.filter.clone(),
         all: args.all,
         fault: std::env::var(FAULT_VARIABLE).ok().filter(|f| !f.is_empty()),

@@ -41,7 +41,7 @@ pub struct StepContext<'a> {
 
 /// One call of a launch that several kernels can do.
 #[derive(Clone, Copy, Debug)]
-pub struct Choice {
+pub struct Alternatives {
     /// What is computed.
     pub shape: OpShape,
     /// The kernels.
@@ -52,10 +52,18 @@ pub struct Choice {
     pub share: f64,
 }
 
-/// Is given a [`Choice`] and what runs it by a named kernel, to the end: seconds by the device's clock.
-pub type VisitChoice<'a> = dyn FnMut(&Choice, &mut TimeKernel<'_>) -> Result<(), ExecError> + 'a;
-/// See [`VisitChoice`].
-pub type TimeKernel<'a> = dyn FnMut(&'static str) -> Result<f64, ExecError> + 'a;
+/// Is given a call's [`Alternatives`] and what runs them.
+pub type VisitAlternatives<'a> = dyn FnMut(&Alternatives, &mut dyn RunAlternative) -> Result<(), ExecError> + 'a;
+
+/// Runs one call by any of its [`Alternatives`].
+pub trait RunAlternative {
+    /// Runs the call by `kernel`, to its end: seconds by the device's own clock.
+    fn run(&mut self, kernel: &'static str) -> Result<f64, ExecError>;
+    /// The first `elements` of tensor `id` as float32.
+    fn read(&mut self, id: crate::graph::TensorId, elements: usize) -> Result<Vec<f32>, ExecError>;
+    /// Fills tensor `id`.
+    fn write(&mut self, id: crate::graph::TensorId, values: &[f32]) -> Result<(), ExecError>;
+}
 
 /// A backend's arena for one decode, and the launches on it.
 pub trait Session {
@@ -88,12 +96,12 @@ pub trait Session {
         Ok(Vec::new())
     }
     /// Calls `visit` with each call of `launch` that several kernels can do; nothing on a device without a choice. What is
-    /// run for its time writes what the launch does: tensors that it updates are updated again each time.
-    fn time_choices(
+    /// run writes what the launch does: tensors that it updates are updated again each time.
+    fn alternatives(
         &mut self,
         launch: &Launch,
         context: &StepContext<'_>,
-        visit: &mut VisitChoice<'_>,
+        visit: &mut VisitAlternatives<'_>,
     ) -> Result<(), ExecError> {
         let _ = (launch, context, visit);
         Ok(())
@@ -113,7 +121,7 @@ pub trait Backend: Send + Sync + fmt::Debug {
     ) -> Result<Box<dyn Session + 'a>, ExecError>;
     /// The device, for people.
     fn name(&self) -> String;
-    /// Whether some kernels exist in several variants ([`Session::time_choices`]).
+    /// Whether some kernels exist in several variants ([`Session::alternatives`]).
     fn has_choices(&self) -> bool {
         false
     }

@@ -8,7 +8,9 @@ use half::bf16;
 use super::driver::{DeviceError, Driver, Labelled};
 use super::memory::Buffer;
 use super::{DeviceBackend, Resident};
-use crate::exec::{Choice, ExecError, Observer, Program, Session, StepContext, VisitChoice};
+use crate::exec::{
+    Alternatives, ExecError, Observer, Program, RunAlternative, Session, StepContext, VisitAlternatives,
+};
 use crate::graph::{ElementType, Graph, Op, TensorId};
 use crate::kernels::lower::Lowering;
 use crate::kernels::needs::{Needs, needs};
@@ -252,11 +254,11 @@ impl Session for DeviceSession<'_> {
         })
     }
 
-    fn time_choices(
+    fn alternatives(
         &mut self,
         launch: &Launch,
         context: &StepContext<'_>,
-        visit: &mut VisitChoice<'_>,
+        visit: &mut VisitAlternatives<'_>,
     ) -> Result<(), ExecError> {
         self.flush()?;
         let calls = self.lower(launch, context)?;
@@ -265,27 +267,59 @@ impl Session for DeviceSession<'_> {
             let variants = |shape| Some((shape, self.backend.selection.variants(&shape)?));
             let Some((shape, variants)) = call.shape.and_then(variants) else { continue };
             let share = f64::from(shape.rows) / f64::from(rows.max(1));
-            let choice = Choice { shape, kernels: &variants.kernels, default: variants.default().name, share };
-            visit(&choice, &mut |kernel| {
-                let call = self.lower_by(&self.backend.selection.forcing(kernel), launch, context)?.swap_remove(index);
-                Ok(self.driver().run_timed(&[Labelled { label: self.label(launch).into(), call }])?)
-            })?;
+            let (kernels, default) = (&*variants.kernels, variants.default().name);
+            let alternatives = Alternatives { shape, kernels, default, share };
+            visit(&alternatives, &mut CallOfLaunch { session: self, launch, context, index })?;
         }
         Ok(())
     }
 
     fn read(&mut self, id: TensorId) -> Result<Vec<f32>, ExecError> {
+        let elements = self.program.network.graph[id].elements();
+        self.read_first(id, elements)
+    }
+}
+
+/// One call of a launch, to be run by other kernels.
+struct CallOfLaunch<'s, 'a> {
+    session: &'s mut DeviceSession<'a>,
+    launch: &'s Launch,
+    context: &'s StepContext<'s>,
+    /// Among the launch's calls.
+    index: usize,
+}
+
+impl RunAlternative for CallOfLaunch<'_, '_> {
+    fn run(&mut self, kernel: &'static str) -> Result<f64, ExecError> {
+        let Self { session, launch, context, index } = self;
+        let forced = session.backend.selection.forcing(kernel);
+        let call = session.lower_by(&forced, launch, context)?.swap_remove(*index);
+        Ok(session.driver().run_timed(&[Labelled { label: session.label(launch).into(), call }])?)
+    }
+
+    fn read(&mut self, id: TensorId, elements: usize) -> Result<Vec<f32>, ExecError> {
+        self.session.read_first(id, elements)
+    }
+
+    fn write(&mut self, id: TensorId, values: &[f32]) -> Result<(), ExecError> {
+        self.session.upload(id, values)
+    }
+}
+
+impl DeviceSession<'_> {
+    /// The first `elements` of tensor `id`, which may hold no more where it holds a range of its rows.
+    fn read_first(&mut self, id: TensorId, elements: usize) -> Result<Vec<f32>, ExecError> {
         self.flush()?;
         let tensor = &self.program.network.graph[id];
         let address = self.tables.tensor(id);
         match tensor.element {
             ElementType::F32 => {
-                let mut values = vec![0.0f32; tensor.elements()];
+                let mut values = vec![0.0f32; elements];
                 self.driver().download(address, bytemuck::cast_slice_mut(&mut values))?;
                 Ok(values)
             }
             ElementType::Bf16 => {
-                let mut values = vec![bf16::ZERO; tensor.elements()];
+                let mut values = vec![bf16::ZERO; elements];
                 self.driver().download(address, bytemuck::cast_slice_mut(&mut values))?;
                 Ok(values.into_iter().map(bf16::to_f32).collect())
             }
