@@ -70,3 +70,48 @@ fn the_table_is_what_the_kernels_declare() {
     }
     assert_eq!(ENTRIES.len(), declared.len(), "{TABLE} is stale: run this test with PID_UPDATE=1");
 }
+
+/// What the host's C++ compiler says of an epilogue with `members`, checked as `checked`.
+fn compiled(checked: &str, members: &str) -> Result<(), String> {
+    let source = format!(
+        "#include \"gemm/epilogue.cuh\"\nstruct Own : PlainEpilogue {{ {members} }};\nstatic_assert({checked}<Own>::value, \
+         \"\");\n"
+    );
+    let compiler = std::env::var("CXX").unwrap_or_else(|_| "c++".into());
+    let mut child = Command::new(compiler)
+        .args(["-std=c++17", "-fsyntax-only", "-xc++", "-I", "kernels", "-"])
+        .current_dir(env!("CARGO_MANIFEST_DIR"))
+        .stdin(Stdio::piped())
+        .stderr(Stdio::piped())
+        .spawn()
+        .unwrap();
+    child.stdin.take().unwrap().write_all(source.as_bytes()).unwrap();
+    let output = child.wait_with_output().unwrap();
+    if output.status.success() { Ok(()) } else { Err(String::from_utf8_lossy(&output.stderr).into_owned()) }
+}
+
+/// The compiler names what an epilogue lacks, rather than the line of a loop deep inside.
+#[test]
+fn what_an_epilogue_lacks_is_named() {
+    const ROW: &str = "void row(const RowBlock&, const Fetched&, float (&)[16]) const {} ";
+    const PACK: &str = "static constexpr int kPackedWords = 8; \
+                        void pack(const RowBlock&, const Fetched&, float (&)[16], std::uint32_t (&)[8]) const {} ";
+    const BOX: &str = "BoxPlace box(std::uint32_t, std::uint32_t) const { return {}; }";
+    assert_eq!(compiled("CheckedEpilogue", ROW), Ok(()));
+    assert_eq!(compiled("CheckedBoxesEpilogue", &[ROW, PACK, BOX].concat()), Ok(()));
+    for (checked, members, words) in [
+        ("CheckedEpilogue", "", "an epilogue needs row(const RowBlock&"),
+        (
+            "CheckedEpilogue",
+            "void row(int, const RowBlock&, float (&)[16]) const {}",
+            "an epilogue needs row(const RowBlock&",
+        ),
+        ("CheckedEpilogue", &[ROW, "void fetch() const {}"].concat(), "an epilogue needs fetch(const RowBlock&)"),
+        ("CheckedBoxesEpilogue", &[ROW, BOX].concat(), "needs kPackedWords"),
+        ("CheckedBoxesEpilogue", &[ROW, PACK].concat(), "needs box(segment, column)"),
+        ("CheckedStagedEpilogue", ROW, "needs a type Op"),
+    ] {
+        let error = compiled(checked, members).unwrap_err();
+        assert!(error.contains(words), "{words}: {error}");
+    }
+}

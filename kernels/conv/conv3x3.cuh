@@ -14,22 +14,21 @@ struct ConvEpilogue : PlainEpilogue {
         return params.output + static_cast<std::size_t>(row.stream) * params.gemm.n + first;
     }
 
-    PID_DEVICE Fetched fetch(int, const Row& row, bool valid, std::uint32_t column, int q) const {
-        const std::uint32_t first = column + 16 * static_cast<std::uint32_t>(q);
+    PID_DEVICE Fetched fetch(const RowBlock& of) const {
+        const std::uint32_t first = of.column + 16 * static_cast<std::uint32_t>(of.q);
         Fetched fetched;
-        if (params.accumulate && valid && first < params.gemm.n) {
+        if (params.accumulate && of.valid && first < params.gemm.n) {
             PID_UNROLL
-            for (int i = 0; i < 2; ++i) fetched.before[i] = reinterpret_cast<const uint4*>(output(row, first))[i];
+            for (int i = 0; i < 2; ++i) fetched.before[i] = reinterpret_cast<const uint4*>(output(of.row, first))[i];
         }
         return fetched;
     }
 
-    PID_DEVICE void row(int group, const Row& row, bool valid, float, std::uint32_t column, int q,
-                        const Fetched& fetched, float (&v)[16]) const {
-        const std::uint32_t n = params.gemm.n, first = column + 16 * static_cast<std::uint32_t>(q);
-        if (!valid || first >= n) return;
+    PID_DEVICE void row(const RowBlock& of, const Fetched& fetched, float (&v)[16]) const {
+        const std::uint32_t n = params.gemm.n, first = of.column + 16 * static_cast<std::uint32_t>(of.q);
+        if (!of.valid || first >= n) return;
         float bias[16];
-        load_floats(bias, params.gemm.group[group].bias + first);
+        load_floats(bias, params.gemm.group[of.group].bias + first);
         PID_UNROLL
         for (int i = 0; i < 16; ++i) v[i] = params.silu ? silu(v[i] + bias[i]) : v[i] + bias[i];
         if (params.accumulate) {
@@ -41,6 +40,6 @@ struct ConvEpilogue : PlainEpilogue {
                 for (int j = 0; j < 8; ++j) v[8 * i + j] += before[j];
             }
         }
-        store_bf16(output(row, first), v);
+        store_bf16(output(of.row, first), v);
     }
 };

@@ -74,17 +74,18 @@ struct EmbedEpilogue : PlainEpilogue {
 
     PID_DEVICE explicit EmbedEpilogue(const PidEmbedParams& p) : params(p) {}
 
-    PID_DEVICE void row(int group, const Row& row, bool valid, float, std::uint32_t column, int q, Fetched,
-                        float (&v)[16]) const {
+    PID_DEVICE void row(const RowBlock& of, const Fetched&, float (&v)[16]) const {
         const std::uint32_t n = params.gemm.n;
-        if (valid) {
+        if (of.valid) {
             float bias[16];
-            load_groups(bias, params.gemm.group[group].bias + column, q);
+            load_groups(bias, params.gemm.group[of.group].bias + of.column, of.q);
             PID_UNROLL
             for (int i = 0; i < 16; ++i) v[i] += bias[i];
-            store_groups(params.output + static_cast<std::size_t>(row.stream) * n + column, v, q);
+            store_groups(params.output + static_cast<std::size_t>(of.row.stream) * n + of.column, v, of.q);
         }
-        if (kEmit) emit_groups(params.emit, params.emit.enabled ? params.emit.scale + column : nullptr, row.stream, valid, column, n, q, v);
+        if (!kEmit) return;
+        const float* scale = params.emit.enabled ? params.emit.scale + of.column : nullptr;
+        emit_groups(params.emit, scale, of.row.stream, of.valid, of.column, n, of.q, v);
     }
 };
 

@@ -1,18 +1,22 @@
 // epilogue: what follows a product, row by row. An epilogue is a type with
-//   row_factor(group, row, q): what it needs once for a row of a tile;
-//   fetch(group, row, valid, column, q) -> Fetched: what it reads of a row beforehand, so that many reads are in flight;
-//   row(group, row, valid, factor, column, q, fetched, v): v are the thread's values of `row`, in the order that ColumnOrder
-//     gives them to thread q of the quad, where the block of columns (64, or a head of 72) begins at `column`;
+//   kValues: how many values of a row and block of columns a thread has, 16, or 18 of a head of 72;
+//   row_operands(group, row, q) -> RowOperands: what row_factor() needs of a row, to be read before the product;
+//   row_factor(group, row, q, operands): what it needs once for a row of a tile;
+//   fetch(of) -> Fetched: what it reads of a row and block beforehand, so that many reads are in flight, and kFetchesAhead, for
+//     how many units more than the one in hand there are registers (sm_90a);
+//   row(of, fetched, v): v are the thread's values, in the order that ColumnOrder gives them to thread q of the quad;
 //   kArrays, array(op, group, i): the float32 arrays that it reads by column, which it finds by its Columns: in memory, or, on
 //     sm_90a, staged in shared memory before the product ends. nullptr: not read.
-// All 32 lanes call them together. `valid` says whether row and column exist; quad sums are allowed, so nobody leaves early.
+// `of` is a RowBlock (row_block.cuh). All 32 lanes call them together.
 // Where a product's only output is bf16, row() stores what pack() gives, and box() says where bulk stores put it
 // (sm90/boxes.cuh):
 //   kPackedWords: how many bf16 pairs a thread has of a row and block, 8 or 4;
-//   pack(group, row, valid, factor, column, q, fetched, v, packed): the pairs, those that are not there of any value;
+//   pack(of, fetched, v, packed): the pairs, those that are not there of any value;
 //   box(segment, column): where the block's columns go.
+// epilogue_checks.cuh asks for each of them by name.
 #pragma once
 #include "../common/emit.cuh"
+#include "epilogue_checks.cuh"
 #include "tile.cuh"
 
 // Where an epilogue finds array i of those that it reads by column: where it lies.
@@ -20,47 +24,55 @@ struct ColumnsInMemory {
     PID_DEVICE const float* at(int, const float* array, std::uint32_t column) const { return array + column; }
 };
 
-// Where a box of results goes: one of its group's output maps, the first column, and the third coordinate.
-struct BoxPlace {
-    std::uint32_t part, column, plane;
-};
-
 // Where a row has no factor and nothing is fetched.
 struct PlainEpilogue {
+    static constexpr int kValues = 16;
     struct Fetched {};
     enum { kArrays = 0 };
-    // For how many rows more there are registers to fetch while one is worked on (sm_90a).
     static constexpr int kFetchesAhead = 1;
-    // What row_factor() needs of a row, to be read before the product.
     struct RowOperands {};
     PID_DEVICE RowOperands row_operands(int, const Row&, int) const { return {}; }
     PID_DEVICE float row_factor(int, const Row&, int, const RowOperands&) const { return 1.0f; }
-    PID_DEVICE Fetched fetch(int, const Row&, bool, std::uint32_t, int) const { return {}; }
+    PID_DEVICE Fetched fetch(const RowBlock&) const { return {}; }
+};
+
+// Accumulators in the registers of mma.sync: a warp has a block of columns.
+template <int kNTiles>
+struct MmaAccumulators {
+    static constexpr int kRowTiles = kMTiles, kBlocks = 1;
+    // 128 registers are accumulators.
+    template <class Epilogue>
+    static constexpr int kFetchesAhead = 0;
+    const float (&acc)[kMTiles][kNTiles][4];
+
+    PID_DEVICE static std::uint32_t row(int m, int half) {
+        const ThreadAt at = thread_at();
+        return static_cast<std::uint32_t>(at.warp_row * kWarpRows + m * 16 + half * 8 + at.quad_row);
+    }
+    PID_DEVICE static std::uint32_t column(int) { return static_cast<std::uint32_t>(thread_at().warp_col) * kNTiles * 8; }
+    PID_DEVICE void take(int m, int, int half, float (&v)[2 * kNTiles]) const { take_row(acc, m, half, v); }
+};
+
+// Rows of a tile by their index in it.
+struct RowsOfGroup {
+    const PidRows& rows;
+    std::uint32_t first;
+    PID_DEVICE bool inside(std::uint32_t index) const { return first + index < rows.count; }
+    // One that is not inside stands for the group's first.
+    PID_DEVICE Row row(std::uint32_t index, bool is_inside) const { return row_at(rows, is_inside ? first + index : 0); }
 };
 
 // Calls epilogue.row() for each of the thread's eight rows.
 template <int kNTiles, int kFault, class Epilogue>
 PID_DEVICE void each_row(const Epilogue& epilogue, const PidGemm& gemm, const TileAt& tile,
                          const float (&acc)[kMTiles][kNTiles][4]) {
-    const ThreadAt at = thread_at();
-    const PidRows& rows = gemm.group[tile.group].rows;
-    const std::uint32_t column = tile.column + static_cast<std::uint32_t>(at.warp_col) * kNTiles * 8;
-    PID_UNROLL
-    for (int mi = 0; mi < kMTiles; ++mi) {
-        PID_UNROLL
-        for (int h = 0; h < 2; ++h) {
-            const std::uint32_t index =
-                tile.row + static_cast<std::uint32_t>(at.warp_row * kWarpRows + mi * 16 + h * 8 + at.quad_row);
-            const bool inside = kFault == kNoStoreGuard || index < rows.count;
-            const Row row = row_at(rows, inside ? index : 0);
-            float v[2 * kNTiles];
-            take_row(acc, mi, h, v);
-            const bool valid = inside && column < gemm.n;
-            const float factor = epilogue.row_factor(tile.group, row, at.q, epilogue.row_operands(tile.group, row, at.q));
-            const auto fetched = epilogue.fetch(tile.group, row, valid, column, at.q);
-            epilogue.row(tile.group, row, valid, factor, column, at.q, fetched, v);
-        }
-    }
+    static_assert(CheckedEpilogue<Epilogue>::value, "");
+    const RowsOfGroup rows{gemm.group[tile.group].rows, tile.row};
+    const int q = static_cast<int>(threadIdx.x) % 4;
+    each_unit<kFault == kNoStoreGuard, false>(
+        epilogue, gemm, MmaAccumulators<kNTiles>{acc}, rows, tile.group, tile.column,
+        [&](int, int, const Row& row) { return epilogue.row_operands(tile.group, row, q); },
+        [&](int, const RowBlock& of, const auto& fetched, auto& v) { epilogue.row(of, fetched, v); });
 }
 
 // A grouped product with an epilogue; the body of most entries. kJointA: A's rows lie in a joint buffer.

@@ -15,24 +15,23 @@ struct LatentGateEpilogue : PlainEpilogue {
 
     PID_DEVICE explicit LatentGateEpilogue(const Op& p, ColumnsInMemory = {}) : params(p) {}
 
-    PID_DEVICE std::size_t offset(const Row& row, std::uint32_t column) const {
-        return static_cast<std::size_t>(row.stream) * params.gemm.n + column;
+    PID_DEVICE std::size_t offset(const RowBlock& of) const {
+        return static_cast<std::size_t>(of.row.stream) * params.gemm.n + of.column;
     }
 
-    PID_DEVICE Fetched fetch(int, const Row& row, bool valid, std::uint32_t column, int q) const {
+    PID_DEVICE Fetched fetch(const RowBlock& of) const {
         Fetched fetched;
-        if (valid) {
-            load_groups(fetched.x, params.stream + offset(row, column), q);
-            load_groups_bf16(fetched.half, params.feature_half + offset(row, column), q);
-            load_groups_bf16(fetched.features, params.features + offset(row, column), q);
+        if (of.valid) {
+            load_groups(fetched.x, params.stream + offset(of), of.q);
+            load_groups_bf16(fetched.half, params.feature_half + offset(of), of.q);
+            load_groups_bf16(fetched.features, params.features + offset(of), of.q);
         }
         return fetched;
     }
 
-    PID_DEVICE void row(int, const Row& row, bool valid, float, std::uint32_t column, int q,
-                        const Fetched& fetched, float (&v)[16]) const {
-        if (valid) {
-            const float noise = params.alpha * params.sigma[row.sample];
+    PID_DEVICE void row(const RowBlock& of, const Fetched& fetched, float (&v)[16]) const {
+        if (of.valid) {
+            const float noise = params.alpha * params.sigma[of.row.sample];
             PID_UNROLL
             for (int g = 0; g < 4; ++g) {
                 float half[4], features[4];
@@ -42,9 +41,9 @@ struct LatentGateEpilogue : PlainEpilogue {
                 for (int i = 0; i < 4; ++i)
                     v[4 * g + i] = fetched.x[4 * g + i] + sigmoid(v[4 * g + i] + half[i] - noise) * features[i];
             }
-            store_groups(params.stream + offset(row, column), v, q);
+            store_groups(params.stream + offset(of), v, of.q);
         }
-        const float* scale = params.emit.enabled ? params.emit.scale + column : nullptr;
-        emit_groups(params.emit, scale, row.stream, valid, column, params.gemm.n, q, v);
+        const float* scale = params.emit.enabled ? params.emit.scale + of.column : nullptr;
+        emit_groups(params.emit, scale, of.row.stream, of.valid, of.column, params.gemm.n, of.q, v);
     }
 };

@@ -15,14 +15,13 @@ struct LinearEpilogue : PlainEpilogue {
 
     PID_DEVICE static const float* array(const Op& op, int group, int) { return op.gemm.group[group].bias; }
 
-    PID_DEVICE void row(int group, const Row& row, bool valid, float factor, std::uint32_t column, int q,
-                        const Fetched& fetched, float (&v)[16]) const {
-        if (!valid) return;
-        const std::uint32_t n = params.gemm.n, first = column + 16 * static_cast<std::uint32_t>(q);
-        std::uint16_t* to = params.output + static_cast<std::size_t>(row.stream) * n;
+    PID_DEVICE void row(const RowBlock& of, const Fetched& fetched, float (&v)[16]) const {
+        if (!of.valid) return;
+        const std::uint32_t n = params.gemm.n, first = of.column + 16 * static_cast<std::uint32_t>(of.q);
+        std::uint16_t* to = params.output + static_cast<std::size_t>(of.row.stream) * n;
         if (kWholeChunks || n % 8 == 0) {
             std::uint32_t packed[kPackedWords];
-            pack(group, row, valid, factor, column, q, fetched, v, packed);
+            pack(of, fetched, v, packed);
             PID_UNROLL
             for (std::uint32_t i = 0; i < 2; ++i)
                 if (first + 8 * i < n)
@@ -30,20 +29,19 @@ struct LinearEpilogue : PlainEpilogue {
                         make_uint4(packed[4 * i], packed[4 * i + 1], packed[4 * i + 2], packed[4 * i + 3]);
             return;
         }
-        const float* bias = params.gemm.group[group].bias;
+        const float* bias = params.gemm.group[of.group].bias;
         PID_UNROLL
         for (std::uint32_t i = 0; i < 16; ++i)
             if (first + i < n) to[first + i] = float_to_bf16(v[i] + bias[first + i]);
     }
 
-    PID_DEVICE void pack(int group, const Row&, bool, float, std::uint32_t column, int q, const Fetched&, float (&v)[16],
-                         std::uint32_t (&packed)[kPackedWords]) const {
-        const std::uint32_t first = column + 16 * static_cast<std::uint32_t>(q);
+    PID_DEVICE void pack(const RowBlock& of, const Fetched&, float (&v)[16], std::uint32_t (&packed)[kPackedWords]) const {
+        const std::uint32_t first = of.column + 16 * static_cast<std::uint32_t>(of.q);
         PID_UNROLL
         for (std::uint32_t i = 0; i < 2; ++i) {
             if (first + 8 * i >= params.gemm.n) continue;
             float b[8];
-            load_floats(b, columns.at(kBias, params.gemm.group[group].bias, column) + 16 * q + 8 * i);
+            load_floats(b, columns.at(kBias, params.gemm.group[of.group].bias, of.column) + 16 * of.q + 8 * i);
             PID_UNROLL
             for (int j = 0; j < 8; ++j) v[8 * i + j] += b[j];
         }

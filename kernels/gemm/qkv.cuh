@@ -36,25 +36,24 @@ struct QkvEpilogue : PlainEpilogue {
         }
     }
 
-    PID_DEVICE Fetched fetch(int group, const Row&, bool valid, std::uint32_t column, int q) const {
+    PID_DEVICE Fetched fetch(const RowBlock& of) const {
         Fetched fetched = {};
         // Beyond the last column there is nothing to read, and nobody reads what becomes of it.
         if constexpr (kFolded)
-            if (valid) load_head(fetched.shift, params.stream[group].fold.shift_product + column, q);
+            if (of.valid) load_head(fetched.shift, params.stream[of.group].fold.shift_product + of.column, of.q);
         return fetched;
     }
 
-    PID_DEVICE void row(int group, const Row& row, bool valid, float r, std::uint32_t column, int q,
-                        const Fetched& fetched, float (&v)[kValues]) const {
-        const HeadAt at = head_at(column);
-        finish_head(at.part, group, row, r, q, fetched, v);
-        if (valid) store(v, at, group, row, q);
+    PID_DEVICE void row(const RowBlock& of, const Fetched& fetched, float (&v)[kValues]) const {
+        const HeadAt at = head_at(of.column);
+        finish_head(at.part, of, fetched, v);
+        if (of.valid) store(v, at, of);
     }
 
-    PID_DEVICE void pack(int group, const Row& row, bool, float r, std::uint32_t column, int q,
-                         const Fetched& fetched, float (&v)[kValues], std::uint32_t (&packed)[kPackedWords]) const {
+    PID_DEVICE void pack(const RowBlock& of, const Fetched& fetched, float (&v)[kValues],
+                         std::uint32_t (&packed)[kPackedWords]) const {
         static_assert(kHeadDim == 64, "a box has 64 columns");
-        finish_head(head_at(column).part, group, row, r, q, fetched, v);
+        finish_head(head_at(of.column).part, of, fetched, v);
         pack_bf16(packed, v);
     }
 
@@ -73,17 +72,16 @@ struct QkvEpilogue : PlainEpilogue {
         return {part, head - part * params.heads};
     }
 
-    // For rows that are not there `row` is one that is, with positions in the tables.
-    PID_DEVICE void finish_head(std::uint32_t part, int group, const Row& row, float r, int q, const Fetched& fetched,
-                                float (&v)[kValues]) const {
-        const PidQkvStream& stream = params.stream[group];
+    // For rows that are not there the row is one that is, with positions in the tables.
+    PID_DEVICE void finish_head(std::uint32_t part, const RowBlock& of, const Fetched& fetched, float (&v)[kValues]) const {
+        const PidQkvStream& stream = params.stream[of.group];
         if constexpr (kFolded) {
             PID_UNROLL
-            for (int i = 0; i < kValues; ++i) v[i] = v[i] * r + fetched.shift[i];
+            for (int i = 0; i < kValues; ++i) v[i] = v[i] * of.factor + fetched.shift[i];
         }
         if (part > 1) return;
-        normalize(v, part == 0 ? stream.q_norm : stream.k_norm, q);
-        rotate(v, stream, row.token, q);
+        normalize(v, part == 0 ? stream.q_norm : stream.k_norm, of.q);
+        rotate(v, stream, of.row.token, of.q);
     }
 
     PID_DEVICE static void normalize(float (&v)[kValues], const float* weight, int q) {
@@ -122,16 +120,16 @@ struct QkvEpilogue : PlainEpilogue {
         }
     }
 
-    PID_DEVICE void store(const float (&v)[kValues], const HeadAt& at, int group, const Row& row, int q) const {
-        const PidRows& rows = params.gemm.group[group].rows;
+    PID_DEVICE void store(const float (&v)[kValues], const HeadAt& at, const RowBlock& of) const {
+        const PidRows& rows = params.gemm.group[of.group].rows;
         std::uint16_t* base = at.part == 0 ? params.q : at.part == 1 ? params.k : params.v;
-        const std::size_t line = (static_cast<std::size_t>(row.sample) * params.heads + at.head) * rows.joint_per_sample +
-                                 joint_token(rows, row);
+        const std::size_t line = (static_cast<std::size_t>(of.row.sample) * params.heads + at.head) * rows.joint_per_sample +
+                                 joint_token(rows, of.row);
         std::uint16_t* to = base + line * kHeadDim;
         std::uint32_t packed[kPackedWords];
         pack_bf16(packed, v);
-        store_packed(to + 16 * q, packed);
+        store_packed(to + 16 * of.q, packed);
         if (kHeadDim == 72)
-            *reinterpret_cast<std::uint32_t*>(to + 64 + 2 * q) = cvt_rn_bf16x2(v[kValues - 2], v[kValues - 1]);
+            *reinterpret_cast<std::uint32_t*>(to + 64 + 2 * of.q) = cvt_rn_bf16x2(v[kValues - 2], v[kValues - 1]);
     }
 };

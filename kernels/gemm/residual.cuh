@@ -22,28 +22,27 @@ struct ResidualEpilogue : PlainEpilogue {
         return i == kGate ? stream.gate : op.gemm.group[group].bias;
     }
 
-    PID_DEVICE float* residual(int group, const Row& row, std::uint32_t column) const {
-        return params.stream[group].residual + static_cast<std::size_t>(row.stream) * params.gemm.n + column;
+    PID_DEVICE float* residual(const RowBlock& of) const {
+        return params.stream[of.group].residual + static_cast<std::size_t>(of.row.stream) * params.gemm.n + of.column;
     }
 
-    PID_DEVICE Fetched fetch(int group, const Row& row, bool valid, std::uint32_t column, int q) const {
+    PID_DEVICE Fetched fetch(const RowBlock& of) const {
         Fetched fetched;
-        if (valid) load_groups(fetched.x, residual(group, row, column), q);
+        if (of.valid) load_groups(fetched.x, residual(of), of.q);
         return fetched;
     }
 
-    PID_DEVICE void row(int group, const Row& row, bool valid, float, std::uint32_t column, int q,
-                        const Fetched& fetched, float (&v)[16]) const {
-        const PidResidualStream& stream = params.stream[group];
-        if (valid) {
+    PID_DEVICE void row(const RowBlock& of, const Fetched& fetched, float (&v)[16]) const {
+        const PidResidualStream& stream = params.stream[of.group];
+        if (of.valid) {
             float gate[16], bias[16];
-            load_groups(gate, columns.at(kGate, stream.gate, column), q);
-            load_groups(bias, columns.at(kBias, params.gemm.group[group].bias, column), q);
+            load_groups(gate, columns.at(kGate, stream.gate, of.column), of.q);
+            load_groups(bias, columns.at(kBias, params.gemm.group[of.group].bias, of.column), of.q);
             PID_UNROLL
             for (int i = 0; i < 16; ++i) v[i] = fetched.x[i] + gate[i] * (v[i] + bias[i]);
-            store_groups(residual(group, row, column), v, q);
+            store_groups(residual(of), v, of.q);
         }
-        const float* scale = stream.emit.enabled ? columns.at(kScale, stream.emit.scale, column) : nullptr;
-        emit_groups(stream.emit, scale, row.stream, valid, column, params.gemm.n, q, v);
+        const float* scale = stream.emit.enabled ? columns.at(kScale, stream.emit.scale, of.column) : nullptr;
+        emit_groups(stream.emit, scale, of.row.stream, of.valid, of.column, params.gemm.n, of.q, v);
     }
 };

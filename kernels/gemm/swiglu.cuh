@@ -23,21 +23,20 @@ struct SwiGluEpilogue : PlainEpilogue {
         return folded_inverse_rms(params.fold[group].sums, row.stream, params.gemm.k, q, sums);
     }
 
-    PID_DEVICE void row(int group, const Row& row, bool valid, float r, std::uint32_t column, int q,
-                        const Fetched& fetched, float (&v)[16]) const {
-        if (!valid) return;
-        const std::uint32_t first = column + 16 * static_cast<std::uint32_t>(q);
+    PID_DEVICE void row(const RowBlock& of, const Fetched& fetched, float (&v)[16]) const {
+        if (!of.valid) return;
+        const std::uint32_t first = of.column + 16 * static_cast<std::uint32_t>(of.q);
         std::uint32_t packed[kPackedWords];
-        pack(group, row, valid, r, column, q, fetched, v, packed);
-        const std::size_t line = joint_row(params.gemm.group[group].rows, row);
+        pack(of, fetched, v, packed);
+        const std::size_t line = joint_row(params.gemm.group[of.group].rows, of.row);
         store_packed(params.output + line * (params.gemm.n / 2) + first / 2, packed);
     }
 
-    PID_DEVICE void pack(int group, const Row&, bool valid, float r, std::uint32_t column, int q, const Fetched&,
-                         float (&v)[16], std::uint32_t (&packed)[kPackedWords]) const {
+    PID_DEVICE void pack(const RowBlock& of, const Fetched&, float (&v)[16], std::uint32_t (&packed)[kPackedWords]) const {
+        const float r = of.factor;
         float shift[16] = {}, out[8];
         // Beyond the last column there is nothing to read, and nobody reads what becomes of it.
-        if (valid) load_floats(shift, columns.at(kShift, params.fold[group].shift_product, column) + 16 * q);
+        if (of.valid) load_floats(shift, columns.at(kShift, params.fold[of.group].shift_product, of.column) + 16 * of.q);
         PID_UNROLL
         for (int i = 0; i < 8; ++i)
             out[i] = silu(v[2 * i] * r + shift[2 * i]) * (v[2 * i + 1] * r + shift[2 * i + 1]);

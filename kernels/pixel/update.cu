@@ -34,14 +34,10 @@ PID_DEVICE void gemm_pixel_update_body(const PidPixelUpdateParams& params) {
     const PixelUpdate<kSample> update{params, column, operands_in_memory(params, column)};
     PID_UNROLL
     for (int mi = 0; mi < kMTiles; ++mi) {
-        PixelPair pair;
+        const RowPair pair = row_pair<kFault == kNoStoreGuard, MmaAccumulators<8>>(RowsOfGroup{group.rows, tile.row}, mi);
         float v[2][16], e[2][4];
         PID_UNROLL
         for (int h = 0; h < 2; ++h) {
-            const std::uint32_t index =
-                tile.row + static_cast<std::uint32_t>(at.warp_row * kWarpRows + mi * 16 + h * 8 + at.quad_row);
-            pair.valid[h] = kFault == kNoStoreGuard || index < group.rows.count;
-            pair.row[h] = row_at(group.rows, pair.valid[h] ? index : 0);
             take_row(modulation, mi, h, v[h]);
             take_row(expanded, mi, h, e[h]);
         }

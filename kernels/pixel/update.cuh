@@ -4,12 +4,6 @@
 #include "../sampler/update.cuh"
 #include "mlp.cuh"
 
-// Two row halves of one row tile: the pixel of the warp in rows quad_row and quad_row + 8.
-struct PixelPair {
-    Row row[2];
-    bool valid[2];
-};
-
 // What an update reads beside the pixel: where the warp's columns of the two products' biases begin, and what is the same for
 // all pixels. sample_norm and sample_weight: of the final layer.
 template <int kStride = kMlpHidden>
@@ -28,7 +22,7 @@ PID_DEVICE PixelOperands<> operands_in_memory(const PidPixelUpdateParams& params
             {params.fc1, params.fc1_bias, params.fc2, params.fc2_bias}};
 }
 
-// A pixel of each of two rows as it is in memory, a quad's part.
+// The pixel of a row pair as it is in memory, a quad's part.
 struct HeldPixels {
     uint2 bf16[2];
 };
@@ -43,12 +37,12 @@ struct PixelUpdate {
         return (static_cast<std::size_t>(row.stream) * (params.gemm.n / 64) + column / 64) * kPixelChannels;
     }
 
-    PID_DEVICE HeldPixels fetch(const PixelPair& pair, int q) const {
+    PID_DEVICE HeldPixels fetch(const RowPair& pair, int q) const {
         HeldPixels held;
         PID_UNROLL
         for (int h = 0; h < 2; ++h)
             // A row past the end stands for row 0, which another thread is writing in place.
-            held.bf16[h] = pair.valid[h] ? reinterpret_cast<const uint2*>(params.pixels + offset(pair.row[h]))[q]
+            held.bf16[h] = pair.inside[h] ? reinterpret_cast<const uint2*>(params.pixels + offset(pair.row[h]))[q]
                                          : make_uint2(0, 0);
         return held;
     }
@@ -98,7 +92,7 @@ struct PixelUpdate {
         if (valid && q != 3) sample_value(params.sample, place(row, q), value, q == 0 ? v[0] : q == 1 ? v[1] : v[2]);
     }
 
-    PID_DEVICE void apply(const PixelPair& pair, const HeldPixels& held, const float (&v)[2][16], const float (&e)[2][4],
+    PID_DEVICE void apply(const RowPair& pair, const HeldPixels& held, const float (&v)[2][16], const float (&e)[2][4],
                           int q) const {
         float x[2][4], z[2][4], out[2][4], gate[4];
         SampledValue value[2];
@@ -111,13 +105,13 @@ struct PixelUpdate {
         operands.mlp.apply(z[0], z[1], out);
         PID_UNROLL
         for (int h = 0; h < 2; ++h)
-            value[h] = kSample && pair.valid[h] && q != 3 ? sampled_value(params.sample, place(pair.row[h], q)) : SampledValue{};
+            value[h] = kSample && pair.inside[h] && q != 3 ? sampled_value(params.sample, place(pair.row[h], q)) : SampledValue{};
         load_quad(gate, operands.bias + 48, q);
         PID_UNROLL
         for (int h = 0; h < 2; ++h) {
             PID_UNROLL
             for (int i = 0; i < 4; ++i) x[h][i] += (v[h][12 + i] + gate[i]) * out[h][i];
-            finish(pair.row[h], pair.valid[h], q, value[h], x[h]);
+            finish(pair.row[h], pair.inside[h], q, value[h], x[h]);
         }
     }
 };

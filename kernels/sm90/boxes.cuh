@@ -18,6 +18,7 @@ struct BoxRows {
     static constexpr int kWords = Epilogue::kPackedWords;
     // Blocks of the product's columns in a box.
     static constexpr int kBlocks = 8 / kWords;
+    static_assert(CheckedBoxesEpilogue<Epilogue>::value, "");
     static_assert(kWords * kBlocks == 8 && kBlocks <= 2, "a box is one or two blocks");
     static_assert(Shape::kBulkStores && Shape::kRowTiles == 1, "a warp has two boxes, and 16 rows of a tile");
     static_assert(Shape::BLOCK_N / 64 % (2 * kBlocks) == 0, "a tile ends with the second box");
@@ -35,12 +36,11 @@ struct BoxRows {
 
     // each_unit's: by blocks, two rows each.
     template <class Fetched>
-    PID_DEVICE void operator()(int unit, int group, const Row& row, bool valid, float factor, std::uint32_t column, int q,
-                               const Fetched& fetched, float (&v)[16]) {
+    PID_DEVICE void operator()(int unit, const RowBlock& of, const Fetched& fetched, float (&v)[16]) {
         const int block = unit / 2 % kBlocks;
-        epilogue.pack(group, row, valid, factor, column, q, fetched, v, packed[unit % 2][block]);
+        epilogue.pack(of, fetched, v, packed[unit % 2][block]);
         if (unit % 2 == 1 && block == kBlocks - 1)
-            store(unit / (2 * kBlocks) % 2, column - static_cast<std::uint32_t>(block) * 64);
+            store(unit / (2 * kBlocks) % 2, of.column - static_cast<std::uint32_t>(block) * 64);
     }
 
     // All 32 lanes. column: of the product, where the box begins.
@@ -96,6 +96,6 @@ PID_DEVICE void gemm_boxes(const PidTmaGemmStores& tma, const Op& op) {
         tma.gemm, op, [&](auto& smem, const auto& epilogue, const RowsOfTile& rows, const ProductTile& tile, const auto& operands,
                           const auto& acc) {
             using Rows = BoxRows<Shape, kFault, StagedEpilogue<Epilogue, Shape>>;
-            each_unit<Shape, 64, kFault>(epilogue, op.gemm, rows, tile, operands, acc, Rows(epilogue, tma, op.gemm, tile, smem));
+            each_block<Shape, 64, kFault>(epilogue, op.gemm, rows, tile, operands, acc, Rows(epilogue, tma, op.gemm, tile, smem));
         });
 }

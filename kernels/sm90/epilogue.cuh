@@ -54,24 +54,6 @@ PID_DEVICE std::uint32_t row_in_tile(int m, int half) {
     return first + thread / 32 * 16 + thread % 32 / 4 + static_cast<std::uint32_t>(half) * 8;
 }
 
-// The thread's two rows of a row tile.
-struct RowPair {
-    Row row[2];
-    bool inside[2];
-};
-
-template <class Shape, int kFault, class Rows>
-PID_DEVICE RowPair row_pair(const Rows& rows, int m) {
-    RowPair pair;
-    PID_UNROLL
-    for (int h = 0; h < 2; ++h) {
-        const std::uint32_t index = row_in_tile<Shape>(m, h);
-        pair.inside[h] = kFault == kNoRowBound || rows.inside(index);
-        pair.row[h] = rows.row(index, pair.inside[h]);
-    }
-    return pair;
-}
-
 // The thread's values of half `h` in the block of kValues / 2 n-tiles that begins at n-tile `first`.
 template <int kValues, int kCount>
 PID_DEVICE void take_block(const float (&acc)[kCount], int first, int h, float (&v)[kValues]) {
@@ -81,6 +63,28 @@ PID_DEVICE void take_block(const float (&acc)[kCount], int first, int h, float (
         v[2 * j + 1] = acc[(first + j) * 4 + 2 * h + 1];
     }
 }
+
+// Which rows of a tile a thread has of wgmma's accumulators.
+template <class Shape>
+struct WgmmaRows {
+    PID_DEVICE static std::uint32_t row(int m, int half) { return row_in_tile<Shape>(m, half); }
+};
+
+// Accumulators in the registers of wgmma, in blocks of kBlock columns: a consumer has all columns of its rows.
+template <class Shape, int kBlock>
+struct WgmmaAccumulators {
+    static constexpr int kRowTiles = Shape::kRowTiles, kBlocks = Shape::BLOCK_N / kBlock;
+    static_assert(Shape::BLOCK_N % kBlock == 0, "a tile is whole blocks of columns");
+    template <class Epilogue>
+    static constexpr int kFetchesAhead = Epilogue::kFetchesAhead;
+    const float (&acc)[Shape::kRowTiles][Shape::BLOCK_N / 2];
+
+    PID_DEVICE static std::uint32_t row(int m, int half) { return WgmmaRows<Shape>::row(m, half); }
+    PID_DEVICE static std::uint32_t column(int block) { return static_cast<std::uint32_t>(block * kBlock); }
+    PID_DEVICE void take(int m, int block, int half, float (&v)[kBlock / 4]) const {
+        take_block(acc[m], block * (kBlock / 8), half, v);
+    }
+};
 
 // What an epilogue reads by column (its arrays), in shared memory: a tile's columns of each, staged by a consumer for itself
 // while it multiplies. Read where they lie, they would cost a round trip to L2 for every row, behind the ring's copies.
@@ -106,6 +110,7 @@ template <class Shape, int kFault, class Epilogue>
 PID_DEVICE void stage_columns(ProductShared<Shape>& smem, const typename Epilogue::Op& op, const ProductTile& tile) {
     constexpr std::uint32_t kChunks = Shape::BLOCK_N / 4;
     static_assert(Shape::kStagedBytes == staged_bytes(Epilogue::kArrays, Shape::BLOCK_N), "room for all arrays");
+    static_assert(CheckedStagedEpilogue<Epilogue>::value, "");
     // All of it are done with the tile before.
     if (kFault != kNoStagedReuse) consumer_sync();
     float* to = staged_columns<Shape>(smem);
@@ -147,47 +152,22 @@ PID_DEVICE void fetch_operands(const Epilogue& epilogue, const Rows& rows, const
                                RowOperands<Shape, Epilogue>& operands) {
     PID_UNROLL
     for (int m = 0; m < Shape::kRowTiles; ++m) {
-        const RowPair pair = row_pair<Shape, kFault>(rows, m);
+        const RowPair pair = row_pair<kFault == kNoRowBound, WgmmaRows<Shape>>(rows, m);
         PID_UNROLL
         for (int h = 0; h < 2; ++h)
             operands[m][h] = epilogue.row_operands(tile.group, pair.row[h], static_cast<int>(threadIdx.x) % 4);
     }
 }
 
-// Calls finish(unit, what the epilogue's row() takes) for each of the thread's rows and blocks of kBlock columns: units go
-// by block, its two rows one after the other. What the epilogue fetches for the next one is under way.
+// Calls finish(unit, row block, fetched, v) for each of the thread's rows and blocks of kBlock columns (row_block.cuh).
 template <class Shape, int kBlock, int kFault, class Rows, class Epilogue, class Finish>
-PID_DEVICE void each_unit(const Epilogue& epilogue, const PidGemm& gemm, const Rows& rows, const ProductTile& tile,
-                          const RowOperands<Shape, Epilogue>& operands,
-                          const float (&acc)[Shape::kRowTiles][Shape::BLOCK_N / 2], Finish&& finish) {
-    constexpr int kUnits = 2 * (Shape::BLOCK_N / kBlock);
-    static_assert(Shape::BLOCK_N % kBlock == 0, "a tile is whole blocks of columns");
-    const int q = static_cast<int>(threadIdx.x) % 4;
-    PID_UNROLL
-    for (int m = 0; m < Shape::kRowTiles; ++m) {
-        const RowPair pair = row_pair<Shape, kFault>(rows, m);
-        const float factor[2] = {epilogue.row_factor(tile.group, pair.row[0], q, operands[m][0]),
-                                 epilogue.row_factor(tile.group, pair.row[1], q, operands[m][1])};
-        const auto column = [&](int unit) { return tile.column + static_cast<std::uint32_t>(unit / 2 * kBlock); };
-        const auto valid = [&](int unit) {
-            return pair.inside[unit % 2] && (kFault == kNoColumnBound || column(unit) < gemm.n);
-        };
-        const auto fetch = [&](int unit) {
-            return epilogue.fetch(tile.group, pair.row[unit % 2], valid(unit), column(unit), q);
-        };
-        constexpr int kAhead = Epilogue::kFetchesAhead;
-        typename Epilogue::Fetched fetched[kAhead + 1];
-        PID_UNROLL
-        for (int unit = 0; unit < kAhead; ++unit) fetched[unit] = fetch(unit);
-        PID_UNROLL
-        for (int unit = 0; unit < kUnits; ++unit) {
-            if (unit + kAhead < kUnits) fetched[(unit + kAhead) % (kAhead + 1)] = fetch(unit + kAhead);
-            float v[kBlock / 4];
-            take_block(acc[m], unit / 2 * (kBlock / 8), unit % 2, v);
-            finish(unit, tile.group, pair.row[unit % 2], valid(unit), factor[unit % 2], column(unit), q,
-                   fetched[unit % (kAhead + 1)], v);
-        }
-    }
+PID_DEVICE void each_block(const Epilogue& epilogue, const PidGemm& gemm, const Rows& rows, const ProductTile& tile,
+                           const RowOperands<Shape, Epilogue>& operands,
+                           const float (&acc)[Shape::kRowTiles][Shape::BLOCK_N / 2], Finish&& finish) {
+    static_assert(CheckedEpilogue<Epilogue>::value, "");
+    each_unit<kFault == kNoRowBound, kFault == kNoColumnBound>(
+        epilogue, gemm, WgmmaAccumulators<Shape, kBlock>{acc}, rows, tile.group, tile.column,
+        [&](int m, int h, const Row&) -> const typename Epilogue::RowOperands& { return operands[m][h]; }, finish);
 }
 
 // The epilogue ends each row itself.
@@ -195,8 +175,9 @@ template <class Shape, int kBlock, int kFault, class Rows, class Epilogue>
 PID_DEVICE void finish_rows(const Epilogue& epilogue, const PidGemm& gemm, const Rows& rows, const ProductTile& tile,
                             const RowOperands<Shape, Epilogue>& operands,
                             const float (&acc)[Shape::kRowTiles][Shape::BLOCK_N / 2]) {
-    each_unit<Shape, kBlock, kFault>(epilogue, gemm, rows, tile, operands, acc,
-                                     [&](int, auto&&... of) { epilogue.row(of...); });
+    each_block<Shape, kBlock, kFault>(
+        epilogue, gemm, rows, tile, operands, acc,
+        [&](int, const RowBlock& of, const auto& fetched, auto& v) { epilogue.row(of, fetched, v); });
 }
 
 // The kernel: load(smem, at, tile, rank) issues the copies of a tile, consume(smem, at, tile, first_row, passed) multiplies

@@ -55,8 +55,7 @@ PID_DEVICE void update_pixels(const PidPixelUpdateParams& params, const PidTmaGe
                               const float (&expanded)[1][Shape::BLOCK_N / 8]) {
     constexpr int kPixels = Shape::BLOCK_N / 64;
     using Operands = PixelOperands<kFc2Stride>;
-    const RowPair pair = row_pair<Shape, kFault>(RowsOfTile(tma, params.gemm, tile), 0);
-    const PixelPair pixels{{pair.row[0], pair.row[1]}, {pair.inside[0], pair.inside[1]}};
+    const RowPair rows = row_pair<kFault == kNoRowBound, WgmmaRows<Shape>>(RowsOfTile(tma, params.gemm, tile), 0);
     const auto& of_tile = staged.of_tile[warpgroup_of_thread() - 1];
     const auto update = [&](int p) {
         const Operands operands{of_tile.bias + 64 * p,  of_tile.expand_bias + 16 * p, staged.norm, staged.sample_norm,
@@ -69,21 +68,21 @@ PID_DEVICE void update_pixels(const PidPixelUpdateParams& params, const PidTmaGe
         return kFault == kNoColumnBound || tile.column + static_cast<std::uint32_t>(p) * 64 < params.gemm.n;
     };
     // The next pixel's values are under way; those of the picture leave no registers for them.
-    HeldPixels held = !kSample && is_there(0) ? update(0).fetch(pixels, q) : HeldPixels{};
+    HeldPixels held = !kSample && is_there(0) ? update(0).fetch(rows, q) : HeldPixels{};
     PID_UNROLL
     for (int p = 0; p < kPixels; ++p) {
         if (!is_there(p)) break;
         // Keeps the loads of the pixels after the next from being moved up here, where there are no registers for them.
         syncwarp();
-        const HeldPixels now = kSample ? update(p).fetch(pixels, q) : held;
-        if (!kSample && p + 1 < kPixels && is_there(p + 1)) held = update(p + 1).fetch(pixels, q);
+        const HeldPixels now = kSample ? update(p).fetch(rows, q) : held;
+        if (!kSample && p + 1 < kPixels && is_there(p + 1)) held = update(p + 1).fetch(rows, q);
         float v[2][16], e[2][4];
         PID_UNROLL
         for (int h = 0; h < 2; ++h) {
             take_block(modulation[0], p * 8, h, v[h]);
             take_block(expanded[0], p * 2, h, e[h]);
         }
-        update(p).apply(pixels, now, v, e, q);
+        update(p).apply(rows, now, v, e, q);
     }
 }
 
