@@ -15,7 +15,7 @@ use crate::latent::{Backbone, Caption, Latent, Sigma};
 use crate::model::{Config, NetworkOptions, Precision, Release, TimeConstants, TrainedSizes};
 use crate::output::Picture;
 use crate::plan::ByteSize;
-use crate::sampler::{Noise, NoiseSource, Schedule, Variant};
+use crate::sampler::{Noise, NoiseSource, Sampler, Schedule};
 
 /// Options of a [`Decoder`].
 #[derive(Clone, Debug, Default)]
@@ -164,7 +164,7 @@ pub struct Request {
     /// Steps of the sampler, 1 to 4.
     pub steps: usize,
     /// How the sampler moves between steps.
-    pub variant: Variant,
+    pub sampler: Sampler,
     /// Where the noise comes from.
     pub noise: NoiseSource,
 }
@@ -176,7 +176,7 @@ impl Request {
             caption,
             sigma: Sigma::default(),
             steps: 4,
-            variant: Variant::Sde,
+            sampler: Sampler::Sde,
             noise: NoiseSource::Philox { seed: 0 },
         }
     }
@@ -262,7 +262,7 @@ impl Decoder {
         let known = self.checkpoint.warnings().iter().chain(&self.warning).chain(&self.tuning_problem);
         let mut warnings: Vec<String> = known.cloned().collect();
         let begin = Instant::now();
-        let schedule = Schedule::new(request.steps, request.variant)?;
+        let schedule = Schedule::new(request.steps, request.sampler)?;
         latent.check_channels(self.config.lq_latent_channels)?;
         let sigma = request.sigma.for_batch(latent.batch, &mut warnings)?;
         let caption = request.caption.for_network(&self.config, latent.batch, &mut warnings)?;

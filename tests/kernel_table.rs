@@ -115,3 +115,22 @@ fn what_an_epilogue_lacks_is_named() {
         assert!(error.contains(words), "{words}: {error}");
     }
 }
+
+/// Kernels know nothing of what runs them: a backend is a `Target` to them.
+#[test]
+fn kernels_import_no_backend() {
+    fn check(folder: &Path, count: &mut usize) {
+        for path in std::fs::read_dir(folder).unwrap().map(|entry| entry.unwrap().path()) {
+            if path.is_dir() {
+                check(&path, count);
+            } else {
+                let text = std::fs::read_to_string(&path).unwrap();
+                assert!(!text.contains("crate::backend"), "{}: it imports a backend", path.display());
+                *count += 1;
+            }
+        }
+    }
+    let mut count = 0;
+    check(&Path::new(env!("CARGO_MANIFEST_DIR")).join("src/kernels"), &mut count);
+    assert!(count > 20, "{count} files");
+}

@@ -11,7 +11,7 @@ use pid_engine::latent::{Caption, Latent, Sigma};
 use pid_engine::model::{Config, NetworkOptions, Precision, TimeConstants, network};
 use pid_engine::plan::{PlanOptions, plan};
 use pid_engine::progress::NoProgress;
-use pid_engine::sampler::{Noise, NoiseSource, Schedule, Variant};
+use pid_engine::sampler::{Noise, NoiseSource, Sampler, Schedule};
 use pid_engine::{Decoder, Device, Error, Request};
 
 fn decoder() -> Decoder {
@@ -83,7 +83,7 @@ fn a_batch_is_its_samples() {
 /// Row ranges and recomputed features change where numbers lie, not what they are.
 fn assert_forms_agree(backend: &dyn Backend, checkpoint: &Checkpoint, precision: Precision, [h, w]: [usize; 2]) {
     let config = Config::tiny();
-    let schedule = Schedule::new(2, Variant::Sde).unwrap();
+    let schedule = Schedule::new(2, Sampler::Sde).unwrap();
     let times: Vec<f64> = schedule.steps().iter().map(|s| s.t).collect();
     let constants = TimeConstants::compute(&config, checkpoint, &times).unwrap();
     let constants: Vec<_> = constants.iter().collect();
@@ -102,7 +102,7 @@ fn assert_forms_agree(backend: &dyn Backend, checkpoint: &Checkpoint, precision:
         let options = PlanOptions { alignment: 256, chunks, weight_bytes_per_element: 2 };
         let plan = plan(&network.graph, &options).unwrap();
         let (arena, launches) = (plan.arena_bytes, plan.launches.len());
-        let program = exec::Program { network, plan, variant: String::new() };
+        let program = exec::Program { network, plan, form: String::new() };
         let inputs = Inputs { latent: &latent.data, caption: &caption.data, sigma: &[0.0, 0.4] };
         let mut noise = Noise::new(NoiseSource::Philox { seed: 1 });
         let image = exec::run(backend, &program, &inputs, &schedule, &constants, &mut noise, &mut NoObserver).unwrap();
@@ -136,9 +136,9 @@ fn every_form_of_the_plan_computes_the_same_on_kernels() {
 #[test]
 #[cfg(feature = "emulator")]
 fn schedules_of_the_emulator_agree() {
-    use pid_engine::backend::emulator::{Emulator, Schedule as Order};
+    use pid_engine::backend::emulator::{Emulator, Scheduler};
     let (config, checkpoint) = (Config::tiny(), Arc::new(Checkpoint::synthetic(&Config::tiny(), 2, &NoProgress)));
-    let schedule = Schedule::new(2, Variant::Sde).unwrap();
+    let schedule = Schedule::new(2, Sampler::Sde).unwrap();
     let times: Vec<f64> = schedule.steps().iter().map(|s| s.t).collect();
     let constants = TimeConstants::compute(&config, &*checkpoint, &times).unwrap();
     let constants: Vec<_> = constants.iter().collect();
@@ -153,14 +153,14 @@ fn schedules_of_the_emulator_agree() {
         observed: false,
     };
     let program = pid_engine::model::program(&config, &options, None).unwrap();
-    let run = |order: Order| {
+    let run = |order: Scheduler| {
         let backend = Emulator::new(order).backend(checkpoint.clone());
         let inputs = Inputs { latent: &latent.data, caption: &caption.data, sigma: &[0.2] };
         let mut noise = Noise::new(NoiseSource::Philox { seed: 1 });
         exec::run(&backend, &program, &inputs, &schedule, &constants, &mut noise, &mut NoObserver).unwrap()
     };
-    let first = run(Order::Fifo);
-    for order in [Order::Fifo, Order::Lifo, Order::Pct { seed: 1 }, Order::Pct { seed: 2 }] {
+    let first = run(Scheduler::Fifo);
+    for order in [Scheduler::Fifo, Scheduler::Lifo, Scheduler::Pct { seed: 1 }, Scheduler::Pct { seed: 2 }] {
         assert_eq!(first, run(order), "{order:?}");
     }
 }
@@ -170,8 +170,8 @@ fn fewer_steps_and_ode_run() {
     let decoder = decoder();
     let (latent, caption) = inputs(1, 2, 2);
     for steps in 1..=4 {
-        for variant in [Variant::Sde, Variant::Ode] {
-            let request = Request { steps, variant, ..Request::new(caption.clone()) };
+        for sampler in [Sampler::Sde, Sampler::Ode] {
+            let request = Request { steps, sampler, ..Request::new(caption.clone()) };
             let decoded = decoder.decode(&latent, &request).unwrap();
             assert_eq!(decoded.timings.steps.len(), steps);
             assert!(decoded.picture.data.iter().all(|v| (-1.0..=1.0).contains(v)));

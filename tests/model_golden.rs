@@ -17,7 +17,7 @@ use pid_engine::exec::Observer;
 use pid_engine::latent::{Caption, Latent, Sigma};
 use pid_engine::model::Config;
 use pid_engine::progress::NoProgress;
-use pid_engine::sampler::{NoiseSource, Variant};
+use pid_engine::sampler::{NoiseSource, Sampler};
 use pid_engine::{Decoder, Device, Request};
 
 /// Of everything on the CPU.
@@ -88,7 +88,7 @@ impl Case {
         let caption = Caption::new(synthetic::caption(&shape, seed), shape).unwrap();
         let noise = (0..4).map(|k| synthetic::noise(&[batch, 3, height, width], k, seed)).collect();
         let sigma = Sigma::new(golden.get("sigma").unwrap().to_f32()).unwrap();
-        let request = Request { caption, sigma, steps: 4, variant: Variant::Sde, noise: NoiseSource::Given(noise) };
+        let request = Request { caption, sigma, steps: 4, sampler: Sampler::Sde, noise: NoiseSource::Given(noise) };
 
         let checkpoint = Checkpoint::synthetic(&config, seed, &NoProgress);
         let position = checkpoint.get("y_pos_embedding").unwrap().to_f32();

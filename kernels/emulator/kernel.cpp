@@ -160,7 +160,7 @@ void ldmatrix_x4(std::uint32_t* r, const void* row, bool transposed, Site site) 
         block().collective(kFullMask, "ldmatrix", site, &argument, plain);
 }
 
-void stmatrix_x4(const std::uint32_t* r, void* row, bool transposed, Site site) {
+void stmatrix_x4(const std::uint32_t* r, void* row, Site site) {
     check_shared(row, 16, 16, "stmatrix", site);
     sanitizer::written(row, 16, __builtin_return_address(0));
     struct Argument {
@@ -173,18 +173,7 @@ void stmatrix_x4(const std::uint32_t* r, void* row, bool transposed, Site site) 
                 std::memcpy(static_cast<Argument*>(arguments[m * 8 + i / 4])->row + i % 4 * 2,
                             &static_cast<const Argument*>(arguments[i])->r[m], 4);
     };
-    const auto across = [](void* const* arguments, unsigned) {
-        for (unsigned i = 0; i < kWarpSize; ++i)
-            for (unsigned m = 0; m < 4; ++m) {
-                const std::uint32_t pair = static_cast<const Argument*>(arguments[i])->r[m];
-                static_cast<Argument*>(arguments[m * 8 + i % 4 * 2])->row[i / 4] = static_cast<std::uint16_t>(pair);
-                static_cast<Argument*>(arguments[m * 8 + i % 4 * 2 + 1])->row[i / 4] = static_cast<std::uint16_t>(pair >> 16);
-            }
-    };
-    if (transposed)
-        block().collective(kFullMask, "stmatrix.trans", site, &argument, across);
-    else
-        block().collective(kFullMask, "stmatrix", site, &argument, plain);
+    block().collective(kFullMask, "stmatrix", site, &argument, plain);
 }
 
 }  // namespace pid::emu

@@ -71,7 +71,7 @@ void cp_async_wait(unsigned pending);
 
 // One 16-byte row address per lane; r[i] is this lane's fragment of matrix i.
 void ldmatrix_x4(std::uint32_t* r, const void* row, bool transposed, Site site);
-void stmatrix_x4(const std::uint32_t* r, void* row, bool transposed, Site site);
+void stmatrix_x4(const std::uint32_t* r, void* row, Site site);
 
 // d += a b; fragments as the PTX manual lays them out for m16n8k16 (bf16 or f16 in, f32 out).
 void mma_m16n8k16(float* d, const std::uint32_t* a, const std::uint32_t* b, bool is_half, Site site);

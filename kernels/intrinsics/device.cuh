@@ -60,12 +60,8 @@ PID_DEVICE float shfl_xor_sync(std::uint32_t mask, float value, int xor_mask) {
 PID_DEVICE double shfl_xor_sync(std::uint32_t mask, double value, int xor_mask) {
     return __shfl_xor_sync(mask, value, xor_mask);
 }
-// Value of lane `source`; lanes of `mask`.
-PID_DEVICE float shfl_sync(std::uint32_t mask, float value, int source) { return __shfl_sync(mask, value, source); }
 // One bit per lane whose predicate holds; lanes of `mask`.
 PID_DEVICE std::uint32_t ballot_sync(std::uint32_t mask, bool predicate) { return __ballot_sync(mask, predicate); }
-// Old value; adds to a 32-bit integer in global or shared memory.
-PID_DEVICE std::uint32_t atomic_add(std::uint32_t* address, std::uint32_t value) { return atomicAdd(address, value); }
 
 // cp.async.cg 16 bytes, global to shared, around L1; `source_bytes` (0 to 16) are read, the rest is zeros. Thread; in
 // flight until its group is waited for. sm_80.

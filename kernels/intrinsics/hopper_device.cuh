@@ -67,16 +67,11 @@ PID_DEVICE void fence_proxy_async() { PID_SM90(asm volatile("fence.proxy.async.s
 
 // ---- clusters: CTAs of one PID_CLUSTER_KERNEL that are on one GPC at the same time; one CTA where there is none.
 
-// Any thread: its CTA's rank in the cluster; CTAs in the cluster. sm_90.
+// Any thread: its CTA's rank in the cluster. sm_90.
 PID_DEVICE std::uint32_t cluster_ctarank() {
     std::uint32_t rank = 0;
     PID_SM90(asm("mov.u32 %0, %%cluster_ctarank;" : "=r"(rank)));
     return rank;
-}
-PID_DEVICE std::uint32_t cluster_nctarank() {
-    std::uint32_t count = 0;
-    PID_SM90(asm("mov.u32 %0, %%cluster_nctarank;" : "=r"(count)));
-    return count;
 }
 // All threads of all CTAs, warps whole: counts at the cluster's barrier and goes on; each waits before it arrives again.
 // Releases. sm_90.
@@ -181,13 +176,6 @@ PID_DEVICE void cp_async_bulk_wait_group_read() {
 // ldmatrix; lane i gives the address of row i % 8 of matrix i / 8. sm_90.
 PID_DEVICE void stmatrix_x4(void* row, const std::uint32_t (&r)[4]) {
     PID_SM90(asm volatile("stmatrix.sync.aligned.m8n8.x4.shared.b16 [%0], {%1, %2, %3, %4};" ::"r"(smem_address(row)),
-                          "r"(r[0]), "r"(r[1]), "r"(r[2]), "r"(r[3])
-                          : "memory"));
-}
-// The same, each matrix transposed.
-PID_DEVICE void stmatrix_x4_trans(void* row, const std::uint32_t (&r)[4]) {
-    PID_SM90(asm volatile("stmatrix.sync.aligned.m8n8.x4.trans.shared.b16 [%0], {%1, %2, %3, %4};" ::"r"(
-                              smem_address(row)),
                           "r"(r[0]), "r"(r[1]), "r"(r[2]), "r"(r[3])
                           : "memory"));
 }

@@ -25,7 +25,6 @@ inline void fence_mbarrier_init_release_cluster() { pid::emu::fence_mbarrier_ini
 inline void fence_proxy_async() { pid::emu::fence_proxy_async(); }
 
 inline std::uint32_t cluster_ctarank() { return pid::emu::g_block->rank; }
-inline std::uint32_t cluster_nctarank() { return pid::emu::g_block->cluster; }
 inline void barrier_cluster_arrive_release(PID_HERE) { pid::emu::cluster_arrive(site); }
 inline void barrier_cluster_wait_acquire(PID_HERE) { pid::emu::cluster_wait(site); }
 inline void mbarrier_arrive_cluster(std::uint64_t* bar, std::uint32_t cta, PID_HERE) {
@@ -82,10 +81,7 @@ inline void cp_async_bulk_wait_group_read() {
 }
 
 inline void stmatrix_x4(void* row, const std::uint32_t (&r)[4], PID_HERE) {
-    pid::emu::stmatrix_x4(r, row, false, site);
-}
-inline void stmatrix_x4_trans(void* row, const std::uint32_t (&r)[4], PID_HERE) {
-    pid::emu::stmatrix_x4(r, row, true, site);
+    pid::emu::stmatrix_x4(r, row, site);
 }
 
 template <int kRegisters>

@@ -95,9 +95,6 @@ inline void bar_arrive(PID_HERE) {
     pid::emu::barrier_arrive(kId, kThreads, site);
 }
 
-inline float shfl_sync(std::uint32_t mask, float value, int source, PID_HERE) {
-    return bits_to_float(pid::emu::shuffle(mask, float_to_bits(value), static_cast<unsigned>(source), site));
-}
 inline float shfl_xor_sync(std::uint32_t mask, float value, int xor_mask, PID_HERE) {
     const unsigned source = pid::emu::g_thread->linear ^ static_cast<unsigned>(xor_mask);
     return bits_to_float(pid::emu::shuffle(mask, float_to_bits(value), source, site));
@@ -113,10 +110,6 @@ inline double shfl_xor_sync(std::uint32_t mask, double value, int xor_mask, PID_
 inline std::uint32_t ballot_sync(std::uint32_t mask, bool predicate, PID_HERE) {
     return pid::emu::ballot(mask, predicate, site);
 }
-inline std::uint32_t atomic_add(std::uint32_t* address, std::uint32_t value) {
-    return __atomic_fetch_add(address, value, __ATOMIC_RELAXED);
-}
-
 inline void cp_async_cg_16(void* smem, const void* global, std::uint32_t source_bytes = 16, PID_HERE) {
     pid::emu::cp_async(smem, global, 16, source_bytes, site);
 }

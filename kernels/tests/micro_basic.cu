@@ -68,13 +68,6 @@ PID_KERNEL(micro_bar_arrive, PidMicroParams, test_entry(64, 1)) {
     }
 }
 
-// output[t] = input[input[32 + t] % 32] as bits.
-PID_KERNEL(micro_shfl_sync, PidMicroParams, test_entry(32, 1)) {
-    const std::uint32_t t = thread_index();
-    const float value = shfl_sync(kFullMask, bits_to_float(params.input[t]), static_cast<int>(params.input[32 + t] % 32));
-    params.output[t] = float_to_bits(value);
-}
-
 // output[32 i + t] = input[t ^ 2^i], i < 5.
 PID_KERNEL(micro_shfl_xor_sync, PidMicroParams, test_entry(32, 1)) {
     const std::uint32_t t = thread_index();
@@ -114,21 +107,6 @@ PID_KERNEL(micro_masks, PidMicroParams, test_entry(32, 1)) {
 PID_KERNEL(micro_ballot_sync, PidMicroParams, test_entry(32, 1)) {
     const std::uint32_t t = thread_index();
     params.output[t] = ballot_sync(kFullMask, params.input[t] != 0);
-}
-
-// output[0] += sum of input[0 .. 255]; output[1] = the same, through shared memory.
-PID_KERNEL(micro_atomic_add, PidMicroParams, test_entry(256, 1)) {
-    struct Smem {
-        std::uint32_t sum;
-    };
-    PID_SHARED(Smem, smem);
-    const std::uint32_t t = thread_index();
-    if (t == 0) smem.sum = 0;
-    syncthreads();
-    atomic_add(&smem.sum, params.input[t]);
-    atomic_add(params.output, params.input[t]);
-    syncthreads();
-    if (t == 0) params.output[1] = smem.sum;
 }
 
 // output[t], [32 + t], [64 + t] = 2^x, 1 / x, 1 / sqrt(x) for the float x = input[t]; within 2 ulp of exact, so not equal

@@ -112,11 +112,10 @@ PID_DEVICE void ring(const PidMicroTmaParams& params) {
 
 }  // namespace
 
-// output[2 b] = rank of block b, output[2 b + 1] = CTAs of its cluster. Clusters of 2, block 32.
+// output[b] = rank of block b. Clusters of 2, block 32.
 PID_CLUSTER_KERNEL(micro_cluster_rank, PidMicroParams, test_entry(32, 1, 2)) {
     if (threadIdx.x != 0) return;
-    params.output[2 * blockIdx.x] = cluster_ctarank();
-    params.output[2 * blockIdx.x + 1] = cluster_nctarank();
+    params.output[blockIdx.x] = cluster_ctarank();
 }
 
 // Twice: output[t] = input[t], then, behind the barrier, output[t] from the next CTA of the cluster + 1 into the second

@@ -73,16 +73,6 @@ PID_KERNEL(micro_stmatrix_x4, PidMicroParams, test_entry(32, 1)) {
     for (std::uint32_t i = 0; i < 4; ++i) params.output[4 * t + i] = smem.x[4 * t + i];
 }
 
-// The same, each matrix transposed. sm_90.
-PID_KERNEL(micro_stmatrix_x4_trans, PidMicroParams, test_entry(32, 1)) {
-    PID_SHARED(Words, smem);
-    const std::uint32_t t = thread_index();
-    const std::uint32_t r[4] = {params.input[4 * t], params.input[4 * t + 1], params.input[4 * t + 2], params.input[4 * t + 3]};
-    stmatrix_x4_trans(&smem.x[4 * t], r);
-    syncwarp();
-    for (std::uint32_t i = 0; i < 4; ++i) params.output[4 * t + i] = smem.x[4 * t + i];
-}
-
 // Input by lane, 10 words: a[4], b[2], c[4] (floats). output[4 t + r] = register r of a b + c. With h the half of a word:
 //   a[r], half h: row t / 4 + 8 (r % 2), k = 2 (t % 4) + 8 (r / 2) + h
 //   b[r], half h: k = 2 (t % 4) + 8 r + h, column t / 4

@@ -30,7 +30,7 @@ use crate::latent::{Caption, Latent};
 use crate::memory;
 use crate::model::{self, Config, NetworkOptions, Precision};
 use crate::plan::ByteSize;
-use crate::sampler::{NoiseSource, Schedule, Variant};
+use crate::sampler::{NoiseSource, Sampler, Schedule};
 use recorder::{Mode, Phases, Recorder};
 
 /// Commit of this build, `unknown` outside a checkout.
@@ -113,7 +113,7 @@ pub struct Bench {
     /// The network's name, if it has one.
     pub config: Option<&'static str>,
     /// Number format, and what was done to meet a budget.
-    pub variant: String,
+    pub form: String,
     #[allow(missing_docs)]
     pub width: usize,
     #[allow(missing_docs)]
@@ -214,7 +214,7 @@ const COUNTED: &str = "counts only: times on the emulator say nothing about a GP
 /// # Errors
 /// When the sizes do not fit the network, or the budget does not suffice.
 pub fn counts(config: &Config, options: &BenchOptions, budget: Option<ByteSize>) -> Result<Bench, Error> {
-    Schedule::new(options.steps, Variant::Sde)?;
+    Schedule::new(options.steps, Sampler::Sde)?;
     let program = model::program(config, &options.network(Precision::Bf16), budget)?;
     let mut bench = assemble(config, &program, options, None);
     bench.device = "emulator".into();
@@ -233,7 +233,7 @@ fn assemble(config: &Config, program: &Program, options: &BenchOptions, measured
         version: env!("CARGO_PKG_VERSION"),
         commit: COMMIT,
         config: config.name(),
-        variant: program.variant.clone(),
+        form: program.form.clone(),
         width: options.width,
         height: options.height,
         batch: options.batch,

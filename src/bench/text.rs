@@ -50,7 +50,7 @@ pub(super) fn header(bench: &Bench) -> Vec<(&'static str, String)> {
     }
     let batch = if bench.batch > 1 { format!(" x {}", bench.batch) } else { String::new() };
     rows.extend([
-        ("network", format!("{}, {}", bench.config.unwrap_or("custom"), bench.variant)),
+        ("network", format!("{}, {}", bench.config.unwrap_or("custom"), bench.form)),
         (
             "decode",
             format!(

@@ -12,7 +12,7 @@ use crate::exec::{self, Alternatives, DecodePhase, ExecError, Observer, RunAlter
 use crate::graph::{ElementType, Op, TensorId};
 use crate::kernels::{OpShape, Tuning};
 use crate::plan::Launch;
-use crate::sampler::{Noise, Schedule, Variant};
+use crate::sampler::{Noise, Sampler, Schedule};
 
 /// One kernel's time for one shape.
 #[derive(Clone, Debug, PartialEq, Serialize)]
@@ -100,11 +100,11 @@ fn in_session<T>(
     work: impl FnOnce(&mut dyn Session, &StepContext<'_>, &mut dyn Observer) -> Result<T, ExecError>,
 ) -> Result<T, Error> {
     let (decoder, program) = (case.decoder, &*case.program);
-    let schedule = Schedule::new(1, Variant::Sde)?;
+    let schedule = Schedule::new(1, Sampler::Sde)?;
     let constants = decoder.constants(&schedule)?;
     let steps = schedule.steps().into_iter().zip(&constants);
     let contexts: Vec<StepContext<'_>> =
-        steps.map(|(step, constants)| StepContext { step, variant: schedule.variant, constants }).collect();
+        steps.map(|(step, constants)| StepContext { step, sampler: schedule.sampler, constants }).collect();
     let (latent, request) = (&case.latent, &case.request);
     // Both were checked by the decodes that this one is like.
     let mut warnings = Vec::new();

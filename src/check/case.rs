@@ -11,7 +11,7 @@ use crate::exec::{Inputs, Program, StepContext};
 use crate::kernels::Selection;
 use crate::model::{self, Config, NetworkOptions, Precision, TimeConstants};
 use crate::progress::NoProgress;
-use crate::sampler::{Schedule, Variant};
+use crate::sampler::{Sampler, Schedule};
 
 /// Of weights, inputs and noise.
 pub(super) const SEED: u64 = 11;
@@ -38,7 +38,7 @@ pub struct Case {
     /// Steps of the sampler.
     pub steps: usize,
     /// Its kind.
-    pub variant: Variant,
+    pub sampler: Sampler,
     /// Query and key norms so large that attention cannot do without a running maximum.
     pub loud: bool,
     /// Whether the whole decode is compared too.
@@ -58,8 +58,8 @@ impl Case {
             recompute_features: false,
             observed: false,
         };
-        let (variant, scope) = (Variant::Sde, Scope::Always);
-        Self { name, config, options, steps: 2, variant, loud: false, whole: false, scope }
+        let (sampler, scope) = (Sampler::Sde, Scope::Always);
+        Self { name, config, options, steps: 2, sampler, loud: false, whole: false, scope }
     }
 
     fn batch(mut self, batch: usize) -> Self {
@@ -68,7 +68,7 @@ impl Case {
     }
 
     fn ode(mut self) -> Self {
-        self.variant = Variant::Ode;
+        self.sampler = Sampler::Ode;
         self
     }
 
@@ -110,7 +110,7 @@ impl Case {
              {text_tokens} caption tokens, {} steps {}{}{}{when}",
             self.config.version(),
             self.steps,
-            self.variant,
+            self.sampler,
             if self.options.observed { ", observed" } else { "" },
             if self.loud { ", large logits" } else { "" },
         )
@@ -177,7 +177,7 @@ impl Prepared {
         };
         let program = model::program(config, &case.options, None).map_err(CheckError::Failed)?;
         let twin = model::float32_twin(&program).map_err(CheckError::Failed)?;
-        let schedule = Schedule::new(case.steps, case.variant).map_err(|e| CheckError::Failed(e.into()))?;
+        let schedule = Schedule::new(case.steps, case.sampler).map_err(|e| CheckError::Failed(e.into()))?;
         let times: Vec<f64> = schedule.steps().iter().map(|s| s.t).collect();
         let constants = TimeConstants::compute(config, &*source, &times).map_err(|e| CheckError::Failed(e.into()))?;
         let shape = |id: crate::graph::TensorId| program.network.graph[id].shape.clone();
@@ -201,7 +201,7 @@ impl Prepared {
 
     pub(super) fn contexts(&self) -> Vec<StepContext<'_>> {
         let steps = self.schedule.steps().into_iter().zip(&self.constants);
-        steps.map(|(step, constants)| StepContext { step, variant: self.case.variant, constants }).collect()
+        steps.map(|(step, constants)| StepContext { step, sampler: self.case.sampler, constants }).collect()
     }
 
     pub(super) fn constants(&self) -> Vec<&TimeConstants> {

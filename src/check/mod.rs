@@ -11,10 +11,10 @@ pub mod baseline;
 mod case;
 mod compare;
 mod decode;
-mod device;
 #[cfg(feature = "emulator")]
 mod fault;
 mod guard;
+mod opened;
 mod report;
 mod walk;
 
@@ -67,7 +67,7 @@ pub enum CheckError {
 /// # Errors
 /// When the device is not there or the cases cannot be set up; what is wrong with a kernel is a row of the outcome.
 pub fn run(options: &Options, observer: &mut dyn Observer) -> Result<Outcome, CheckError> {
-    let device = device::open(options)?;
+    let device = opened::open(options)?;
     let tuning = options.tuning.read(&device.driver.name()).map_err(|e| Error::Device(e.to_string()))?;
     let selection = Selection::new(&*device.driver, options.kernels).tuned(tuning.map(Arc::new));
     let ceilings = if device.is_gpu {

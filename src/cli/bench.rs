@@ -6,7 +6,7 @@ use std::time::Instant;
 use clap::Args;
 use serde_json::{Value, json};
 
-use super::choice::Choice;
+use super::checkpoint_flags::CheckpointFlags;
 use super::progress::TerminalProgress;
 use super::report::{CliError, Report};
 use super::seed::Seed;
@@ -19,7 +19,7 @@ use crate::device::Device;
 use crate::kernels::{KernelChoice, Tuning, TuningFile};
 use crate::model::{Config, Precision};
 use crate::plan::ByteSize;
-use crate::sampler::{Schedule, Variant};
+use crate::sampler::{Sampler, Schedule};
 
 /// What is measured when nothing is named.
 const DEFAULT_CONFIG: &str = "flux-v1.5";
@@ -35,7 +35,7 @@ pub(super) struct BenchArgs {
     #[arg(long, value_name = "FILE")]
     checkpoint: Option<PathBuf>,
     #[command(flatten)]
-    choice: Choice,
+    flags: CheckpointFlags,
     /// Output width in pixels.
     #[arg(long, default_value_t = 1024)]
     width: usize,
@@ -84,8 +84,8 @@ pub(super) struct BenchArgs {
 }
 
 pub(super) fn run(args: &BenchArgs) -> Result<Report, CliError> {
-    Schedule::new(args.steps, Variant::Sde).map_err(CliError::usage)?;
-    args.choice.fits(args.checkpoint.as_deref())?;
+    Schedule::new(args.steps, Sampler::Sde).map_err(CliError::usage)?;
+    args.flags.fits(args.checkpoint.as_deref())?;
     let named = args.config.as_deref().map(read_config).transpose()?;
     if args.checkpoint.is_none() {
         let config = named.clone().map_or_else(|| read_config(DEFAULT_CONFIG), Ok)?;
@@ -149,7 +149,7 @@ impl BenchArgs {
     fn known_config(&self, named: Option<Config>) -> Result<Config, CliError> {
         match (named, &self.checkpoint) {
             (Some(config), _) => Ok(config),
-            (None, Some(path)) => Ok(self.choice.open(path)?.into_network()?.detect_config()?),
+            (None, Some(path)) => Ok(self.flags.open(path)?.into_network()?.detect_config()?),
             (None, None) => read_config(DEFAULT_CONFIG),
         }
     }
@@ -170,7 +170,7 @@ impl BenchArgs {
             builder = builder.budget(budget);
         }
         let (builder, checkpoint) = match &self.checkpoint {
-            Some(path) => (named.into_iter().fold(builder, crate::DecoderBuilder::config), self.choice.open(path)?),
+            Some(path) => (named.into_iter().fold(builder, crate::DecoderBuilder::config), self.flags.open(path)?),
             None => {
                 let config = self.known_config(named)?;
                 let checkpoint = Checkpoint::synthetic(&config, self.seed.value, progress);

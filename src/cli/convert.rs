@@ -6,7 +6,7 @@ use std::time::Instant;
 use clap::Args;
 use serde_json::json;
 
-use super::choice::Choice;
+use super::checkpoint_flags::CheckpointFlags;
 use super::progress::TerminalProgress;
 use super::report::{CliError, Report};
 use super::targets::{Kind, Targets, output_path};
@@ -20,7 +20,7 @@ pub(super) struct ConvertArgs {
     #[arg(value_name = "FILE")]
     checkpoint: PathBuf,
     #[command(flatten)]
-    choice: Choice,
+    flags: CheckpointFlags,
     /// Network of the checkpoint, where its tensors do not say.
     #[arg(long, value_name = "NAME|JSON")]
     config: Option<String>,
@@ -38,7 +38,7 @@ pub(super) fn run(args: &ConvertArgs) -> Result<Report, CliError> {
     let config = args.config.as_deref().map(read_config).transpose()?;
     let progress = TerminalProgress::new(args.common.json);
     let begin = Instant::now();
-    let network = args.choice.open(&args.checkpoint)?.into_network()?;
+    let network = args.flags.open(&args.checkpoint)?.into_network()?;
     let config = match config {
         Some(config) => config,
         None => network.detect_config()?,

@@ -7,7 +7,7 @@ use clap::Args;
 use serde_json::{Value, json};
 
 use super::bench::tuning_fits;
-use super::choice::Choice;
+use super::checkpoint_flags::CheckpointFlags;
 use super::inputs::{are_read_once, open_caption};
 use super::progress::TerminalProgress;
 use super::report::{CliError, Report};
@@ -22,7 +22,7 @@ use crate::latent::{
 };
 use crate::output::{self, PictureInfo, SOFTWARE};
 use crate::plan::ByteSize;
-use crate::sampler::{NoiseSource, Schedule, Variant};
+use crate::sampler::{NoiseSource, Sampler, Schedule};
 
 /// The generator of the sampler's noise.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, clap::ValueEnum)]
@@ -57,7 +57,7 @@ pub(super) struct DecodeArgs {
     #[arg(long, value_name = "FILE")]
     checkpoint: PathBuf,
     #[command(flatten)]
-    choice: Choice,
+    flags: CheckpointFlags,
     /// Network of the checkpoint, a known name or CONFIG.json, where the file does not say.
     #[arg(long, value_name = "NAME|JSON")]
     config: Option<String>,
@@ -124,8 +124,8 @@ pub(super) struct DecodeArgs {
 }
 
 pub(super) fn run(args: &DecodeArgs) -> Result<Report, CliError> {
-    let variant = args.variant();
-    Schedule::new(args.steps, variant).map_err(CliError::usage)?;
+    let sampler = args.sampler();
+    Schedule::new(args.steps, sampler).map_err(CliError::usage)?;
     let mut targets = args.targets()?;
     tuning_fits(args.kernels, args.tuning.as_deref())?;
     let config = args.config.as_deref().map(read_config).transpose()?;
@@ -134,7 +134,7 @@ pub(super) fn run(args: &DecodeArgs) -> Result<Report, CliError> {
 
     let begin = Instant::now();
     let inputs = Inputs::open(args)?;
-    let checkpoint = args.choice.open(&args.checkpoint)?;
+    let checkpoint = args.flags.open(&args.checkpoint)?;
     let tuning = args.tuning.clone().map_or(TuningFile::Cached, TuningFile::At);
     let mut builder = Decoder::builder().device(args.device).kernels(args.kernels).tuning(tuning);
     if let Some(config) = config {
@@ -152,7 +152,7 @@ pub(super) fn run(args: &DecodeArgs) -> Result<Report, CliError> {
         caption: caption(inputs.caption.as_ref(), &decoder, &mut warnings)?,
         sigma: euler.or_else(|| args.sigma.clone()).unwrap_or_default(),
         steps: args.steps,
-        variant,
+        sampler,
         noise: args.noise_source(inputs.noise.as_ref(), &mut warnings)?,
     };
     warnings.extend(disagreements(&inputs.latent.metadata(), decoder.checkpoint().metadata(), &request.sigma)?);
@@ -215,10 +215,10 @@ impl DecodeArgs {
         Ok(targets)
     }
 
-    fn variant(&self) -> Variant {
+    fn sampler(&self) -> Sampler {
         match self.sampler {
-            SamplerKind::Sde => Variant::Sde,
-            SamplerKind::Ode => Variant::Ode,
+            SamplerKind::Sde => Sampler::Sde,
+            SamplerKind::Ode => Sampler::Ode,
         }
     }
 
@@ -273,14 +273,14 @@ fn file_name(path: &Path) -> String {
 
 /// What is recorded in the picture's text chunks.
 pub(super) fn picture_info(decoder: &Decoder, request: &Request, seed: String) -> PictureInfo {
-    let times = Schedule::new(request.steps, request.variant).map(|s| s.times).unwrap_or_default();
+    let times = Schedule::new(request.steps, request.sampler).map(|s| s.times).unwrap_or_default();
     let join = |values: &mut dyn Iterator<Item = String>| values.collect::<Vec<_>>().join(",");
     vec![
         ("Software".into(), SOFTWARE.into()),
         ("pid.seed".into(), seed),
         ("pid.sigma".into(), join(&mut request.sigma.values().iter().map(f32::to_string))),
         ("pid.steps".into(), request.steps.to_string()),
-        ("pid.schedule".into(), format!("{} {}", request.variant, join(&mut times.iter().map(f64::to_string)))),
+        ("pid.schedule".into(), format!("{} {}", request.sampler, join(&mut times.iter().map(f64::to_string)))),
         ("pid.config".into(), decoder.config().to_json()),
         ("pid.checkpoint".into(), decoder.checkpoint().fingerprint()),
     ]

@@ -6,7 +6,7 @@ use std::path::PathBuf;
 use clap::Args;
 use serde_json::{Value, json};
 
-use super::choice::Choice;
+use super::checkpoint_flags::CheckpointFlags;
 use super::report::{CliError, Report};
 use super::{Common, shown};
 use crate::checkpoint::Checkpoint;
@@ -18,7 +18,7 @@ pub(super) struct InspectArgs {
     #[arg(value_name = "FILE")]
     checkpoint: PathBuf,
     #[command(flatten)]
-    choice: Choice,
+    flags: CheckpointFlags,
     /// List every tensor.
     #[arg(long)]
     tensors: bool,
@@ -27,7 +27,7 @@ pub(super) struct InspectArgs {
 }
 
 pub(super) fn run(args: &InspectArgs) -> Result<Report, CliError> {
-    let checkpoint = args.choice.open(&args.checkpoint)?;
+    let checkpoint = args.flags.open(&args.checkpoint)?;
     let mut text = String::new();
     let mut tensors = Vec::new();
     let mut elements = 0usize;

@@ -6,7 +6,7 @@
 mod bench;
 #[cfg(any(feature = "cuda", feature = "emulator"))]
 mod check;
-mod choice;
+mod checkpoint_flags;
 mod convert;
 mod decode;
 mod demo;

@@ -73,9 +73,9 @@ pub(super) fn run(args: &PlanArgs) -> Result<Report, CliError> {
         map.insert("config".into(), json!(config.name()));
         map.insert("width".into(), json!(args.width));
         map.insert("height".into(), json!(args.height));
-        map.insert("variant".into(), json!(program.variant));
+        map.insert("form".into(), json!(program.form));
     }
-    let mut text = format!("{config}\n{}x{}, {}\n{}", args.width, args.height, program.variant, plan.table(graph));
+    let mut text = format!("{config}\n{}x{}, {}\n{}", args.width, args.height, program.form, plan.table(graph));
     if let Some(path) = &args.svg {
         targets.commit(vec![stage_text(path, &plan.to_svg(graph))?])?;
         text.push_str(&format!("\nplan drawn to {}", shown(path)));

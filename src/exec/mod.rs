@@ -16,7 +16,7 @@ use crate::graph::{Op, Phase};
 use crate::kernels::OpShape;
 use crate::model::{Network, TimeConstants};
 use crate::plan::{ByteSize, Launch, Plan};
-use crate::sampler::{Noise, Schedule, Step, Variant};
+use crate::sampler::{Noise, Sampler, Schedule, Step};
 
 /// A graph and where everything goes.
 #[derive(Clone, Debug)]
@@ -26,7 +26,7 @@ pub struct Program {
     /// How.
     pub plan: Plan,
     /// For people: number format, and what was done to meet the budget.
-    pub variant: String,
+    pub form: String,
 }
 
 /// What one step feeds to the ops besides tensors.
@@ -34,7 +34,7 @@ pub struct StepContext<'a> {
     /// Position in the schedule.
     pub step: Step,
     /// How the sampler moves from one time to the next.
-    pub variant: Variant,
+    pub sampler: Sampler,
     /// Constants of the network at this step's time.
     pub constants: &'a TimeConstants,
 }
@@ -254,7 +254,7 @@ pub fn run(
     observer.phase(DecodePhase::Prepare);
     let steps = schedule.steps().into_iter().zip(constants);
     let contexts: Vec<StepContext<'_>> =
-        steps.map(|(step, constants)| StepContext { step, variant: schedule.variant, constants }).collect();
+        steps.map(|(step, constants)| StepContext { step, sampler: schedule.sampler, constants }).collect();
     let mut session = backend.session(program, &contexts, observer)?;
     session.write(network.latent, inputs.latent)?;
     session.write(network.caption, inputs.caption)?;
@@ -356,7 +356,7 @@ pub(crate) fn noise_draw(op: &crate::graph::op::Noise, phase: Phase, context: &S
     match phase {
         Phase::Once => Some(op.first_draw),
         Phase::Step => {
-            let read = context.variant == Variant::Sde && context.step.t_next > 0.0;
+            let read = context.sampler == Sampler::Sde && context.step.t_next > 0.0;
             read.then(|| op.first_draw + context.step.index)
         }
     }

@@ -72,11 +72,11 @@ struct File {
     format: String,
     version: u32,
     device: String,
-    choices: Vec<Choice>,
+    choices: Vec<Line>,
 }
 
 #[derive(Serialize, Deserialize)]
-struct Choice {
+struct Line {
     kernel: String,
     rows: u32,
     n: u32,
@@ -163,7 +163,7 @@ impl Tuning {
             return Err(Reason::Device { found: file.device, expected: expected.into() });
         }
         let mut tuning = Self::new(device);
-        for Choice { kernel, rows, n, k, variant } in file.choices {
+        for Line { kernel, rows, n, k, variant } in file.choices {
             let of_op: Vec<&Variants> = FAMILIES.iter().filter_map(|family| family.of(&kernel)).collect();
             let op = of_op.first().map(|variants| variants.op).ok_or(Reason::Kernel(kernel))?;
             let entry = of_op.iter().find_map(|variants| variants.find(&variant)).ok_or(Reason::Kernel(variant))?;
@@ -191,7 +191,7 @@ impl Tuning {
     /// # Errors
     /// When the folder cannot be made, or the file not be written.
     pub fn write(&self, path: &Path) -> Result<(), TuningError> {
-        let choice = |(call, variant): (&OpShape, &&'static str)| Choice {
+        let choice = |(call, variant): (&OpShape, &&'static str)| Line {
             kernel: call.op.into(),
             rows: call.rows,
             n: call.n,

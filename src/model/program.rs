@@ -45,7 +45,7 @@ pub fn float32_twin(program: &Program) -> Result<Program, Error> {
     let mut network = program.network.clone();
     network.graph.tensors.iter_mut().for_each(|t| t.element = ElementType::F32);
     let plan = plan::plan(&network.graph, &PlanOptions { alignment: 256, chunks: 1, weight_bytes_per_element: 2 })?;
-    Ok(Program { network, plan, variant: format!("{}, in float32", program.variant) })
+    Ok(Program { network, plan, form: format!("{}, in float32", program.form) })
 }
 
 fn candidate(config: &Config, options: &NetworkOptions, chunks: usize) -> Result<Program, Error> {
@@ -56,14 +56,14 @@ fn candidate(config: &Config, options: &NetworkOptions, chunks: usize) -> Result
     };
     let plan_options = PlanOptions { alignment: 256, chunks, weight_bytes_per_element };
     let plan = plan::plan(&network.graph, &plan_options)?;
-    let mut variant = vec![format!("{:?}", options.precision).to_lowercase()];
+    let mut form = vec![format!("{:?}", options.precision).to_lowercase()];
     if chunks > 1 {
-        variant.push(format!("wide intermediates in {chunks} row ranges"));
+        form.push(format!("wide intermediates in {chunks} row ranges"));
     }
     if options.recompute_features {
-        variant.push("latent features recomputed in every step".into());
+        form.push("latent features recomputed in every step".into());
     }
-    Ok(Program { network, plan, variant: variant.join(", ") })
+    Ok(Program { network, plan, form: form.join(", ") })
 }
 
 #[cfg(test)]
@@ -76,7 +76,7 @@ mod tests {
     use crate::exec::{self, Inputs, NoObserver};
     use crate::model::{GateType, TimeConstants};
     use crate::progress::NoProgress;
-    use crate::sampler::{Noise, NoiseSource, Schedule, Variant};
+    use crate::sampler::{Noise, NoiseSource, Sampler, Schedule};
 
     /// Two samples through `program` on the CPU.
     fn decode(config: &Config, program: &Program, checkpoint: &Arc<Checkpoint>) -> Vec<f32> {
@@ -84,7 +84,7 @@ mod tests {
         let (latent, caption) = (shape(program.network.latent), shape(program.network.caption));
         let latent = synthetic::latent(&latent, 3);
         let caption = synthetic::caption(&caption, 3);
-        let schedule = Schedule::new(2, Variant::Sde).unwrap();
+        let schedule = Schedule::new(2, Sampler::Sde).unwrap();
         let times: Vec<f64> = schedule.steps().iter().map(|s| s.t).collect();
         let constants = TimeConstants::compute(config, &**checkpoint, &times).unwrap();
         let constants: Vec<&TimeConstants> = constants.iter().collect();

@@ -6,4 +6,4 @@ mod schedule;
 mod torch;
 
 pub use noise::{Noise, NoiseError, NoiseSource};
-pub use schedule::{Schedule, ScheduleError, Step, Variant};
+pub use schedule::{Sampler, Schedule, ScheduleError, Step};

@@ -7,7 +7,7 @@ const TIMES: [f64; 5] = [0.999, 0.866, 0.634, 0.342, 0.0];
 
 /// How the sampler moves from one time to the next.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Hash)]
-pub enum Variant {
+pub enum Sampler {
     /// `x = (1 - t') x0 + t' noise`, fresh noise each time: what the student was distilled with.
     #[default]
     Sde,
@@ -15,7 +15,7 @@ pub enum Variant {
     Ode,
 }
 
-impl fmt::Display for Variant {
+impl fmt::Display for Sampler {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.write_str(match self {
             Self::Sde => "sde",
@@ -41,7 +41,7 @@ pub struct Schedule {
     /// Steps + 1 times, the last one 0.
     pub times: Vec<f64>,
     /// How the sampler moves.
-    pub variant: Variant,
+    pub sampler: Sampler,
 }
 
 /// A number of steps that the student cannot take.
@@ -60,14 +60,14 @@ impl Schedule {
     ///
     /// # Errors
     /// For anything but 1 to 4 steps.
-    pub fn new(steps: usize, variant: Variant) -> Result<Self, ScheduleError> {
+    pub fn new(steps: usize, sampler: Sampler) -> Result<Self, ScheduleError> {
         let times = match steps {
             0 => return Err(ScheduleError { steps, reason: "without a step there is only noise" }),
             1 => vec![1.0, 0.0],
             2..=4 => (0..=steps).map(|i| TIMES[(4.0 * i as f64 / steps as f64).round_ties_even() as usize]).collect(),
             _ => return Err(ScheduleError { steps, reason: "more steps would repeat one of them" }),
         };
-        Ok(Self { times, variant })
+        Ok(Self { times, sampler })
     }
 
     /// The steps in order.
@@ -83,7 +83,7 @@ mod tests {
 
     #[test]
     fn trained_times_and_their_subsets() {
-        let times = |n| Schedule::new(n, Variant::Sde).unwrap().times;
+        let times = |n| Schedule::new(n, Sampler::Sde).unwrap().times;
         assert_eq!(times(4), TIMES);
         assert_eq!(times(3), [0.999, 0.866, 0.342, 0.0]);
         assert_eq!(times(2), [0.999, 0.634, 0.0]);
@@ -93,7 +93,7 @@ mod tests {
     #[test]
     fn other_counts_are_refused() {
         for n in [0, 5, 6, 7, 8, 50] {
-            let text = Schedule::new(n, Variant::Ode).unwrap_err().to_string();
+            let text = Schedule::new(n, Sampler::Ode).unwrap_err().to_string();
             assert!(text.contains(&n.to_string()) && text.contains("1 to 4"), "{text}");
         }
     }

@@ -3,7 +3,7 @@
 use pid_engine::checkpoint::synthetic;
 use pid_engine::kernels::KernelChoice;
 use pid_engine::latent::{Latent, Sigma};
-use pid_engine::sampler::{NoiseSource, Variant};
+use pid_engine::sampler::{NoiseSource, Sampler};
 use pid_engine::{Device, Request};
 
 use crate::driver::{Fake, INVALID_VALUE, Machine};
@@ -31,7 +31,7 @@ fn a_size_is_recorded_once() {
     check(&latent(2, 3, 2), &request, 2, 4);
     check(&latent(2, 3, 2), &others, 2, 5);
     // Other launches of a known size.
-    check(&latent(2, 3, 2), &Request { variant: Variant::Ode, ..request.clone() }, 3, 6);
+    check(&latent(2, 3, 2), &Request { sampler: Sampler::Ode, ..request.clone() }, 3, 6);
     check(&latent(2, 3, 2), &Request { steps: 1, ..request.clone() }, 4, 7);
     check(&latent(2, 3, 2), &request, 4, 8);
     assert_eq!(fake.live().graphs, 0, "what graphs were made from is of no use afterwards");

@@ -6,8 +6,8 @@ pub mod sm90;
 
 use case::{Case, Logits, Shape};
 
-use crate::device::{Device, devices, entry, one_device};
 use crate::faults::{assert_caught, faults_where};
+use crate::under_test::{Device, devices, entry, one_device};
 
 /// Faulty copies of the kernels of `family`.
 fn faults(family: &str) -> Vec<&'static str> {

@@ -3,15 +3,15 @@
 use std::fs;
 use std::path::Path;
 
-use pid_engine::backend::emulator::{Emulator, Schedule};
+use pid_engine::backend::emulator::{Emulator, Scheduler};
 use pid_engine::kernels::Entry;
 use pid_engine::kernels::table::ENTRIES;
 
-use crate::device::{Device, emulator, emulators};
+use crate::under_test::{Device, emulator, emulators};
 
 /// Asserts that each of `kernels` fails its test on the emulator by some schedule. `test` is what the correct kernel passes.
 pub fn assert_caught(kernels: &[&'static str], test: impl Fn(&Device, &'static str) -> Result<(), String>) {
-    let devices: Vec<Device> = emulators().into_iter().chain([emulator(Schedule::Fifo)]).collect();
+    let devices: Vec<Device> = emulators().into_iter().chain([emulator(Scheduler::Fifo)]).collect();
     for kernel in kernels {
         let caught = devices.iter().find_map(|device| test(device, kernel).err().map(|e| (device, e)));
         match caught {

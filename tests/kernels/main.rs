@@ -4,7 +4,6 @@
 
 mod attention;
 mod conv;
-mod device;
 mod faults;
 mod gemm;
 mod micro;
@@ -13,6 +12,7 @@ mod rows;
 mod sampler;
 mod sanitizers;
 mod third_family;
+mod under_test;
 mod values;
 
 // Micro-tests and faulty copies enter the emulator's table by being linked.

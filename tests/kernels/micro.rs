@@ -15,16 +15,16 @@ mod pipeline;
 mod tma;
 mod wgmma;
 
-use pid_engine::backend::emulator::Schedule;
+use pid_engine::backend::emulator::Scheduler;
 use pid_engine::kernels::KernelCall;
 use pid_engine::kernels::capabilities::Capability;
 
-use crate::device::{Device, devices, emulator};
+use crate::under_test::{Device, devices, emulator};
 use params::PidMicroParams;
 
 /// What every test here runs on.
 pub fn drivers() -> Vec<Device> {
-    [emulator(Schedule::Fifo)].into_iter().chain(devices()).collect()
+    [emulator(Scheduler::Fifo)].into_iter().chain(devices()).collect()
 }
 
 /// What those instructions are to capabilities.

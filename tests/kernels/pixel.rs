@@ -6,7 +6,7 @@ mod operands;
 mod sample;
 mod update;
 
-use crate::device::{Device, kernels_of};
+use crate::under_test::{Device, kernels_of};
 
 /// The kernels that compute `op`, those that run on `device`.
 fn kernels_on(device: &Device, op: &str) -> Vec<&'static str> {

@@ -4,8 +4,8 @@ mod operands;
 
 use pid_engine::kernels::OpCall;
 
-use crate::device::{Device, devices, entry, one_device};
 use crate::faults::{assert_caught, faults_of};
+use crate::under_test::{Device, devices, entry, one_device};
 use crate::values::{Random, Rounding, SUM_ERROR, check, from_bits, widen};
 use operands::{OnDevice, Operands, Rows};
 

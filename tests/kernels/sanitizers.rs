@@ -1,10 +1,10 @@
 //! Tests of the sanitizer builds (`tools/sanitize address`, `tools/sanitize thread`): faults are reported, with the
 //! kernel's line; kernels that are right are not.
 
-use pid_engine::backend::emulator::{Emulator, Schedule};
+use pid_engine::backend::emulator::{Emulator, Scheduler};
 use pid_engine::kernels::KernelCall;
 
-const SCHEDULES: [Schedule; 3] = [Schedule::Fifo, Schedule::Lifo, Schedule::Pct { seed: 7 }];
+const SCHEDULES: [Scheduler; 3] = [Scheduler::Fifo, Scheduler::Lifo, Scheduler::Pct { seed: 7 }];
 const SOURCE: &str = "kernels/tests/sanitizers.cu:";
 
 /// `PidMicroParams`.
@@ -32,7 +32,7 @@ struct Product {
 struct Aligned<T>(T);
 
 /// Runs a kernel that takes words: 128 of input, then 2^31 - 1, then 4096.
-fn words(kernel: &'static str, num_blocks: u32, schedule: Schedule) -> Result<(), String> {
+fn words(kernel: &'static str, num_blocks: u32, schedule: Scheduler) -> Result<(), String> {
     let mut input = Aligned([0u32; 132]);
     for (i, word) in (0u32..).zip(&mut input.0) {
         *word = i;
@@ -43,7 +43,7 @@ fn words(kernel: &'static str, num_blocks: u32, schedule: Schedule) -> Result<()
     Emulator::new(schedule).call(&KernelCall::new(kernel, [num_blocks, 1, 1], 128, 512, &params))
 }
 
-fn product(kernel: &'static str, schedule: Schedule) -> Result<(), String> {
+fn product(kernel: &'static str, schedule: Scheduler) -> Result<(), String> {
     let (a, b) = ([0x3f80u16; 64 * 64], [0x3f80u16; 64 * 64]);
     let mut d = [0f32; 128 * 32];
     let params = Product { a: a.as_ptr(), b: b.as_ptr(), c: d.as_ptr(), d: d.as_mut_ptr(), accumulate: 0, reserved: 0 };
@@ -91,9 +91,9 @@ fn address_names_the_line_of_a_fault() {
         assert_reported("read past shared memory", words("sanitize_copy_2", 1, schedule), "AddressSanitizer");
     }
     // Once in a process for each place.
-    let overflow = words("sanitize_copy_4", 1, Schedule::Fifo);
+    let overflow = words("sanitize_copy_4", 1, Scheduler::Fifo);
     assert_reported("signed overflow", overflow, "signed-integer-overflow");
-    assert_eq!(words("sanitize_copy", 1, Schedule::Fifo), Ok(()), "after the faults");
+    assert_eq!(words("sanitize_copy", 1, Scheduler::Fifo), Ok(()), "after the faults");
 }
 
 #[test]
@@ -107,7 +107,7 @@ fn thread_reports_races_under_every_schedule() {
         assert_reported("no cluster barrier", words("sanitize_cluster_1", 2, schedule), "data race");
         assert_reported("no wait for the other CTA", words("sanitize_cluster_2", 2, schedule), "data race");
         // Where warp 0 fences before the others have stored, the emulator itself sees it, in any build.
-        let word = if schedule == Schedule::Lifo { "data race" } else { "" };
+        let word = if schedule == Scheduler::Lifo { "data race" } else { "" };
         assert_reported("one warp fences", product("sanitize_product_1", schedule), word);
     }
     for schedule in SCHEDULES {

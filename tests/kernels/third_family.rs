@@ -13,7 +13,7 @@ use pid_engine::kernels::family::{self, Family, Portable, Variants};
 use pid_engine::kernels::{Entry, KernelCall, KernelChoice, LaunchError, OpCall, OpShape, Selection, Target};
 use pid_engine::model::{Config, NetworkOptions, Precision, TimeConstants, program};
 use pid_engine::progress::NoProgress;
-use pid_engine::sampler::{Noise, NoiseSource, Schedule, Variant};
+use pid_engine::sampler::{Noise, NoiseSource, Sampler, Schedule};
 
 /// The family: all that Rust needs to know of it.
 #[derive(Debug)]
@@ -68,14 +68,14 @@ fn decode(emulator: Emulator, selection: Selection) -> (BTreeSet<&'static str>, 
     };
     let program: Program = program(&config, &options, None).unwrap();
     let checkpoint = Arc::new(Checkpoint::synthetic(&config, 7, &NoProgress));
-    let schedule = Schedule::new(1, Variant::Sde).unwrap();
+    let schedule = Schedule::new(1, Sampler::Sde).unwrap();
     let backend = DeviceBackend::new(Arc::new(emulator), checkpoint.clone()).with_kernels(selection);
     let times: Vec<f64> = schedule.steps().iter().map(|step| step.t).collect();
     let constants = TimeConstants::compute(&config, &*checkpoint, &times).unwrap().remove(0);
     let shape = |id: pid_engine::graph::TensorId| program.network.graph[id].shape.clone();
     let latent = synthetic::latent(&shape(program.network.latent), 7);
     let caption = synthetic::caption(&shape(program.network.caption), 7);
-    let context = StepContext { step: schedule.steps()[0], variant: schedule.variant, constants: &constants };
+    let context = StepContext { step: schedule.steps()[0], sampler: schedule.sampler, constants: &constants };
     let contexts = [context];
     let mut names = BTreeSet::new();
     {

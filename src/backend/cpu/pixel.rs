@@ -9,7 +9,7 @@ use super::weights::Matrix;
 use crate::exec::StepContext;
 use crate::graph::op::Tokens;
 use crate::parallel;
-use crate::sampler::Variant;
+use crate::sampler::Sampler;
 
 /// Values of the picture that a task of the sampler's step moves.
 const STEP_TASK: usize = 1 << 14;
@@ -256,16 +256,16 @@ pub(super) fn velocity(
 /// The sampler's step on every element, in float64 as in the public code.
 pub(super) fn sample_step(image: &mut [f32], velocity: &[f32], noise: &[f32], context: &StepContext<'_>) {
     let (t, next) = (context.step.t, context.step.t_next);
-    let variant = context.variant;
+    let sampler = context.sampler;
     parallel::pieces(image, STEP_TASK, &|piece, image| {
         let operands = velocity[piece * STEP_TASK..].iter().zip(&noise[piece * STEP_TASK..]);
         for (x, (v, n)) in image.iter_mut().zip(operands) {
             let (start, v, n) = (f64::from(*x), f64::from(*v), f64::from(*n));
             let denoised = start - t * v;
-            let moved = match variant {
+            let moved = match sampler {
                 _ if next == 0.0 => denoised,
-                Variant::Sde => (1.0 - next) * denoised + next * n,
-                Variant::Ode => start + (next - t) * v,
+                Sampler::Sde => (1.0 - next) * denoised + next * n,
+                Sampler::Ode => start + (next - t) * v,
             };
             *x = moved as f32;
         }

@@ -21,7 +21,7 @@ use crate::plan::ByteSize;
 
 /// Which of the threads that can run goes on.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
-pub enum Schedule {
+pub enum Scheduler {
     /// First come, first served: the fastest, and the one that hides most races.
     #[default]
     Fifo,
@@ -35,20 +35,20 @@ pub enum Schedule {
 /// The emulator as a device.
 #[derive(Clone, Copy, Debug)]
 pub struct Emulator {
-    schedule: Schedule,
+    schedule: Scheduler,
     processor: Processor,
 }
 
 /// First come, first served; the kernels that run anywhere.
 impl Default for Emulator {
     fn default() -> Self {
-        Self::new(Schedule::Fifo)
+        Self::new(Scheduler::Fifo)
     }
 }
 
 impl Emulator {
     /// An emulator that schedules threads by `schedule`.
-    pub const fn new(schedule: Schedule) -> Self {
+    pub const fn new(schedule: Scheduler) -> Self {
         Self { schedule, processor: Processor { capability: Portable::EMULATED, multiprocessors: 4 } }
     }
 
@@ -79,9 +79,9 @@ impl Emulator {
     pub fn call(&self, call: &KernelCall) -> Result<(), String> {
         let name = CString::new(call.kernel).map_err(|e| e.to_string())?;
         let (schedule, seed) = match self.schedule {
-            Schedule::Fifo => (0, 0),
-            Schedule::Lifo => (1, 0),
-            Schedule::Pct { seed } => (2, seed),
+            Scheduler::Fifo => (0, 0),
+            Scheduler::Lifo => (1, 0),
+            Scheduler::Pct { seed } => (2, seed),
         };
         let params = call.params();
         let launch = ffi::Launch {

@@ -9,7 +9,7 @@ use std::path::PathBuf;
 
 use clap::Args;
 
-use super::choice::Choice;
+use super::checkpoint_flags::CheckpointFlags;
 use super::report::{CliError, Report};
 use super::seed::Seed;
 use super::targets::output_path;
@@ -32,7 +32,7 @@ pub(super) struct DemoArgs {
     #[arg(long, value_name = "FILE")]
     checkpoint: Option<PathBuf>,
     #[command(flatten)]
-    choice: Choice,
+    flags: CheckpointFlags,
     /// Synthetic weights and a synthetic latent instead, which need no file at all; draws the plan of the decode, too.
     #[arg(long, conflicts_with_all = ["image", "flatten", "sigma", "checkpoint"])]
     synthetic: bool,
@@ -60,6 +60,6 @@ fn side(text: &str) -> Result<usize, String> {
 }
 
 pub(super) fn run(args: &DemoArgs) -> Result<Report, CliError> {
-    args.choice.fits(args.checkpoint.as_deref())?;
+    args.flags.fits(args.checkpoint.as_deref())?;
     if args.synthetic { synthetic::run(args) } else { photograph::run(args) }
 }

@@ -50,7 +50,7 @@ pub(super) fn run(args: &DemoArgs) -> Result<Report, CliError> {
     let (colours, converted, mut warnings) = (colours_json(&given), colours_text(&given), given.warnings);
     let size = (given.picture.width, given.picture.height);
     let original = fit::fitted(given.picture, args.size)?;
-    let checkpoint = args.choice.open(&weights)?;
+    let checkpoint = args.flags.open(&weights)?;
     let statistics = dct16_statistics(&weights, &checkpoint)?;
     let latent = dct16::encode(&original, &statistics)?.noised(&args.sigma, args.seed.value)?;
     let decoder = Decoder::builder().device(args.device).build(checkpoint)?;

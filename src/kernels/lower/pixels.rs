@@ -10,7 +10,7 @@ use crate::kernels::params::{
     PidPixelEmbedParams, PidPixelModulateParams, PidPixelUpdateParams, PidSample, PidSampleStepParams,
 };
 use crate::kernels::{OpCall, RowsOfA};
-use crate::sampler::Variant;
+use crate::sampler::Sampler;
 
 impl Lowering<'_> {
     pub(super) fn pixel_embed(&self, op: &PixelEmbed) -> Calls {
@@ -88,7 +88,7 @@ impl Lowering<'_> {
     fn sample(&self, op: Option<&SampleStep>) -> PidSample {
         let (t, next) = (self.context.step.t, self.context.step.t_next);
         // The last step ends at x0, by either way.
-        let is_ode = self.context.variant == Variant::Ode && next > 0.0;
+        let is_ode = self.context.sampler == Sampler::Ode && next > 0.0;
         PidSample {
             image: op.map_or(std::ptr::null_mut(), |op| self.at(op.image)),
             noise: op.map_or(std::ptr::null_mut(), |op| self.at(op.noise)),

@@ -4,7 +4,7 @@ use half::bf16;
 use pid_engine::kernels::OpCall;
 use pid_engine::kernels::params::PidAttentionParams;
 
-use crate::device::{Device, entry};
+use crate::under_test::{Device, entry};
 use crate::values::{Random, Rounding, SUM_ERROR, bits, check, from_bits};
 
 #[derive(Clone, Copy, Debug)]

@@ -6,8 +6,8 @@ use pid_engine::kernels::params::PidAttentionParams;
 
 use super::case::{Case, Logits, Shape};
 use super::{KERNELS, assert_passes, faults, shape};
-use crate::device::{devices, emulators, entry};
 use crate::faults::assert_caught;
+use crate::under_test::{devices, emulators, entry};
 
 /// All but the portable ones, every one of which the tests below run.
 pub fn variants() -> impl Iterator<Item = &'static str> {

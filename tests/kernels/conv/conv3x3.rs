@@ -4,9 +4,9 @@ use half::bf16;
 use pid_engine::kernels::OpCall;
 use pid_engine::kernels::params::{PidConvParams, PidGemm, PidGroup, PidRows};
 
-use crate::device::{Device, devices, entry, kernels_of, one_device, special_kernels_of};
 use crate::faults::{assert_caught, faults_of};
 use crate::gemm::operands::{Size, stored};
+use crate::under_test::{Device, devices, entry, kernels_of, one_device, special_kernels_of};
 use crate::values::{Random, Rounding, SUM_ERROR, bits, check, from_bits};
 
 /// What is convolved.

@@ -4,8 +4,8 @@ use half::bf16;
 use pid_engine::kernels::OpCall;
 use pid_engine::kernels::params::PidGroupNormParams;
 
-use crate::device::{Device, devices, one_device};
 use crate::faults::{assert_caught, faults_of};
+use crate::under_test::{Device, devices, one_device};
 use crate::values::{Random, Rounding, SUM_ERROR, bits, check, from_bits, widen};
 
 #[derive(Clone, Copy, Debug)]

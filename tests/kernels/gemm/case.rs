@@ -1,6 +1,6 @@
 //! A case of a kernel: what it holds afterwards, row by row, against what it must.
 
-use crate::device::Device;
+use crate::under_test::Device;
 use crate::values::{Rounding, SUM_ERROR, check, from_bits, widen};
 
 /// What an output holds, comparable bit by bit.

@@ -4,7 +4,7 @@ use pid_engine::kernels::params::PidEmit;
 
 use super::case::{Expected, Held};
 use super::operands::Place;
-use crate::device::{Array, Device};
+use crate::under_test::{Array, Device};
 use crate::values::{Random, Rounding};
 
 /// Columns of a sum of squares.

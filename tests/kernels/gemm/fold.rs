@@ -3,7 +3,7 @@
 use pid_engine::kernels::params::PidFold;
 
 use super::operands::Size;
-use crate::device::{Array, Device};
+use crate::under_test::{Array, Device};
 use crate::values::Random;
 
 /// Columns of a sum of squares.

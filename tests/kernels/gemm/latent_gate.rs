@@ -7,8 +7,8 @@ use pid_engine::kernels::{OpCall, RowsOfA};
 use super::case::{Case, Expected, Held, Test, assert_repeats, assert_right};
 use super::emit::Emit;
 use super::operands::{Operands, Size, Stream, one_stream, product_of, size};
-use crate::device::{Device, devices, entry, kernels_of, one_device};
 use crate::faults::{assert_caught, faults_of};
+use crate::under_test::{Device, devices, entry, kernels_of, one_device};
 use crate::values::{Random, Rounding, bits};
 
 struct LatentGate {

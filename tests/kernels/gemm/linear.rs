@@ -5,8 +5,8 @@ use pid_engine::kernels::{OpCall, RowsOfA};
 
 use super::case::{Case, Expected, Held, Test, assert_repeats, assert_right};
 use super::operands::{Operands, Size, Stream, one_stream, product_of, size};
-use crate::device::{Device, devices, entry, kernels_of, one_device, special_kernels_of};
 use crate::faults::{assert_caught, faults_of};
+use crate::under_test::{Device, devices, entry, kernels_of, one_device, special_kernels_of};
 use crate::values::Random;
 
 /// One or two groups, each with its own range of the output's rows.

@@ -7,7 +7,7 @@ use pid_engine::kernels::order::RowOrder;
 use pid_engine::kernels::params::{PidGemm, PidGroup, PidRows};
 use rayon::prelude::*;
 
-use crate::device::{Array, Device, entry};
+use crate::under_test::{Array, Device, entry};
 use crate::values::{Random, bits};
 
 /// `batch` samples of `per_sample` rows, of which a launch covers `range`, and where they lie in joint buffers.

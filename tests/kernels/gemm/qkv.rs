@@ -10,8 +10,8 @@ use super::fold::{Fold, FoldOnDevice};
 use super::operands::{
     OnDevice, Operands, Place, Size, Stream, one_stream, product_of, storing_boxes, storing_rows, two_streams,
 };
-use crate::device::{Array, Device, devices, entry, kernels_of, one_device};
 use crate::faults::{assert_caught, faults_of};
+use crate::under_test::{Array, Device, devices, entry, kernels_of, one_device};
 use crate::values::Random;
 
 /// The norms' epsilon.

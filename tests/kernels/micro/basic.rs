@@ -1,6 +1,5 @@
 //! Values between threads, conversions and approximations.
 
-use super::params::PidMicroParams;
 use super::{Words, distinct, drivers};
 
 /// float32 bits and their bf16: to nearest, ties to even; NaN is 0x7fff; too large is infinity; subnormals stay.
@@ -39,14 +38,6 @@ fn cvt_rn_bf16x2() {
 }
 
 #[test]
-fn shfl_sync() {
-    let mut input = distinct(32);
-    input.extend((0..32).map(|t| t * 11 + 5));
-    let expected: Vec<u32> = (0..32).map(|t| input[input[32 + t] as usize % 32]).collect();
-    Words::new("micro_shfl_sync", 32, 0).assert(&input, &expected);
-}
-
-#[test]
 fn shfl_xor_sync() {
     let input = distinct(64);
     let expected: Vec<u32> = (0..160).map(|o| input[(o % 32) ^ (1 << (o / 32))]).collect();
@@ -69,18 +60,6 @@ fn masks_of_half_a_warp() {
     let other = (0..32).map(|t| input[t ^ 1]);
     let votes = (0..32).map(|t| if t < 16 { voted(0..16) } else { voted(16..32) });
     Words::new("micro_masks", 32, 0).assert(&input, &other.chain(votes).collect::<Vec<_>>());
-}
-
-#[test]
-fn atomic_add() {
-    let input = distinct(256);
-    let sum = input.iter().fold(0u32, |sum, x| sum.wrapping_add(*x));
-    for device in drivers() {
-        let (input, output) = (device.input(&input), device.input(&[5u32, 0]));
-        let params = PidMicroParams { input: input.ptr(), output: output.mut_ptr() };
-        Words::new("micro_atomic_add", 256, 4).run_on(&device, &params).unwrap();
-        assert_eq!(output.read().unwrap(), [sum.wrapping_add(5), sum], "{}", device.name);
-    }
 }
 
 #[test]

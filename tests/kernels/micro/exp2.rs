@@ -4,7 +4,7 @@ use pid_engine::kernels::KernelCall;
 
 use super::drivers;
 use super::params::PidMicroParams;
-use crate::device::Device;
+use crate::under_test::Device;
 
 /// What the header states for the polynomial, and float32 rounding of its terms.
 const RELATIVE_ERROR: f64 = 1.02e-4;

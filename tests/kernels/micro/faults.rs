@@ -2,15 +2,15 @@
 
 use std::collections::BTreeSet;
 
-use pid_engine::backend::emulator::{Emulator, Schedule};
+use pid_engine::backend::emulator::{Emulator, Scheduler};
 use pid_engine::kernels::KernelCall;
 use pid_engine::kernels::tensor_map::{Element, Swizzle};
 
 use super::params::PidMicroParams;
 use super::tma::{self, Case};
 use super::{Words, cluster, distinct, hopper_drivers, pipeline, wgmma};
-use crate::device::{Device, emulator};
 use crate::faults::assert_caught;
+use crate::under_test::{Device, emulator};
 
 const LOAD: &[&str] = &[
     "micro_load_fault_1",
@@ -140,7 +140,7 @@ fn messages_name_the_line_and_the_fault() {
         (wgmma::pair, "micro_wgmma_pair_fault_8", place("void wgmma(", "wgmma_m64nNk16_bf16<64>"), "uncommitted"),
     ];
     for (test, kernel, place, text) in cases {
-        let error = test(&emulator(Schedule::Fifo), kernel).expect_err(kernel);
+        let error = test(&emulator(Scheduler::Fifo), kernel).expect_err(kernel);
         assert!(error.contains(&place) && error.contains(text), "{kernel}: {error}: expected {place}, {text}");
     }
 }
@@ -148,7 +148,7 @@ fn messages_name_the_line_and_the_fault() {
 /// A deadlock says who waits where, and for how much.
 #[test]
 fn deadlocks_are_described() {
-    let error = ring(&emulator(Schedule::Fifo), "micro_ring_fault_1").unwrap_err();
+    let error = ring(&emulator(Scheduler::Fifo), "micro_ring_fault_1").unwrap_err();
     for text in ["deadlock: warp 0: 32 in mbarrier_wait_parity at ", "warp 1: 32 in ", "lacks 1 of 33 arrivals"] {
         assert!(error.contains(text), "{error}: expected {text}");
     }
@@ -157,7 +157,7 @@ fn deadlocks_are_described() {
 /// Memory before and behind an allocation is not mapped, for a mebibyte.
 #[test]
 fn accesses_outside_of_allocations_are_reported() {
-    let device = emulator(Schedule::Fifo);
+    let device = emulator(Scheduler::Fifo);
     let (input, output) = (device.input(&[0u32; 128]), device.output::<u32>(128));
     let words = Words::new("micro_syncthreads", 128, 512);
     let page = 4096;
@@ -172,7 +172,7 @@ fn accesses_outside_of_allocations_are_reported() {
 
 #[test]
 fn launches_that_no_gpu_takes_are_refused() {
-    let device = emulator(Schedule::Fifo);
+    let device = emulator(Scheduler::Fifo);
     let output = device.output::<u32>(128);
     let params = PidMicroParams { input: output.ptr(), output: output.mut_ptr() };
     let cases: [(KernelCall, &str); 4] = [

@@ -56,7 +56,6 @@ fn ldmatrix() {
 #[test]
 fn stmatrix() {
     Words::new("micro_stmatrix_x4", 32, 512).assert(&fragments(false), &matrices());
-    Words::new("micro_stmatrix_x4_trans", 32, 512).assert(&fragments(true), &matrices());
 }
 
 fn a(row: usize, k: usize) -> i32 {

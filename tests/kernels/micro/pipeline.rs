@@ -6,7 +6,7 @@ use pid_engine::kernels::tensor_map::{Element, Swizzle, Tiled};
 
 use super::params::PidMicroPipelineParams;
 use super::{bf16_bits, hopper_drivers, small};
-use crate::device::Device;
+use crate::under_test::Device;
 
 /// Of a `[rows, cols]` matrix without gaps.
 fn map(

@@ -1,12 +1,12 @@
 //! Bulk copies: where the bytes of a box lie in shared memory, what is outside of the tensor, and what a store leaves alone.
 
-use pid_engine::backend::emulator::Schedule;
+use pid_engine::backend::emulator::Scheduler;
 use pid_engine::kernels::KernelCall;
 use pid_engine::kernels::tensor_map::{Element, Swizzle, Tiled};
 
 use super::params::PidMicroTmaParams;
 use super::{distinct, hopper_drivers};
-use crate::device::{Array, Device, emulator};
+use crate::under_test::{Array, Device, emulator};
 
 /// Shared memory of the `micro_tma` kernels.
 const SHARED_BYTES: u32 = 33792;
@@ -190,7 +190,7 @@ fn stores() {
 #[test]
 fn message_of_an_innermost_coordinate_off_16_bytes() {
     let case = case(Bf16, Bytes128, &[200, 50], &[64, 16], &[-5, 8]);
-    let device = emulator(Schedule::Fifo);
+    let device = emulator(Scheduler::Fifo);
     for (copy, kernel) in [(load as Copy, "micro_tma_load_2d"), (store, "micro_tma_store_2d")] {
         let error = copy(&device, kernel, SHARED_BYTES, &case).unwrap_err();
         assert!(error.contains("innermost coordinate -5 is -10 bytes, no multiple of 16"), "{error}");
@@ -200,7 +200,7 @@ fn message_of_an_innermost_coordinate_off_16_bytes() {
 #[test]
 fn message_of_a_store_below_zero() {
     let case = case(Bf16, Bytes128, &[200, 50], &[64, 16], &[64, -1]);
-    let error = store(&emulator(Schedule::Fifo), "micro_tma_store_2d", SHARED_BYTES, &case).unwrap_err();
+    let error = store(&emulator(Scheduler::Fifo), "micro_tma_store_2d", SHARED_BYTES, &case).unwrap_err();
     assert!(error.contains("coordinate 1 is -1, below zero"), "{error}");
 }
 

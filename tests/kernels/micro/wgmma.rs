@@ -5,7 +5,7 @@ use pid_engine::kernels::KernelCall;
 
 use super::params::PidMicroWgmmaParams;
 use super::{Words, bf16_bits, hopper_drivers, small};
-use crate::device::Device;
+use crate::under_test::Device;
 
 /// All that `tools/generate-wgmma` makes.
 const SIZES: [usize; 12] = [8, 16, 32, 64, 72, 80, 96, 128, 144, 192, 216, 256];

@@ -4,8 +4,8 @@ use pid_engine::kernels::OpCall;
 use pid_engine::kernels::params::PidPixelEmbedParams;
 
 use super::operands::CHANNELS;
-use crate::device::{Device, devices, one_device};
 use crate::faults::{assert_caught, faults_of};
+use crate::under_test::{Device, devices, one_device};
 use crate::values::{Random, Rounding, SUM_ERROR, check, from_bits};
 
 const KERNEL: &str = "pixel_embed";

@@ -6,8 +6,8 @@ use pid_engine::kernels::{OpCall, RowsOfA};
 
 use super::kernels_on;
 use super::operands::{CHANNELS, Factor, Rows, pixel, rms};
-use crate::device::{Device, devices, entry, one_device};
 use crate::faults::{assert_caught, faults_of};
+use crate::under_test::{Device, devices, entry, one_device};
 use crate::values::{Random, Rounding, SUM_ERROR, bits, check, from_bits};
 
 const KERNEL: &str = "gemm_pixel_modulate";

@@ -3,8 +3,8 @@
 use half::bf16;
 use pid_engine::kernels::params::{PidGemm, PidGroup, PidRows};
 
-use crate::device::{Array, Device, entry};
 use crate::gemm::operands::{Size, stored};
+use crate::under_test::{Array, Device, entry};
 use crate::values::{Random, bits};
 
 /// Channels of a pixel.

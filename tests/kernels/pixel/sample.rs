@@ -5,8 +5,8 @@ use pid_engine::kernels::params::PidSample;
 use super::kernels_on;
 use super::operands::{CHANNELS, Rows, rms};
 use super::update::{Update, product};
-use crate::device::{Device, devices, one_device};
 use crate::faults::{assert_caught, faults_of};
+use crate::under_test::{Device, devices, one_device};
 use crate::values::{Random, Rounding, SUM_ERROR, bits, check, widen};
 
 const KERNEL: &str = "gemm_pixel_update_sample";

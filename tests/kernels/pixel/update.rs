@@ -6,8 +6,8 @@ use pid_engine::kernels::{KernelCall, OpCall};
 
 use super::kernels_on;
 use super::operands::{CHANNELS, Factor, OnDevice, Pixel, Rows, pixel, rms};
-use crate::device::{Array, Device, devices, entry, one_device};
 use crate::faults::{assert_caught, faults_of};
+use crate::under_test::{Array, Device, devices, entry, one_device};
 use crate::values::{Random, Rounding, SUM_ERROR, bits, check, from_bits};
 
 const KERNEL: &str = "gemm_pixel_update";

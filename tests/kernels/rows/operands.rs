@@ -3,7 +3,7 @@
 use half::bf16;
 use pid_engine::kernels::params::{PidEmit, PidGemm, PidGroup, PidLatentGateParams, PidRows, PidRowsParams};
 
-use crate::device::{Array, Device};
+use crate::under_test::{Array, Device};
 use crate::values::{Random, bits};
 
 /// Rows `first .. first + count` of a stream `[batch, per_sample, hidden]`.

@@ -4,8 +4,8 @@ use pid_engine::kernels::OpCall;
 use pid_engine::kernels::params::PidImageParams;
 use pid_engine::output::Picture;
 
-use crate::device::{Device, devices, one_device};
 use crate::faults::assert_caught;
+use crate::under_test::{Device, devices, one_device};
 use crate::values::Random;
 
 /// A picture within and around [-1, 1].

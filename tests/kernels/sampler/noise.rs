@@ -5,8 +5,8 @@ use pid_engine::kernels::OpCall;
 use pid_engine::kernels::params::PidNoiseParams;
 use pid_engine::sampler::{Noise, NoiseSource};
 
-use crate::device::{Device, devices, one_device};
 use crate::faults::assert_caught;
+use crate::under_test::{Device, devices, one_device};
 use crate::values::widen;
 
 /// Radius (at most 5.8), cosine and sine are each good to a few units in the last place.

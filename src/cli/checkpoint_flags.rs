@@ -1,4 +1,4 @@
-//! Which network of a checkpoint a command takes.
+//! Flags of commands that take a checkpoint: which network of it.
 
 use std::path::Path;
 
@@ -9,7 +9,7 @@ use crate::checkpoint::{Checkpoint, OpenOptions};
 
 /// Flags of every command that takes a checkpoint.
 #[derive(Clone, Debug, Default, Args)]
-pub(super) struct Choice {
+pub(super) struct CheckpointFlags {
     /// Network to take of a checkpoint that holds several: its key or prefix, e.g. ema; "." is the one without.
     #[arg(long, value_name = "KEY")]
     weights: Option<String>,
@@ -18,7 +18,7 @@ pub(super) struct Choice {
     student: bool,
 }
 
-impl Choice {
+impl CheckpointFlags {
     /// Opens the checkpoint at `path`.
     pub(super) fn open(&self, path: &Path) -> Result<Checkpoint, CliError> {
         let options = OpenOptions { weights: self.weights.clone(), student: self.student };

@@ -5,7 +5,7 @@ use std::sync::{Arc, OnceLock};
 
 use bytemuck::{AnyBitPattern, NoUninit};
 use pid_engine::backend::device::{Driver, Labelled};
-use pid_engine::backend::emulator::{Emulator, Schedule};
+use pid_engine::backend::emulator::{Emulator, Scheduler};
 use pid_engine::kernels::capabilities::Capability;
 use pid_engine::kernels::params::PidTensorMap;
 use pid_engine::kernels::table::ENTRIES;
@@ -36,7 +36,8 @@ pub fn devices() -> Vec<Device> {
 
 /// The emulator by each schedule: LIFO finds reuse races that FIFO hides, and so do random priorities.
 pub fn emulators() -> Vec<Device> {
-    let schedules = [Schedule::Lifo, Schedule::Pct { seed: 1 }, Schedule::Pct { seed: 2 }, Schedule::Pct { seed: 3 }];
+    let schedules =
+        [Scheduler::Lifo, Scheduler::Pct { seed: 1 }, Scheduler::Pct { seed: 2 }, Scheduler::Pct { seed: 3 }];
     // ThreadSanitizer knows which accesses are ordered, whatever the order in which they came; each costs it tenfold.
     let count = if cfg!(pid_sanitize = "thread") { 1 } else { schedules.len() };
     schedules.into_iter().take(count).map(emulator).collect()
@@ -70,7 +71,7 @@ pub fn one_device() -> Vec<Device> {
     devices().into_iter().take(1).collect()
 }
 
-pub fn emulator(schedule: Schedule) -> Device {
+pub fn emulator(schedule: Scheduler) -> Device {
     let name = format!("emulator, {schedule:?}");
     Device { driver: Arc::new(Emulator::new(schedule)), name, has: Capability::ALL.to_vec() }
 }
