@@ -134,3 +134,24 @@ fn kernels_import_no_backend() {
     check(&Path::new(env!("CARGO_MANIFEST_DIR")).join("src/kernels"), &mut count);
     assert!(count > 20, "{count} files");
 }
+
+/// A kernel's file begins with what a reader asks first.
+#[test]
+fn every_kernel_file_says_how_it_is_launched_and_where_it_comes_from() {
+    let root = Path::new(env!("CARGO_MANIFEST_DIR")).join("kernels");
+    let mut count = 0;
+    for folder in ["attention", "conv", "gemm", "pixel", "rows", "sampler", "sm90"] {
+        for path in std::fs::read_dir(root.join(folder)).unwrap().map(|entry| entry.unwrap().path()) {
+            if path.extension().is_none_or(|extension| extension != "cu") {
+                continue;
+            }
+            let text = std::fs::read_to_string(&path).unwrap();
+            let head: String = text.lines().take_while(|line| line.starts_with("//")).collect();
+            for word in ["grid", "block", "source: "] {
+                assert!(head.contains(word), "{}: its head says nothing of `{word}`", path.display());
+            }
+            count += 1;
+        }
+    }
+    assert!(count > 20, "{count} files");
+}

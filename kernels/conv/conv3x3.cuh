@@ -1,4 +1,5 @@
 // conv3x3: the epilogue of the convolutions, output = f(product + bias) [+ output].
+//   f = silu or identity; bias [n] f32, output [B Hs Ws, n] bf16, n a multiple of 16. source: op Conv3x3 (src/graph/op.rs)
 #pragma once
 #include "../gemm/epilogue.cuh"
 

@@ -1,4 +1,5 @@
 // linear: the epilogue of gemm_linear, output = A W^T + bias.
+//   bias [n] f32; output [rows, n] bf16 by stream row, any n. source: op Linear (src/graph/op.rs)
 #pragma once
 #include "epilogue.cuh"
 

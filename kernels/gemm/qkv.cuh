@@ -1,4 +1,5 @@
 // qkv: the epilogue of gemm_qkv: per-head RMS norm of q and k, rotary, split into heads.
+//   q, k, v [B, heads, N, d] bf16, d = 64 or 72, a block of columns is a head. source: op QkvProject (src/graph/op.rs)
 #pragma once
 #include "epilogue.cuh"
 

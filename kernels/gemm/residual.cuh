@@ -1,5 +1,6 @@
 // residual: the epilogue of gemm_residual, residual += gate * (A W^T + bias), and what the next product reads of it.
 //   Columns in the order Groups16.
+//   residual [rows, n] f32, gate and bias [n] f32; n a multiple of 64. source: op GatedResidual (src/graph/op.rs)
 #pragma once
 #include "epilogue.cuh"
 

@@ -1,4 +1,5 @@
 // swiglu: the epilogue of gemm_swiglu, output = silu(w1 z) * (w3 z); w1 and w3 are even and odd columns.
+//   z is folded: (w z)[n] = r * product[n] + shift_product[n]; output [joint rows, n / 2] bf16. source: op SwiGlu (src/graph/op.rs)
 #pragma once
 #include "epilogue.cuh"
 

@@ -5,6 +5,7 @@
 //   Within a warp the columns are permuted so that the thread with q = lane % 4 holds consecutive ones (ColumnOrder):
 //   heads, pixels and pairs end up in one thread or one quad, and stores are 16 bytes wide. The permutation costs nothing:
 //   it is which rows of B the lanes name to ldmatrix.
+//   source: the structure is that of CUTLASS's sm80 multistage products.
 #pragma once
 #include "../common/math.cuh"
 #include "../common/rows.cuh"

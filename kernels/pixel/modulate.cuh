@@ -1,4 +1,5 @@
 // modulate: the epilogue of gemm_pixel_modulate, output = rms(pixels; norm) * (1 + scale) + shift.
+//   pixels [rows, n / 32, 16] and output [rows, n / 2] bf16, bias [n] f32. source: op PixelModulate (src/graph/op.rs)
 #pragma once
 #include "../gemm/epilogue.cuh"
 #include "quad.cuh"

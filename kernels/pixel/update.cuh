@@ -1,4 +1,5 @@
 // update: the epilogue of gemm_pixel_update: attention added, norm, modulation, MLP and, at the end of a step, the sampler.
+//   pixels [rows, n / 64, 16] bf16; equations in update.cu. source: ops PixelUpdate and SampleStep (src/graph/op.rs)
 #pragma once
 #include "../gemm/epilogue.cuh"
 #include "../sampler/update.cuh"

@@ -1,6 +1,7 @@
 // update: the sampler's step on a pixel, for the kernels that end in it.
 //   x0 = image - t v;  sde: image = keep x0 + noise_scale noise;  ode: image += velocity_scale v
 //   float32, where the public code takes float64: its error, 1e-7, is far below v's.
+//   source: op SampleStep (src/graph/op.rs)
 #pragma once
 #include "../intrinsics/intrinsics.cuh"
 #include "../params.h"

@@ -1,5 +1,9 @@
-// attention_d64_sm90: attention.cuh for heads of 64. src/kernels/family/sm90 has the default of each form, the
-// others wait for a measurement (attention/TUNING.md). Names: queries of a block, keys of a tile, slots, share of polynomial exponentials.
+// attention_*_d64_*_sm90: attention of heads of 64 by TMA and wgmma: equation, operands, limits and structure in attention.cuh
+//   Names: form (online: any finite scores; bounded: |score| <= 100), queries of a block (q), keys of a tile (k), slots (s), of 16
+//   exponentials those that are polynomials (poly), pingpong: consumers issue their products by turns.
+//   sm_90a; grid (ceil((N - query_start) / queries), B * heads); block 384 or 512, smem as the entry says
+//   src/kernels/family/sm90 has the default of each form, the others wait for a measurement (attention/TUNING.md).
+//   source: op Attention (src/graph/op.rs); FlashAttention-3, arXiv 2407.08608
 #include "attention.cuh"
 
 PID_KERNEL(attention_bounded_d64_q256_k80_s4_poly2_sm90, PidAttentionSm90Params,

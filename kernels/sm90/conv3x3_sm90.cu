@@ -1,9 +1,15 @@
-// conv3x3_tokens_*_sm90: conv3x3_tokens (conv/conv3x3.cu) by TMA and wgmma
+// conv3x3_tokens_*_sm90: output = f(conv3x3(input) + bias) [+ output] on tokens, by TMA and wgmma; conv3x3_tokens
+//   (conv/conv3x3.cu) elsewhere
+//   input [B, Hs Ws, channels] bf16, channels a multiple of 8, W [n, ldb] bf16, k = tap * channels + channel, its rows in the
+//   order Consecutive16 of heads of 64; bias [n] f32; output [B Hs Ws, n] bf16, n a multiple of 16; f32 accumulators.
 //   A tile of 128 rows is a rectangle of 16 x 8 tokens of the grid. A slice of 64 inner columns belongs to one tap: the
 //   rectangle, shifted by the tap, is one box of the input; outside of the grid the copy gives zeros, which is the zero
 //   padding. Where border tokens repeat (replicate), they are in the same box, one token further in (all but those of a tile
-//   with one column or row): a warp of the producer copies them over the zeros before the consumers see the slice. Channels beyond the last are zeros in A.
-//   sm_90a; tiles and the way to share the work as named (product.cuh); grid at most one block an SM; block 384.
+//   with one column or row): a warp of the producer copies them over the zeros before the consumers see the slice. Channels
+//   beyond the last are zeros in A.
+//   sm_90a; tiles and the way to share the work as named (product.cuh); persistent: grid at most one block an SM, in whole
+//   clusters; block 384, smem up to 227 KB; 18 B Hs Ws n channels FLOP.
+//   source: op Conv3x3 (src/graph/op.rs); the structure is product.cuh's.
 #include "epilogue.cuh"
 #include "../conv/conv3x3.cuh"
 

@@ -1,6 +1,10 @@
-// gemm_latent_gate_*_sm90: gemm_latent_gate (gemm/latent_gate.cu) by TMA and wgmma.
-//   sm_90a; tiles and the way to share the work as named (product.cuh); grid at most one block an SM, in whole clusters;
-//   block 384, smem up to 227 KB.
+// gemm_latent_gate_*_sm90: stream += sigmoid(A W^T + feature_half - alpha sigma[b]) * features, by TMA and wgmma;
+//   gemm_latent_gate (gemm/latent_gate.cu) elsewhere
+//   A [rows, k] bf16, W [n, ldb] bf16, its rows in the order Groups16, stream [rows, n] f32, features and feature_half [rows, n]
+//   bf16, sigma [B] f32; n a multiple of 64, k of 8; f32 accumulators.
+//   sm_90a; tiles and the way to share the work as named (product.cuh); persistent: grid at most one block an SM, in whole
+//   clusters; block 384, smem up to 227 KB; 2 rows n k FLOP.
+//   source: op LatentGate (src/graph/op.rs); the structure is product.cuh's.
 #include "epilogue.cuh"
 #include "../gemm/latent_gate.cuh"
 

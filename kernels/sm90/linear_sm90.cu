@@ -1,7 +1,9 @@
-// gemm_linear_*_sm90: gemm_linear (gemm/linear.cu) by TMA and wgmma; n a multiple of 8.
-//   sm_90a; tiles and the way to share the work as named (product.cuh), bulk: results leave by bulk stores
-//   (boxes.cuh); grid at most one block an SM, in whole clusters;
-//   block 384, smem up to 227 KB.
+// gemm_linear_*_sm90: output = A W^T + bias, by TMA and wgmma; gemm_linear (gemm/linear.cu) elsewhere
+//   A [rows, k] bf16, W [stored n, ldb] bf16, its rows in the order Consecutive16 of heads of 64, bias [n] f32, output [rows, n]
+//   bf16, by stream row; n and k multiples of 8, any rows; f32 accumulators.
+//   sm_90a; tiles and the way to share the work as named (product.cuh), bulk: results leave by bulk stores (boxes.cuh);
+//   persistent: grid at most one block an SM, in whole clusters; block 384, smem up to 227 KB; 2 rows n k FLOP.
+//   source: op Linear (src/graph/op.rs); the structure is product.cuh's.
 #include "boxes.cuh"
 #include "../gemm/linear.cuh"
 

@@ -1,6 +1,10 @@
-// gemm_pixel_modulate_*_sm90: gemm_pixel_modulate (pixel/modulate.cu) by TMA and wgmma; 64 columns are two pixels.
-//   sm_90a; tiles and the way to share the work as named (product.cuh); grid at most one block an SM, in whole clusters;
-//   block 384, smem up to 227 KB.
+// gemm_pixel_modulate_*_sm90: output = rms(pixels; norm) * (1 + scale) + shift, [shift, scale] = A W^T + bias per pixel, by TMA
+//   and wgmma; gemm_pixel_modulate (pixel/modulate.cu) elsewhere
+//   A [rows, k] bf16, W [n, ldb] bf16 with rows [pixel, shift | scale, 16] in the order Groups16, pixels [rows, n / 32, 16] and
+//   output [rows, n / 2] bf16; 64 columns are two pixels; n a multiple of 64, k of 8; f32 accumulators and norm.
+//   sm_90a; tiles and the way to share the work as named (product.cuh); persistent: grid at most one block an SM, in whole
+//   clusters; block 384, smem up to 227 KB; 2 rows n k FLOP.
+//   source: op PixelModulate (src/graph/op.rs); the structure is product.cuh's.
 #include "epilogue.cuh"
 #include "../pixel/modulate.cuh"
 

@@ -1,7 +1,9 @@
-// gemm_qkv_*_sm90: gemm_qkv (gemm/qkv.cu) by TMA and wgmma; a block of 64 or 72 columns is one head.
-//   sm_90a; tiles and the way to share the work as named (product.cuh), bulk: results leave by bulk stores
-//   (boxes.cuh); grid at most one block an SM, in whole clusters;
-//   block 384, smem up to 227 KB.
+// gemm_qkv_*_sm90: [q, k, v] = z W^T with norm and rotary by head, by TMA and wgmma; gemm_qkv (gemm/qkv.cu) elsewhere
+//   A [rows, k] bf16 by stream row, W [3 heads d, ldb] bf16, its rows in the order Consecutive16 of heads of d; q, k, v
+//   [B, heads, N, d] bf16; d = 64 (folded) or 72, a block of d columns is one head; k a multiple of 8; f32 accumulators.
+//   sm_90a; tiles and the way to share the work as named (product.cuh), bulk: results leave by bulk stores (boxes.cuh);
+//   persistent: grid at most one block an SM, in whole clusters; block 384, smem up to 227 KB; 2 rows n k FLOP.
+//   source: op QkvProject (src/graph/op.rs); the structure is product.cuh's.
 #include "boxes.cuh"
 #include "../gemm/qkv.cuh"
 

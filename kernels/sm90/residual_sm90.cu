@@ -1,6 +1,10 @@
-// gemm_residual_*_sm90: gemm_residual (gemm/residual.cu) by TMA and wgmma.
-//   sm_90a; tiles and the way to share the work as named (product.cuh); grid at most one block an SM, in whole clusters;
-//   block 384, smem up to 227 KB.
+// gemm_residual_*_sm90: residual += gate * (A W^T + bias), and what the next product reads of it, by TMA and wgmma;
+//   gemm_residual (gemm/residual.cu) elsewhere
+//   A [joint rows, k] bf16, W [n, ldb] bf16, its rows in the order Groups16, bias and gate [n] f32, residual [rows, n] f32;
+//   n a multiple of 64, k of 8; a launch's joint rows are whole samples or rows of one; f32 accumulators.
+//   sm_90a; tiles and the way to share the work as named (product.cuh); persistent: grid at most one block an SM, in whole
+//   clusters; block 384, smem up to 227 KB; 2 rows n k FLOP.
+//   source: op GatedResidual (src/graph/op.rs); the structure is product.cuh's.
 #include "epilogue.cuh"
 #include "../gemm/residual.cuh"
 

@@ -1,7 +1,10 @@
-// gemm_swiglu_*_sm90: gemm_swiglu (gemm/swiglu.cu) by TMA and wgmma.
-//   sm_90a; tiles and the way to share the work as named (product.cuh), bulk: results leave by bulk stores
-//   (boxes.cuh); grid at most one block an SM, in whole clusters;
-//   block 384, smem up to 227 KB.
+// gemm_swiglu_*_sm90: output = silu(w1 z) * (w3 z), z = norm(x) modulated (folded), by TMA and wgmma; gemm_swiglu
+//   (gemm/swiglu.cu) elsewhere
+//   A [rows, k] bf16 by stream row, W [n, ldb] bf16 with w1's and w3's rows interleaved, in the order Consecutive16 of heads of
+//   64, output [joint rows, n / 2] bf16; n a multiple of 64, k of 8; f32 accumulators.
+//   sm_90a; tiles and the way to share the work as named (product.cuh), bulk: results leave by bulk stores (boxes.cuh);
+//   persistent: grid at most one block an SM, in whole clusters; block 384, smem up to 227 KB; 2 rows n k FLOP.
+//   source: op SwiGlu (src/graph/op.rs); the structure is product.cuh's.
 #include "boxes.cuh"
 #include "../gemm/swiglu.cuh"
 

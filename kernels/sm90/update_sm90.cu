@@ -1,8 +1,10 @@
-// gemm_pixel_update_*_sm90, gemm_pixel_update_sample_*_sm90: gemm_pixel_update (pixel/update.cu) by TMA and wgmma.
+// gemm_pixel_update_*_sm90, gemm_pixel_update_sample_*_sm90: the end of a pixel block, by TMA and wgmma; equations and operands
+//   of gemm_pixel_update (pixel/update.cu), which is for elsewhere; W and expand with their rows in the order Groups16
 //   Two products of a tile through one ring: the modulation (BLOCK_N columns, 64 a pixel), then the expanded attention
-//   (BLOCK_N / 4, 16 a pixel); both stay in registers for the epilogue.
-//   sm_90a; tiles and the way to share the work as named (product.cuh); grid at most one block an SM, in whole clusters;
-//   block 384, smem up to 227 KB.
+//   (BLOCK_N / 4, 16 a pixel); both stay in registers for the epilogue. n a multiple of 64, k and expand_k of 8.
+//   sm_90a; tiles and the way to share the work as named (product.cuh); persistent: grid at most one block an SM, in whole
+//   clusters; block 384, smem up to 227 KB; 2 rows (n k + n / 4 expand_k) + 2 rows n / 64 * 2048 FLOP.
+//   source: ops PixelUpdate and SampleStep (src/graph/op.rs); the structure is product.cuh's.
 #include "epilogue.cuh"
 #include "../pixel/update.cuh"
 

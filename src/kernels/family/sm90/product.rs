@@ -188,7 +188,66 @@ fn grid(target: &dyn Target, entry: &Entry, gemm: &PidGemm, tma: &PidTmaGemm) ->
 
 #[cfg(test)]
 mod tests {
+    use std::cell::RefCell;
+
     use super::*;
+    use crate::kernels::Processor;
+    use crate::kernels::family::{Family, Sm90};
+    use crate::kernels::op_call::OpCall;
+    use crate::kernels::order::RowOrder;
+    use crate::kernels::params::{PidEmit, PidGroup, PidLinearParams, PidResidualParams, PidResidualStream};
+
+    /// Keeps the dimensions of the maps that are asked for.
+    struct Maps(RefCell<Vec<Vec<u64>>>);
+
+    impl Target for Maps {
+        fn processor(&self) -> Processor {
+            Processor { capability: (9, 0), multiprocessors: 4 }
+        }
+
+        fn tensor_map(&self, tiled: &Tiled<'_>) -> Result<PidTensorMap, LaunchError> {
+            self.0.borrow_mut().push(tiled.dims.to_vec());
+            self.processor().tensor_map(tiled)
+        }
+    }
+
+    fn product(n: u32) -> PidGemm {
+        let rows = PidRows { first: 0, count: 5, per_sample: 5, joint_per_sample: 5, joint_first: 0, reserved: 0 };
+        let group = PidGroup { a: std::ptr::null(), b: std::ptr::null(), bias: std::ptr::null(), rows };
+        PidGemm { group: [group; 2], num_groups: 1, n, k: 40, ldb: 40 }
+    }
+
+    /// The map of B has the rows that are stored, whole blocks of the kernel's order: one more would be read from what lies
+    /// behind, one less left out. (Blocks of 16 are rounded up to 16 rows, not to 64.)
+    #[test]
+    fn the_second_operand_is_mapped_as_it_is_stored() {
+        let dims_of_b = |kernel: &str, call: &OpCall<'_>| {
+            let maps = Maps(RefCell::default());
+            Sm90.launch(&maps, Entry::find(kernel).expect("in the table"), call).map(|_| maps.0.borrow()[1].clone())
+        };
+        for (n, stored) in [(8, 64), (64, 64), (72, 128), (136, 192)] {
+            let params = PidLinearParams { gemm: product(n), output: std::ptr::null_mut() };
+            let call = OpCall::product("gemm_linear", RowsOfA::Stream, &params);
+            assert_eq!(dims_of_b("gemm_linear_128x256_sm90", &call), Ok(vec![40, stored]), "{n}");
+            assert_eq!(RowOrder::Consecutive16 { head: 64 }.stored_rows(n as usize), stored as usize);
+        }
+        let emit = PidEmit {
+            operand: std::ptr::null_mut(),
+            scale: std::ptr::null(),
+            sums: std::ptr::null_mut(),
+            enabled: 0,
+            reserved: 0,
+        };
+        let stream = PidResidualStream { residual: std::ptr::null_mut(), gate: std::ptr::null(), emit };
+        let residual = |n| {
+            let params = PidResidualParams { gemm: product(n), stream: [stream; 2] };
+            dims_of_b("gemm_residual_128x256_sm90", &OpCall::product("gemm_residual", RowsOfA::Joint, &params))
+        };
+        assert_eq!(residual(192), Ok(vec![40, 192]));
+        let error = residual(80).map_err(|e| e.to_string());
+        assert_eq!(error, Err("gemm_residual_128x256_sm90: n = 80, a multiple of 64 expected".into()));
+        assert_eq!(RowOrder::Groups16.stored_rows(80), 80);
+    }
 
     #[test]
     fn joint_rows_are_cut_at_samples() {
