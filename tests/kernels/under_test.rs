@@ -12,6 +12,8 @@ use pid_engine::kernels::table::ENTRIES;
 use pid_engine::kernels::tensor_map::Tiled;
 use pid_engine::kernels::{Entry, KernelCall, LaunchError, OpCall, family};
 
+use crate::values::SUM_ERROR;
+
 /// Bytes of a guard band; a multiple of 16, so that arrays stay aligned.
 const GUARD: usize = 256;
 /// Fills guard bands and outputs: NaN in bf16, float32 and float64.
@@ -115,6 +117,12 @@ impl Device {
     /// The map that a kernel on this device takes.
     pub fn tensor_map(&self, tiled: &Tiled<'_>) -> PidTensorMap {
         self.driver.tensor_map(tiled).expect("tests give maps that a GPU takes")
+    }
+
+    /// float32 slack of sums of `inner` products, relative to the largest value. A GPU's tensor cores cut sums off where the
+    /// emulator rounds: up to 2^-24 of the sum for every 8 products.
+    pub fn sum_error(&self, inner: usize) -> f64 {
+        if self.driver.is_hardware() { SUM_ERROR.max(inner as f64 / 8.0 * 2f64.powi(-24)) } else { SUM_ERROR }
     }
 
     /// Whether `kernel` is for this device.

@@ -5,7 +5,7 @@ use pid_engine::kernels::OpCall;
 use pid_engine::kernels::params::PidAttentionParams;
 
 use crate::under_test::{Device, entry};
-use crate::values::{Random, Rounding, SUM_ERROR, bits, check, from_bits};
+use crate::values::{Random, Rounding, bits, check, from_bits};
 
 #[derive(Clone, Copy, Debug)]
 pub struct Shape {
@@ -170,6 +170,6 @@ impl Case {
             computed.extend_from_slice(rows);
         }
         let plain = if is_bounded { &self.bounded } else { &self.online };
-        check(&what, &from_bits(&computed), &self.exact, plain, SUM_ERROR)
+        check(&what, &from_bits(&computed), &self.exact, plain, device.sum_error(tokens))
     }
 }

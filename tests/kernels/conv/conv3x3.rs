@@ -7,7 +7,7 @@ use pid_engine::kernels::params::{PidConvParams, PidGemm, PidGroup, PidRows};
 use crate::faults::{assert_caught, faults_of};
 use crate::gemm::operands::{Size, stored};
 use crate::under_test::{Device, devices, entry, kernels_of, one_device, special_kernels_of};
-use crate::values::{Random, Rounding, SUM_ERROR, bits, check, from_bits};
+use crate::values::{Random, Rounding, bits, check, from_bits};
 
 /// What is convolved.
 #[derive(Clone, Copy, Debug)]
@@ -195,7 +195,8 @@ impl Test {
 
     fn check(&self, device: &Device, kernel: &'static str) -> Result<(), String> {
         let got = from_bits(&run(device, kernel, &self.operands)?);
-        check(&format!("{kernel} {:?}", self.operands.case), &got, &self.exact, &self.plain, SUM_ERROR)
+        let slack = device.sum_error(self.operands.case.k());
+        check(&format!("{kernel} {:?}", self.operands.case), &got, &self.exact, &self.plain, slack)
     }
 }
 

@@ -1,7 +1,7 @@
 //! A case of a kernel: what it holds afterwards, row by row, against what it must.
 
 use crate::under_test::Device;
-use crate::values::{Rounding, SUM_ERROR, check, from_bits, widen};
+use crate::values::{Rounding, check, from_bits, widen};
 
 /// What an output holds, comparable bit by bit.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -73,9 +73,9 @@ impl Expected {
         Self { name, width, before: None, rows, exact, plain }
     }
 
-    fn check(&self, what: &str, got: &Held) -> Result<(), String> {
+    fn check(&self, what: &str, got: &Held, slack: f64) -> Result<(), String> {
         let what = format!("{what}: {}", self.name);
-        check(&what, &got.rows(&self.rows, self.width), &self.exact, &self.plain, SUM_ERROR)?;
+        check(&what, &got.rows(&self.rows, self.width), &self.exact, &self.plain, slack)?;
         match got.changed(self.before.as_ref(), &self.rows, self.width) {
             Some(at) => {
                 Err(format!("{what}: element {at}, row {}, is not the launch's, but was written", at / self.width))
@@ -88,6 +88,8 @@ impl Expected {
 /// One set of operands of a kernel.
 pub trait Case {
     fn name(&self) -> String;
+    /// Products in each sum.
+    fn inner(&self) -> usize;
     /// Its outputs in the order of `expected`.
     fn run(&self, device: &Device, kernel: &'static str) -> Result<Vec<Held>, String>;
     fn expected(&self) -> Vec<Expected>;
@@ -106,13 +108,14 @@ impl<C: Case> Test<C> {
     }
 
     pub fn check(&self, device: &Device, kernel: &'static str) -> Result<(), String> {
-        self.check_held(kernel, &self.case.run(device, kernel)?)
+        self.check_held(device, kernel, &self.case.run(device, kernel)?)
     }
 
-    pub fn check_held(&self, kernel: &str, held: &[Held]) -> Result<(), String> {
+    pub fn check_held(&self, device: &Device, kernel: &str, held: &[Held]) -> Result<(), String> {
         assert_eq!(held.len(), self.expected.len());
         let what = format!("{kernel} {}", self.case.name());
-        self.expected.iter().zip(held).try_for_each(|(expected, got)| expected.check(&what, got))
+        let slack = device.sum_error(self.case.inner());
+        self.expected.iter().zip(held).try_for_each(|(expected, got)| expected.check(&what, got, slack))
     }
 }
 
@@ -143,7 +146,7 @@ pub fn assert_repeats<C: Case>(kernels: &[&'static str], devices: &[Device], cas
         let mut first: Option<Vec<Held>> = None;
         for device in devices.iter().chain(&devices[..1]) {
             let held = test.case.run(device, kernel).unwrap_or_else(|e| panic!("{}: {e}", device.name));
-            test.check_held(kernel, &held).unwrap_or_else(|e| panic!("{}: {e}", device.name));
+            test.check_held(device, kernel, &held).unwrap_or_else(|e| panic!("{}: {e}", device.name));
             let first = first.get_or_insert_with(|| held.clone());
             assert!(*first == held, "{}: {kernel} gave other bits than before", device.name);
         }
@@ -154,9 +157,9 @@ pub fn assert_repeats<C: Case>(kernels: &[&'static str], devices: &[Device], cas
 fn a_row_outside_the_launch_is_seen() {
     let expected = Expected::new("output", 2, vec![1], |_| vec![1.0, 2.0]);
     let poison = f32::from_bits(u32::MAX);
-    assert_eq!(expected.check("t", &vec![poison, poison, 1.0, 2.0].into()), Ok(()));
-    assert!(expected.check("t", &vec![poison, 0.0, 1.0, 2.0].into()).unwrap_err().contains("element 1, row 0"));
+    assert_eq!(expected.check("t", &vec![poison, poison, 1.0, 2.0].into(), 0.0), Ok(()));
+    assert!(expected.check("t", &vec![poison, 0.0, 1.0, 2.0].into(), 0.0).unwrap_err().contains("element 1, row 0"));
     let updated = Expected { before: Some(vec![3.0f32, 4.0, 0.0, 0.0].into()), ..expected };
-    assert_eq!(updated.check("t", &vec![3.0, 4.0, 1.0, 2.0].into()), Ok(()));
-    assert!(updated.check("t", &vec![3.0, poison, 1.0, 2.0].into()).is_err());
+    assert_eq!(updated.check("t", &vec![3.0, 4.0, 1.0, 2.0].into(), 0.0), Ok(()));
+    assert!(updated.check("t", &vec![3.0, poison, 1.0, 2.0].into(), 0.0).is_err());
 }

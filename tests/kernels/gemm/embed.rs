@@ -65,6 +65,10 @@ impl Embed {
 }
 
 impl Case for Embed {
+    fn inner(&self) -> usize {
+        self.operands.size.k
+    }
+
     fn name(&self) -> String {
         format!("rows {:?}, {:?}", self.stream.range, self.operands.size)
     }

@@ -53,6 +53,10 @@ impl LatentGate {
 }
 
 impl Case for LatentGate {
+    fn inner(&self) -> usize {
+        self.operands.size.k
+    }
+
     fn name(&self) -> String {
         format!("rows {:?}, {:?}", self.rows.range, self.operands.size)
     }

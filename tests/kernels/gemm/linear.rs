@@ -29,6 +29,10 @@ impl Linear {
 }
 
 impl Case for Linear {
+    fn inner(&self) -> usize {
+        self.size.k
+    }
+
     fn name(&self) -> String {
         let ranges: Vec<_> = self.streams.iter().map(|s| s.range.clone()).collect();
         format!("rows {ranges:?}, {:?}", self.size)
@@ -137,7 +141,7 @@ fn buffers_of_a_range() {
         let params = PidLinearParams { gemm, output: output.mut_ptr().wrapping_sub(first * n) };
         device.call(kernel, &OpCall::product(entry(kernel).op, RowsOfA::Stream, &params)).unwrap();
         let held = output.read().unwrap();
-        test.check_held(kernel, &[held.into()]).unwrap_or_else(|e| panic!("{}: {e}", device.name));
+        test.check_held(&device, kernel, &[held.into()]).unwrap_or_else(|e| panic!("{}: {e}", device.name));
     }
 }
 

@@ -136,6 +136,10 @@ impl Qkv {
 }
 
 impl Case for Qkv {
+    fn inner(&self) -> usize {
+        self.parts[0].operands.size.k
+    }
+
     fn name(&self) -> String {
         let ranges: Vec<_> = self.parts.iter().map(|p| p.stream.range.clone()).collect();
         format!("rows {ranges:?}, {:?}", self.parts[0].operands.size)

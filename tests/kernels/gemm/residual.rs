@@ -66,6 +66,10 @@ impl Part {
 }
 
 impl Case for Residual {
+    fn inner(&self) -> usize {
+        self.size.k
+    }
+
     fn name(&self) -> String {
         let ranges: Vec<_> = self.parts.iter().map(|p| p.stream.range.clone()).collect();
         format!("rows {ranges:?}, {:?}", self.size)

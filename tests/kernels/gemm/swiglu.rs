@@ -31,6 +31,10 @@ impl SwiGlu {
 }
 
 impl Case for SwiGlu {
+    fn inner(&self) -> usize {
+        self.size.k
+    }
+
     fn name(&self) -> String {
         let ranges: Vec<_> = self.streams.iter().map(|s| s.range.clone()).collect();
         format!("rows {ranges:?}, {:?}", self.size)

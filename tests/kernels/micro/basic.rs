@@ -105,10 +105,12 @@ fn approximations() {
     let values: Vec<f32> = specials.into_iter().chain((0..20).map(|i| 0.013 * 1.7f32.powi(i))).collect();
     let input: Vec<u32> = values.iter().map(|x| x.to_bits()).collect();
     for device in drivers() {
+        // PTX: 2^x within 2 of what is rounded already, 1 / sqrt(x) within 2^-22.9.
+        let ulps = if device.driver.is_hardware() { 3.0 } else { 2.0 };
         let output = Words::new("micro_approx", 32, 0).run(&device, &input, 96).unwrap();
         for (t, &x) in values.iter().enumerate() {
             let wide = flushed(f64::from(x));
-            let exact = [(wide.exp2(), 2.0), (1.0 / wide, 1.0), (1.0 / wide.sqrt(), 2.0)];
+            let exact = [(wide.exp2(), ulps), (1.0 / wide, 1.0), (1.0 / wide.sqrt(), ulps)];
             for (function, (exact, ulps)) in exact.into_iter().enumerate() {
                 let got = f32::from_bits(output[32 * function + t]);
                 assert!(

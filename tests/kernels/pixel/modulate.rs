@@ -8,7 +8,7 @@ use super::kernels_on;
 use super::operands::{CHANNELS, Factor, Rows, pixel, rms};
 use crate::faults::{assert_caught, faults_of};
 use crate::under_test::{Device, devices, entry, one_device};
-use crate::values::{Random, Rounding, SUM_ERROR, bits, check, from_bits};
+use crate::values::{Random, Rounding, bits, check, from_bits};
 
 const KERNEL: &str = "gemm_pixel_modulate";
 
@@ -70,7 +70,7 @@ impl Case {
                 return Err(format!("{what}: row {row} was written"));
             }
         }
-        check(&what, &from_bits(&covered), &self.exact, &self.plain, SUM_ERROR)
+        check(&what, &from_bits(&covered), &self.exact, &self.plain, device.sum_error(self.modulation.k))
     }
 }
 

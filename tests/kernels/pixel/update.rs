@@ -8,7 +8,7 @@ use super::kernels_on;
 use super::operands::{CHANNELS, Factor, OnDevice, Pixel, Rows, pixel, rms};
 use crate::faults::{assert_caught, faults_of};
 use crate::under_test::{Array, Device, devices, entry, one_device};
-use crate::values::{Random, Rounding, SUM_ERROR, bits, check, from_bits};
+use crate::values::{Random, Rounding, bits, check, from_bits};
 
 const KERNEL: &str = "gemm_pixel_update";
 /// Width of the MLP.
@@ -192,7 +192,7 @@ impl Case {
                 return Err(format!("{what}: row {row} was written"));
             }
         }
-        check(&what, &from_bits(&covered), &self.exact, &self.plain, SUM_ERROR)
+        check(&what, &from_bits(&covered), &self.exact, &self.plain, device.sum_error(self.update.modulation.k))
     }
 }
 
