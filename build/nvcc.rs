@@ -70,6 +70,8 @@ struct Nvcc {
     major: u32,
     /// Version text, flags and nvcc's environment.
     identity: String,
+    /// What `nvcc --list-gpu-arch` names, `compute_80` and so on; nothing of one that does not say.
+    architectures: Vec<String>,
 }
 
 /// A compiled [`Job`], with what ptxas printed.
@@ -97,7 +99,7 @@ pub fn build() -> Result<(), String> {
 
     let nvcc = Nvcc::new(path)?;
     let sources = sources::all(Path::new("kernels"))?;
-    let archs = archs(&sources)?;
+    let archs = archs(&sources, &nvcc)?;
     let allowed = ptxas::parse_allowed(&read("kernels/spills.txt")?)?;
     let jobs = sources.iter().flat_map(|source| archs.iter().map(move |&arch| Job { source, arch }));
     let jobs = jobs.filter(Job::is_wanted).collect();
@@ -124,7 +126,7 @@ fn find() -> Result<Option<PathBuf>, String> {
 
 /// The architectures to compile for: all, or those in `PID_CUDA_ARCHS`. What is made for one alone (`90a`) comes with what
 /// runs on it besides (`90`).
-fn archs(sources: &[Source]) -> Result<Vec<&str>, String> {
+fn archs<'a>(sources: &'a [Source], nvcc: &Nvcc) -> Result<Vec<&'a str>, String> {
     let mut known = PLAIN.to_vec();
     for arch in sources.iter().filter_map(|source| source.arch.as_deref()).chain(OF_TESTS) {
         if !known.contains(&arch) {
@@ -132,6 +134,8 @@ fn archs(sources: &[Source]) -> Result<Vec<&str>, String> {
         }
     }
     let Ok(text) = env::var("PID_CUDA_ARCHS") else {
+        // CUDA 12 knows no 110, which is compiled where it can be.
+        known.retain(|arch| nvcc.knows(arch));
         return Ok(known);
     };
     let wanted: Vec<&str> = text.split(',').map(str::trim).collect();
@@ -156,7 +160,16 @@ impl Nvcc {
         let major = major.ok_or_else(|| format!("{} --version: no release number in {version}", path.display()))?;
         let environment = NVCC_VARIABLES.map(|name| format!("{name}={:?}", env::var_os(name)));
         let identity = format!("{version}\n{}\n{}\n", FLAGS.join(" "), environment.join("\n"));
-        Ok(Self { path, major, identity })
+        let listed = Command::new(&path).arg("--list-gpu-arch").output();
+        let listed = listed.map(|output| String::from_utf8_lossy(&output.stdout).into_owned()).unwrap_or_default();
+        let architectures = listed.split_whitespace().map(str::to_owned).collect();
+        Ok(Self { path, major, identity, architectures })
+    }
+
+    /// Whether it compiles for `arch`, `90a`.
+    fn knows(&self, arch: &str) -> bool {
+        let name = format!("compute_{}", arch.trim_end_matches('a'));
+        self.architectures.is_empty() || self.architectures.contains(&name)
     }
 
     /// Runs the jobs, as many at a time as cargo says, and returns them in their order.
