@@ -314,7 +314,7 @@ fn a_full_disk_is_reported() {
 #[cfg(unix)]
 fn an_interrupted_run_leaves_nothing() {
     let sandbox = Sandbox::with_model();
-    sandbox.latent("large.safetensors", &[1, 16, 64, 64], |i| ((i * 37) % 19) as f32 / 9.0 - 1.0);
+    sandbox.latent("large.safetensors", &[1, 16, 24, 24], |i| ((i * 37) % 19) as f32 / 9.0 - 1.0);
     let before = sandbox.files();
     let run = sandbox.interrupt(&["--latent", "large.safetensors", "--out", "a.png"]);
     assert_eq!(run.code, 1, "{}", run.stderr);
