@@ -10,8 +10,9 @@ use pid_engine::graph::op::{
     SwiGluStream, Tokens,
 };
 use pid_engine::graph::{ElementType, Graph, Op, Phase, Recipe, Role, TensorId, Weight, WeightId};
-use pid_engine::model::{Config, NetworkOptions, Precision, Release, network};
+use pid_engine::model::{Config, NetworkOptions, Precision, network};
 use pid_engine::plan::{Plan, PlanOptions, plan};
+use rayon::prelude::*;
 
 const ALIGNMENT: usize = 256;
 
@@ -284,28 +285,38 @@ fn network_options(width: usize, height: usize, precision: Precision) -> Network
     NetworkOptions { batch: 1, text_tokens: 300, width, height, precision, recompute_features: false, observed: false }
 }
 
-/// The model's own graphs: the arena at most 5% above the largest live sum; 8% for small pictures, whose arenas of some
-/// 70 MB are many tensors of like size (7.4% measured).
+/// The model's own graphs, with every lever of a budget: the arena is at most 3% above the largest live sum. Small pictures have
+/// 9%, 2 MB: every block of theirs is at the peak, and few leave a gap that fits what comes next.
 #[test]
 fn model_arenas_are_tight() {
-    for release in Release::ALL {
-        let config = release.config();
-        for (width, height) in [(512, 512), (2048, 2048), (2688, 1536), (4096, 4096)] {
-            for precision in [Precision::F32, Precision::Bf16] {
-                for chunks in [1, 4] {
-                    let options_n = NetworkOptions {
-                        text_tokens: config.txt_max_length,
-                        ..network_options(width, height, precision)
-                    };
-                    let graph = network::build(&config, &options_n).unwrap().graph;
-                    let made = plan(&graph, &options(chunks)).unwrap();
-                    let ratio = made.arena_bytes as f64 / made.max_live_bytes as f64;
-                    let bound = if width < 1024 { 1.08 } else { 1.05 };
-                    assert!(ratio <= bound, "{} {width}x{height} {precision:?}: {ratio:.3}", release.name);
-                }
+    let mut plans = Vec::new();
+    for name in ["flux-v1.5", "flux-2k", "dinov2-2k"] {
+        for size in [(512, 512), (2048, 2048), (2688, 1536), (4096, 4096)] {
+            for (precision, recompute_features) in
+                [(Precision::F32, false), (Precision::Bf16, false), (Precision::Bf16, true)]
+            {
+                plans.extend([1, 2, 8, 32].map(|chunks| (name, size, precision, recompute_features, chunks)));
             }
         }
     }
+    let loose = |&(name, (width, height), precision, recompute_features, chunks): &_| {
+        let config = Config::by_name(name).unwrap();
+        let network_options = NetworkOptions {
+            text_tokens: config.txt_max_length,
+            recompute_features,
+            ..network_options(width, height, precision)
+        };
+        let graph = network::build(&config, &network_options).unwrap().graph;
+        let made = plan(&graph, &options(chunks)).unwrap();
+        let ratio = made.arena_bytes as f64 / made.max_live_bytes as f64;
+        let bound = if width < 1024 { 1.09 } else { 1.03 };
+        let what = format!(
+            "{name} {width}x{height} {precision:?}, {chunks} ranges, recomputed {recompute_features}: {ratio:.4}"
+        );
+        (ratio > bound).then_some(what)
+    };
+    let loose: Vec<String> = plans.par_iter().filter_map(loose).collect();
+    assert!(loose.is_empty(), "{loose:#?}");
 }
 
 /// The numbers the engine promises for v1.5 in bf16, weights included.
