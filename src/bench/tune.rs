@@ -143,10 +143,10 @@ impl Tuner<'_> {
                 continue;
             }
             if self.is_new(launch)? {
-                let kept = self.keep(&node.op)?;
-                self.measure(launch, &kept)?;
-                for (id, values) in kept {
-                    self.session.write(id, &values)?;
+                let results = self.results(&node.op, launch)?;
+                self.measure(launch, &results)?;
+                for Written { id, before, .. } in results {
+                    self.session.write(id, &before)?;
                 }
             }
             // Not `launch`: a GPU would record a graph for each.
@@ -169,37 +169,33 @@ impl Tuner<'_> {
         Ok(is_new)
     }
 
-    /// What `op` updates, as it is: run after run would drive it out of any range, and numbers decide the power drawn. A
-    /// tensor that holds a range of its rows is never updated, only written.
-    fn keep(&mut self, op: &Op) -> Result<Vec<(TensorId, Vec<f32>)>, ExecError> {
+    /// Tensors that `op` writes, as they are before: run after run would drive what it updates out of any range, and numbers
+    /// decide the power drawn. Of a tensor that holds a range of its rows (which is never updated) only those are there, and
+    /// nobody else has use for them.
+    fn results(&mut self, op: &Op, launch: &Launch) -> Result<Vec<Written>, ExecError> {
+        let (graph, chunked) = (&self.case.program.network.graph, &self.case.program.plan.chunked);
         let reads = op.reads();
-        let updated = op.writes().into_iter().filter(|id| reads.contains(id));
-        let whole = updated.filter(|id| !self.case.program.plan.chunked[id.index()]);
-        whole.map(|id| Ok((id, self.session.read(id)?))).collect()
+        let written = op.writes().into_iter().map(|id| {
+            let (element, updated) = (graph[id].element, reads.contains(&id));
+            let before = match (&launch.rows, op.row_domain()) {
+                (Some(rows), Some(domain)) if chunked[id.index()] => {
+                    vec![0.0; graph[id].elements() / domain * rows.len()]
+                }
+                _ => self.session.read(id)?,
+            };
+            Ok(Written { id, element, updated, before })
+        });
+        written.collect()
     }
 
-    /// Tensors that `op` writes, and the elements of each that are there: of one that holds a range of its rows only those.
-    fn results(&self, op: &Op, launch: &Launch) -> Vec<Written> {
-        let graph = &self.case.program.network.graph;
-        let held = |id: TensorId| match (&launch.rows, op.row_domain()) {
-            (Some(rows), Some(domain)) if self.case.program.plan.chunked[id.index()] => {
-                graph[id].elements() / domain * rows.len()
-            }
-            _ => graph[id].elements(),
-        };
-        op.writes().into_iter().map(|id| Written { id, elements: held(id), element: graph[id].element }).collect()
-    }
-
-    /// `kept`: what the launch updates, as it is before.
-    fn measure(&mut self, launch: &Launch, kept: &[(TensorId, Vec<f32>)]) -> Result<(), ExecError> {
+    fn measure(&mut self, launch: &Launch, results: &[Written]) -> Result<(), ExecError> {
         let node = &self.case.program.network.graph.nodes[launch.node];
         let flop = self.case.program.network.graph.work(node, launch.rows.as_ref()).flop as f64;
         let (warm_up, runs) = (self.case.options.warm_up, self.case.options.runs);
-        let results = self.results(&node.op, launch);
         let (seen, found) = (&mut self.seen, &mut self.found);
         self.session.alternatives(launch, self.context, &mut |of, run| {
             if seen.insert(of.shape) {
-                let agreement = compare(of, run, kept, &results)?;
+                let agreement = compare(of, run, results)?;
                 let seconds = medians(of, run, warm_up, runs)?;
                 found.push(tuned(of, &node.name, &seconds, &agreement, flop * of.share));
             }
@@ -209,27 +205,32 @@ impl Tuner<'_> {
 }
 
 /// A tensor that a launch writes.
-#[derive(Clone, Copy)]
 struct Written {
     id: TensorId,
-    elements: usize,
     element: ElementType,
+    /// Whether the launch reads it, too.
+    updated: bool,
+    /// What is in it before the launch.
+    before: Vec<f32>,
 }
 
-/// How far each kernel's result is from the default's, and whether that is more than rounding; each begins with `kept`, what
-/// the launch updates.
+/// How far each kernel's result is from the default's, and whether that is more than rounding. Each begins with what the launch
+/// updates as it is before, and zeros in the rest: what a kernel leaves out is seen, and rows that the op has no use for, with
+/// whatever lay there, are not.
 fn compare(
     of: &Alternatives,
     run: &mut dyn RunAlternative,
-    kept: &[(TensorId, Vec<f32>)],
     results: &[Written],
 ) -> Result<Vec<(Distance, bool)>, ExecError> {
     let mut result_of = |kernel| -> Result<Vec<Vec<f32>>, ExecError> {
-        for (id, values) in kept {
-            run.write(*id, values)?;
+        for written in results {
+            match written.updated {
+                true => run.write(written.id, &written.before)?,
+                false => run.write(written.id, &vec![0.0; written.before.len()])?,
+            }
         }
         run.run(kernel)?;
-        results.iter().map(|written| run.read(written.id, written.elements)).collect()
+        results.iter().map(|written| run.read(written.id, written.before.len())).collect()
     };
     let expected = result_of(of.default)?;
     let mut agreement = Vec::with_capacity(of.kernels.len());
