@@ -339,7 +339,11 @@ mod tests {
     };
     const EQUAL: [(Distance, bool); 3] = [(Distance { relative_l2: 0.0, worst: 0.0 }, false); 3];
 
-    /// A clock of its own, and tensors that kernels write: 0 is updated, by the kernel's factor; 1 is written.
+    fn updated(element: ElementType, before: Vec<f32>) -> Written {
+        Written { id: TensorId(0), element, updated: true, before }
+    }
+
+    /// A clock of its own, and a tensor that every kernel multiplies by its factor.
     struct Fake {
         calls: Vec<&'static str>,
         updated: Vec<f32>,
@@ -390,12 +394,11 @@ mod tests {
     /// What is updated in place is the same before each, so that only what a kernel does itself tells.
     #[test]
     fn a_fast_and_wrong_kernel_does_not_win() {
-        let kept = [(TensorId(0), vec![1.0f32, -2.0, 3.0])];
-        let results = [Written { id: TensorId(0), elements: 3, element: ElementType::Bf16 }];
+        let results = [updated(ElementType::Bf16, vec![1.0, -2.0, 3.0])];
         let fake = |factors| Fake { calls: Vec::new(), updated: Vec::new(), factors };
-        let agreement = compare(&THREE, &mut fake([2.0, 2.0, 2.002]), &kept, &results).unwrap();
+        let agreement = compare(&THREE, &mut fake([2.0, 2.0, 2.002]), &results).unwrap();
         assert!(agreement.iter().all(|(_, is_wrong)| !is_wrong), "{agreement:?}");
-        let agreement = compare(&THREE, &mut fake([2.0, 1.9, 2.0]), &kept, &results).unwrap();
+        let agreement = compare(&THREE, &mut fake([2.0, 1.9, 2.0]), &results).unwrap();
         assert_eq!(agreement.iter().map(|(_, is_wrong)| *is_wrong).collect::<Vec<_>>(), [false, true, false]);
         let tuned = [tuned(&THREE, "node", &[3.0, 2.0, 2.5], &agreement, 1.0)];
         assert_eq!(tuned[0].trials.iter().map(|t| t.chosen).collect::<Vec<_>>(), [false, false, true]);
@@ -408,12 +411,37 @@ mod tests {
         assert!(table(&tuned).contains("  wrong"));
     }
 
+    /// The second kernel writes the first value alone, and the last is one that the op has no use for.
+    #[test]
+    fn what_a_kernel_leaves_out_is_seen() {
+        struct Partial(Vec<f32>);
+        impl RunAlternative for Partial {
+            fn run(&mut self, kernel: &'static str) -> Result<f64, ExecError> {
+                let written = if kernel == "b" { 1 } else { 2 };
+                self.0[..written].fill(5.0);
+                Ok(1.0)
+            }
+
+            fn read(&mut self, _: TensorId, elements: usize) -> Result<Vec<f32>, ExecError> {
+                Ok(self.0[..elements].to_vec())
+            }
+
+            fn write(&mut self, _: TensorId, values: &[f32]) -> Result<(), ExecError> {
+                self.0 = values.to_vec();
+                Ok(())
+            }
+        }
+        let before = vec![f32::NAN; 3];
+        let results = [Written { updated: false, ..updated(ElementType::Bf16, before.clone()) }];
+        let agreement = compare(&THREE, &mut Partial(before), &results).unwrap();
+        assert_eq!(agreement.iter().map(|(_, is_wrong)| *is_wrong).collect::<Vec<_>>(), [false, true, false]);
+    }
+
     #[test]
     fn where_the_default_is_not_finite_nothing_is_chosen() {
-        let kept = [(TensorId(0), vec![1.0f32])];
-        let results = [Written { id: TensorId(0), elements: 1, element: ElementType::F32 }];
+        let results = [updated(ElementType::F32, vec![1.0])];
         let mut fake = Fake { calls: Vec::new(), updated: Vec::new(), factors: [f32::NAN, 1.0, 1.0] };
-        let agreement = compare(&THREE, &mut fake, &kept, &results).unwrap();
+        let agreement = compare(&THREE, &mut fake, &results).unwrap();
         let tuned = tuned(&THREE, "node", &[3.0, 2.0, 2.5], &agreement, 1.0);
         assert!(tuned.trials.iter().all(|trial| !trial.chosen && trial.wrong), "{tuned:?}");
     }

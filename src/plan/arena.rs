@@ -147,7 +147,8 @@ impl<'a> Problem<'a> {
         // In parts of the bound, so that the second key matters.
         let heat = |i: &Item, parts: usize| most(i) * parts / self.bound.max(1);
         let area = |i: &Item| i.bytes.saturating_mul(i.duration());
-        let keys: [&dyn Fn(&Item) -> (usize, usize, usize); 7] = [
+        type Key<'a> = &'a dyn Fn(&Item) -> (usize, usize, usize);
+        let keys: [Key<'_>; 7] = [
             &|i| (live(i).into_iter().sum(), i.bytes, 0),
             &|i| (heat(i, 5), i.duration(), i.bytes),
             &|i| (heat(i, 20), i.duration(), i.bytes),
