@@ -42,8 +42,8 @@ const GOOD_ENOUGH: usize = 64;
 /// The order of placement decides everything. What reaches above the largest live sum is to blame, and is placed earlier the
 /// next time (D. E. Joslin and D. P. Clements, "Squeaky wheel optimization", 1999). An order is no worse than another when what
 /// all items together reach above that sum is no more: blocks of a network are mended one by one.
-pub(super) fn pack(items: &[Item]) -> Packed {
-    let problem = Problem::new(items);
+pub(super) fn pack(items: &[Item], live_sums: &[usize]) -> Packed {
+    let problem = Problem::new(items, live_sums);
     let good_enough = problem.bound + problem.bound / GOOD_ENOUGH;
     let mut random = Random(0x9E37_79B9_7F4A_7C15);
     let mut least = Packed { offsets: Vec::new(), bytes: usize::MAX };
@@ -123,33 +123,28 @@ struct Problem<'a> {
     /// The items that each one meets.
     met: Vec<Vec<usize>>,
     /// Live bytes at each launch.
-    sums: Vec<usize>,
+    live_sums: &'a [usize],
     /// The largest of them: no arena is smaller.
     bound: usize,
 }
 
 impl<'a> Problem<'a> {
-    fn new(items: &'a [Item]) -> Self {
+    fn new(items: &'a [Item], live_sums: &'a [usize]) -> Self {
         let met_by = |item: &Item| (0..items.len()).filter(|other| items[*other].meets(item)).collect();
-        let end = items.iter().map(|i| i.live.end).max().unwrap_or(0);
-        let mut sums = vec![0; end];
-        for item in items {
-            sums[item.live.clone()].iter_mut().for_each(|sum| *sum += item.bytes);
-        }
-        let bound = sums.iter().copied().max().unwrap_or(0);
-        Self { items, met: items.iter().map(met_by).collect(), sums, bound }
+        let bound = live_sums.iter().copied().max().unwrap_or(0);
+        Self { items, met: items.iter().map(met_by).collect(), live_sums, bound }
     }
 
     /// Orders to start from, the larger key first. Where the live sum is near its maximum there is no room for gaps.
     fn starts(&self) -> Vec<Attempt> {
-        let live = |i: &Item| self.sums[i.live.clone()].to_vec();
-        let most = |i: &Item| live(i).into_iter().max().unwrap_or(0);
+        let live = |i: &Item| self.live_sums[i.live.clone()].iter().copied();
+        let most = |i: &Item| live(i).max().unwrap_or(0);
         // In parts of the bound, so that the second key matters.
         let heat = |i: &Item, parts: usize| most(i) * parts / self.bound.max(1);
         let area = |i: &Item| i.bytes.saturating_mul(i.duration());
         type Key<'a> = &'a dyn Fn(&Item) -> (usize, usize, usize);
         let keys: [Key<'_>; 7] = [
-            &|i| (live(i).into_iter().sum(), i.bytes, 0),
+            &|i| (live(i).sum(), i.bytes, 0),
             &|i| (heat(i, 5), i.duration(), i.bytes),
             &|i| (heat(i, 20), i.duration(), i.bytes),
             &|i| (heat(i, 5), area(i), i.bytes),

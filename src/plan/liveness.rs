@@ -43,19 +43,11 @@ pub(super) fn live_ranges(
     Ok(live)
 }
 
-/// Largest sum of live bytes, and the first launch that has it.
-pub(super) fn peak(items: &[Item], launches: usize) -> (usize, usize) {
-    let mut change = vec![0isize; launches + 1];
+/// Live bytes at each launch.
+pub(super) fn live_sums(items: &[Item], launches: usize) -> Vec<usize> {
+    let mut sums = vec![0; launches];
     for item in items {
-        change[item.live.start] += item.bytes as isize;
-        change[item.live.end] -= item.bytes as isize;
+        sums[item.live.clone()].iter_mut().for_each(|sum| *sum += item.bytes);
     }
-    let (mut sum, mut best, mut at) = (0, 0, 0);
-    for (position, change) in change.iter().enumerate() {
-        sum += change;
-        if sum > best {
-            (best, at) = (sum, position);
-        }
-    }
-    (best as usize, at)
+    sums
 }

@@ -108,12 +108,14 @@ pub fn plan(graph: &Graph, options: &PlanOptions) -> Result<Plan, PlanError> {
             Some(arena::Item { tensor, bytes, live: live.clone()? })
         })
         .collect();
-    let packed = arena::pack(&items);
+    let live_sums = liveness::live_sums(&items, schedule.launches.len());
+    let packed = arena::pack(&items, &live_sums);
     let mut offsets = vec![None; graph.tensors.len()];
     for (item, offset) in items.iter().zip(&packed.offsets) {
         offsets[item.tensor] = Some(*offset);
     }
-    let (max_live_bytes, peak_launch) = liveness::peak(&items, schedule.launches.len());
+    let max_live_bytes = live_sums.iter().copied().max().unwrap_or(0);
+    let peak_launch = live_sums.iter().position(|sum| *sum == max_live_bytes).unwrap_or(0);
     let weights_bytes = graph.weights.iter().map(|w| w.elements() * options.weight_bytes_per_element).sum();
     let constants_bytes = constants_bytes(graph);
     Ok(Plan {
