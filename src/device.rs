@@ -4,12 +4,13 @@ use std::fmt;
 use std::str::FromStr;
 use std::sync::Arc;
 
-use crate::backend::cpu::{CpuBackend, TensorSource};
+use crate::backend::cpu::CpuBackend;
 use crate::error::Error;
 use crate::exec::Backend;
 use crate::kernels::family::{self, FAMILIES};
 use crate::kernels::{self, KernelChoice, TuningFile};
 use crate::model::{Config, Precision};
+use crate::weights::TensorSource;
 
 /// Where the network runs.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]

@@ -31,7 +31,7 @@ pub enum Error {
     #[error(transparent)]
     Plan(#[from] PlanError),
     #[error(transparent)]
-    Weights(#[from] crate::backend::cpu::PrepareError),
+    Weights(#[from] crate::weights::PrepareError),
     #[error(transparent)]
     Exec(#[from] ExecError),
     #[error(transparent)]

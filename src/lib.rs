@@ -49,8 +49,10 @@ pub mod model;
 pub mod output;
 mod parallel;
 pub mod plan;
+mod product;
 pub mod progress;
 pub mod sampler;
+pub mod weights;
 
 pub use decoder::{Decoded, Decoder, DecoderBuilder, Request, Timings};
 pub use device::Device;

@@ -9,9 +9,10 @@ use pid_engine::graph::op::{
     Affine, Copy, GatedResidual, GatedResidualStream, Linear, Modulation, ModulationHalf, NormModulate, Stream, SwiGlu,
     SwiGluStream, Tokens,
 };
-use pid_engine::graph::{ElementType, Graph, Op, Phase, Recipe, Role, TensorId, Weight, WeightId};
+use pid_engine::graph::{ElementType, Graph, Op, Phase, Role, TensorId, WeightId};
 use pid_engine::model::{Config, NetworkOptions, Precision, Release, network};
 use pid_engine::plan::{Plan, PlanOptions, plan};
+use pid_engine::weights::{Recipe, Weight};
 use rayon::prelude::*;
 
 const ALIGNMENT: usize = 256;

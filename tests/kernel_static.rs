@@ -6,7 +6,7 @@ use std::process::Command;
 
 use pid_engine::kernels::Entry;
 use pid_engine::kernels::cubins::{self, CUBINS, Cubin, PTXAS, TEST_CUBINS};
-use pid_engine::kernels::order::RowOrder;
+use pid_engine::weights::order::RowOrder;
 use rayon::prelude::*;
 
 // The build script's parser, which no other target compiles.

@@ -39,7 +39,7 @@ fn table(entries: &[Entry]) -> String {
     let mut text = "//! What the kernels declare of themselves.\n//!\n//! Generated from the entries of `kernels/*/*.cu` \
                     (`kernels/entry.h`) by `tests/kernel_table.rs`: edit those, then run\n//! `PID_UPDATE=1 cargo test \
                     --release --test kernel_table`.\n\nuse super::capabilities::Capability::*;\nuse \
-                    super::entry::{Entry, OperandFormat};\nuse super::order::RowOrder;\n\n/// All kernels, by family and \
+                    super::entry::{Entry, OperandFormat};\nuse crate::weights::RowOrder;\n\n/// All kernels, by family and \
                     op.\n#[rustfmt::skip]\npub static ENTRIES: &[Entry] = &[\n"
         .to_owned();
     for entry in entries {

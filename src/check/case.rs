@@ -4,7 +4,7 @@ use std::collections::HashMap;
 use std::sync::Arc;
 
 use super::{CheckError, guard};
-use crate::backend::cpu::{CpuBackend, TensorSource};
+use crate::backend::cpu::CpuBackend;
 use crate::backend::device::{DeviceBackend, Driver};
 use crate::checkpoint::{Checkpoint, DType, TensorView, synthetic};
 use crate::exec::{Inputs, Program, StepContext};
@@ -12,6 +12,7 @@ use crate::kernels::Selection;
 use crate::model::{self, Config, NetworkOptions, Precision, TimeConstants};
 use crate::progress::NoProgress;
 use crate::sampler::{Sampler, Schedule};
+use crate::weights::TensorSource;
 
 /// Of weights, inputs and noise.
 pub(super) const SEED: u64 = 11;

@@ -4,7 +4,6 @@
 //! and nothing in a file is executed. A [`Checkpoint`] as opened holds what the file holds;
 //! [`Checkpoint::into_network`] finds the network in it.
 
-mod coding;
 mod detect;
 mod error;
 mod file_bytes;
@@ -18,13 +17,11 @@ mod select;
 mod shards;
 pub mod synthetic;
 mod teacher;
-pub mod tensor;
 mod write;
 
-pub use coding::Coding;
+pub use crate::weights::{Coding, DType, TensorView};
 pub use error::{CheckpointError, Mismatch};
 pub(crate) use file_bytes::FileBytes;
-pub use tensor::{DType, TensorView};
 pub use write::convert;
 pub(crate) use write::stage_tensor;
 
@@ -37,9 +34,9 @@ use std::sync::{Arc, OnceLock};
 use half::bf16;
 use rayon::prelude::*;
 
-use crate::backend::cpu::TensorSource;
 use crate::model::Config;
 use crate::progress::Progress;
+use crate::weights::TensorSource;
 
 /// What a checkpoint was read from.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -98,7 +95,7 @@ impl Entry {
 /// What a [`Coding`] is made of.
 #[derive(Clone, Debug)]
 struct StoredCoding {
-    layout: coding::Layout,
+    layout: crate::weights::Layout,
     scales: Option<Entry>,
 }
 

@@ -10,8 +10,8 @@ use std::sync::Arc;
 
 use serde_json::Value;
 
-use super::coding::{Grid, Layout, ScaleOrder, columns, rows};
 use super::{Checkpoint, CheckpointError, DType, Entry, StoredCoding};
+use crate::weights::{Grid, Layout, ScaleOrder, columns, rows};
 
 /// Key of a file's metadata with the format of each layer, as JSON.
 pub(super) const METADATA: &str = "_quantization_metadata";

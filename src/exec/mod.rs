@@ -156,7 +156,7 @@ pub enum ExecError {
     #[error("noise: {0}")]
     Noise(#[from] crate::sampler::NoiseError),
     #[error(transparent)]
-    Weights(#[from] crate::backend::cpu::PrepareError),
+    Weights(#[from] crate::weights::PrepareError),
     #[error("stopped on request after {done} of {steps} steps")]
     Cancelled { done: usize, steps: usize },
     #[error("the network produced {value} at element {index} of the picture: the checkpoint or the inputs are damaged")]

@@ -8,13 +8,13 @@ mod access;
 mod check;
 pub mod op;
 mod segment;
-mod weight;
 mod work;
 
 pub use check::GraphError;
 pub use op::Op;
 pub use segment::Segment;
-pub use weight::{Recipe, Weight};
+
+use crate::weights::Weight;
 pub use work::Work;
 
 use std::fmt;

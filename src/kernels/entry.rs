@@ -2,9 +2,9 @@
 //! shared memory and the like come from here alone; no name is read for its meaning.
 
 use super::capabilities::Capability;
-use super::order::RowOrder;
 use super::table::ENTRIES;
 use super::target::LaunchError;
+use crate::weights::RowOrder;
 
 /// What the tensor cores multiply.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]

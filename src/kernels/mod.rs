@@ -13,7 +13,6 @@ pub mod family;
 pub(crate) mod lower;
 pub(crate) mod needs;
 pub mod op_call;
-pub mod order;
 #[allow(missing_docs)]
 pub mod params;
 pub mod selection;
@@ -29,7 +28,7 @@ pub use choice::KernelChoice;
 pub use entry::Entry;
 pub use op_call::{OpCall, OpShape, RowsOfA};
 pub use selection::Selection;
-pub(crate) use tables::{Constant, Form, MatrixAt, RotaryKey, Tables};
+pub(crate) use tables::{Constant, MatrixAt, RotaryKey, Tables};
 pub use target::{LaunchError, Processor, Target};
 pub use tuning::{Tuning, TuningFile};
 

@@ -2,9 +2,10 @@
 
 use std::collections::{BTreeSet, HashSet};
 
-use super::{Constant, Form, RotaryKey, Selection};
+use super::{Constant, RotaryKey, Selection};
 use crate::graph::op::{Affine, ConvInput, Emit, PixelUpdate, QkvProject};
 use crate::graph::{Graph, Op, TensorId, WeightId};
+use crate::weights::Form;
 
 /// See the module's description.
 #[derive(Debug, Default)]
@@ -179,9 +180,9 @@ mod tests {
     use std::collections::HashMap;
 
     use super::*;
-    use crate::kernels::order::RowOrder;
     use crate::kernels::{KernelChoice, Processor};
     use crate::model::{self, NetworkOptions, Precision, Release};
+    use crate::weights::order::RowOrder;
 
     /// A weight that two kernels read in two orders would lie on the device twice.
     #[test]

@@ -6,10 +6,10 @@ use std::sync::Arc;
 use super::entry::Entry;
 use super::family::{FAMILIES, Family, Variants};
 use super::op_call::{OpCall, OpShape};
-use super::order::RowOrder;
 use super::target::{LaunchError, Target};
 use super::{KernelCall, KernelChoice, Tuning};
-use crate::graph::Weight;
+use crate::weights::RowOrder;
+use crate::weights::Weight;
 
 /// See the module's description.
 #[derive(Clone, Debug)]
@@ -110,7 +110,7 @@ impl Selection {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::graph::Recipe;
+    use crate::weights::Recipe;
     use crate::kernels::params::PidTensorMap;
     use crate::kernels::tensor_map::Tiled;
     use crate::kernels::{Processor, family};

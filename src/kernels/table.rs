@@ -5,7 +5,7 @@
 
 use super::capabilities::Capability::*;
 use super::entry::{Entry, OperandFormat};
-use super::order::RowOrder;
+use crate::weights::RowOrder;
 
 /// All kernels, by family and op.
 #[rustfmt::skip]

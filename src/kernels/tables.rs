@@ -2,31 +2,9 @@
 
 use std::collections::HashMap;
 
-use super::order::RowOrder;
 use crate::graph::op::{Modulation, NormModulate, Rotary, Tokens};
 use crate::graph::{TensorId, WeightId};
-
-/// How a prepared weight lies in device memory.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
-pub(crate) enum Form {
-    /// bf16 `[rows, cols]`, rows in this order and padded with zeros to a multiple of 8.
-    Matrix(RowOrder),
-    /// float32, every element times the factor with these bits.
-    Vector { factor_bits: u32 },
-}
-
-impl Form {
-    /// bf16, row after row.
-    pub(crate) const MATRIX: Self = Self::Matrix(RowOrder::Plain);
-
-    /// float32 as stored.
-    pub(crate) const VECTOR: Self = Self::Vector { factor_bits: 1.0f32.to_bits() };
-
-    /// float32 times `factor`.
-    pub(crate) const fn scaled(factor: f32) -> Self {
-        Self::Vector { factor_bits: factor.to_bits() }
-    }
-}
+use crate::weights::{Form, RowOrder};
 
 /// A bf16 matrix.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]

@@ -4,9 +4,9 @@
 use rayon::prelude::*;
 
 use super::config::Config;
-use crate::backend::cpu::{PrepareError, TensorSource};
-use crate::checkpoint::TensorView;
 use crate::graph::op::{Modulation, ModulationHalf, Stream};
+use crate::weights::TensorView;
+use crate::weights::{PrepareError, TensorSource};
 
 /// Constants of the network at one time.
 #[derive(Clone, Debug, PartialEq)]

@@ -5,7 +5,8 @@ use crate::graph::op::{
     Affine, Attention, Emit, GatedResidual, GatedResidualStream, Modulation, ModulationHalf, NormModulate, QkvProject,
     QkvStream, Rotary, Stream, SwiGlu, SwiGluStream, Tokens,
 };
-use crate::graph::{ElementType, Graph, GraphError, Op, Phase, Recipe, Role, TensorId, Weight, WeightId};
+use crate::graph::{ElementType, Graph, GraphError, Op, Phase, Role, TensorId, WeightId};
+use crate::weights::{Recipe, Weight};
 
 /// The stored tensor `name` as `[rows, cols]`.
 pub(super) fn stored(graph: &mut Graph, name: &str, rows: usize, cols: usize) -> WeightId {

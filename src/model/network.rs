@@ -13,7 +13,8 @@ use crate::graph::op::{
     NormModulate, Padding, PatchEmbed, PixelEmbed, PixelModulate, PixelUpdate, QkvProject, QkvStream, Rotary,
     SampleStep, Stream, TextEmbed, TimeSilu, Tokens,
 };
-use crate::graph::{ElementType, Graph, GraphError, Op, Phase, Recipe, Role, TensorId, Weight};
+use crate::graph::{ElementType, Graph, GraphError, Op, Phase, Role, TensorId};
+use crate::weights::{Recipe, Weight};
 
 /// A graph with the tensors that the executor fills and reads.
 #[derive(Clone, Debug)]

@@ -2,9 +2,10 @@
 
 use gemm_common::Parallelism;
 
-use super::gemm::{Accumulate, Shared, Strided, multiply, multiply_nt, with_scratch};
+use super::gemm::{Shared, multiply_nt, with_scratch};
 use super::math;
 use crate::parallel;
+use crate::product::{Accumulate, Strided, multiply};
 
 /// Queries of a task.
 const QUERY_BLOCK: usize = 256;

@@ -4,11 +4,11 @@ use std::sync::Arc;
 use std::time::Instant;
 
 use super::gemm::{Factor, tiles};
-use super::weights::{PrepareError, TensorSource, WeightStore};
-use crate::checkpoint::{DType, TensorView};
 use crate::exec::Ceilings;
-use crate::graph::{Recipe, Weight};
 use crate::parallel;
+use crate::weights::{DType, TensorView};
+use crate::weights::{PrepareError, TensorSource, WeightStore};
+use crate::weights::{Recipe, Weight};
 
 /// Rows, columns and inner size: the feed-forward of a real-size network on 1024 tokens.
 const PRODUCT: [usize; 3] = [1024, 8192, 1536];

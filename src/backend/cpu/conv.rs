@@ -3,11 +3,12 @@
 use gemm_common::Parallelism;
 use rayon::prelude::*;
 
-use super::gemm::{Accumulate, Shared, Strided, multiply, with_scratch};
+use super::gemm::{Shared, with_scratch};
 use super::math;
-use super::weights::Matrix;
 use crate::graph::op::{ConvInput, Padding, Tokens};
 use crate::parallel;
+use crate::product::{Accumulate, Strided, multiply};
+use crate::weights::Matrix;
 
 /// Output channels of a task.
 const CHANNEL_PANEL: usize = 64;

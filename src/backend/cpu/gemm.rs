@@ -7,8 +7,9 @@ use std::ops::Range;
 
 use gemm_common::Parallelism;
 
-use super::weights::Matrix;
 use crate::parallel;
+use crate::product::{Accumulate, Strided, multiply};
+use crate::weights::Matrix;
 
 /// Activation rows of a task. Results of a row do not depend on it.
 pub(super) const ROW_BLOCK: usize = 1024;
@@ -91,74 +92,6 @@ pub(super) fn multiply_nt(a: &[f32], b: &[f32], out: &mut [f32], [m, n, k]: [usi
     let lhs = Strided { data: a, row: k, col: 1 };
     let rhs = Strided { data: b, row: 1, col: k };
     multiply(lhs, rhs, out, [m, n, k], Accumulate::No, Parallelism::None);
-}
-
-/// A matrix seen through strides (elements).
-#[derive(Clone, Copy)]
-pub(super) struct Strided<'a> {
-    pub data: &'a [f32],
-    pub row: usize,
-    pub col: usize,
-}
-
-impl Strided<'_> {
-    fn fits(&self, rows: usize, cols: usize) -> bool {
-        rows == 0 || cols == 0 || (rows - 1) * self.row + (cols - 1) * self.col < self.data.len()
-    }
-}
-
-/// Whether a product adds to what `out` holds.
-#[derive(Clone, Copy, PartialEq, Eq)]
-pub(super) enum Accumulate {
-    No,
-    Yes,
-}
-
-/// `out [m, n] (+)= lhs [m, k] x rhs [k, n]`, `out` row-major.
-pub(super) fn multiply(
-    lhs: Strided<'_>,
-    rhs: Strided<'_>,
-    out: &mut [f32],
-    [m, n, k]: [usize; 3],
-    accumulate: Accumulate,
-    parallelism: Parallelism,
-) {
-    assert!(lhs.fits(m, k) && rhs.fits(k, n) && out.len() >= m * n, "gemm: {m} x {n} x {k} leaves an operand");
-    // The kernels want columns of `dst` to lie together, and ours are rows: out^T = rhs^T x lhs^T.
-    // SAFETY: the assertion above bounds every access of the three operands; `out` is borrowed exclusively.
-    unsafe {
-        gemm_f32::gemm::f32::get_gemm_fn()(
-            n,
-            m,
-            k,
-            out.as_mut_ptr(),
-            n as isize,
-            1,
-            accumulate == Accumulate::Yes,
-            rhs.data.as_ptr(),
-            rhs.row as isize,
-            rhs.col as isize,
-            lhs.data.as_ptr(),
-            lhs.row as isize,
-            lhs.col as isize,
-            1.0,
-            1.0,
-            false,
-            false,
-            false,
-            parallelism,
-        );
-    }
-}
-
-/// `left [rows, inner] x right [inner, cols]` on all threads.
-pub(super) fn product(left: &[f32], right: &[f32], rows: usize, cols: usize) -> Vec<f32> {
-    let inner = left.len() / rows.max(1);
-    let mut out = vec![0.0; rows * cols];
-    let lhs = Strided { data: left, row: inner, col: 1 };
-    let rhs = Strided { data: right, row: cols, col: 1 };
-    multiply(lhs, rhs, &mut out, [rows, cols, inner], Accumulate::No, Parallelism::Rayon(0));
-    out
 }
 
 /// A buffer that tasks write at places that no two of them share.

@@ -14,13 +14,11 @@ mod session;
 #[cfg(test)]
 mod tests;
 mod tokens;
-mod weights;
-
-pub use weights::{Matrix, PrepareError, TensorSource, WeightStore};
 
 use std::sync::Arc;
 
 use crate::exec::{Backend, Ceilings, ExecError, Observer, Program, Session, StepContext};
+use crate::weights::{TensorSource, WeightStore};
 use session::CpuSession;
 
 /// Runs programs on the CPU. Weights stay where `source` keeps them (a memory map, as a rule) and are widened

@@ -5,11 +5,11 @@ use multiversion::multiversion;
 
 use super::gemm::{self, Factor, Shared};
 use super::math;
-use super::weights::Matrix;
 use crate::exec::StepContext;
 use crate::graph::op::Tokens;
 use crate::parallel;
 use crate::sampler::Sampler;
+use crate::weights::Matrix;
 
 /// Values of the picture that a task of the sampler's step moves.
 const STEP_TASK: usize = 1 << 14;

@@ -10,7 +10,6 @@ use super::folded;
 use super::pixel::{self, PixelMlp, UpdateWeights};
 use super::rotary::RotaryTable;
 use super::tokens::{self, GateInputs, Heads, Modulated, QkvWeights};
-use super::weights::{Matrix, WeightStore};
 use crate::exec::{ExecError, Program, Session, StepContext};
 use crate::graph::op::{
     Affine, Attention, Conv3x3, Copy, Emit, GatedResidual, GroupNormSilu, LatentGate, Linear, Modulation, PatchEmbed,
@@ -20,6 +19,7 @@ use crate::graph::op::{
 use crate::graph::{Op, TensorId, WeightId};
 use crate::plan::Launch;
 use crate::sampler::Noise;
+use crate::weights::{Matrix, WeightStore};
 
 pub(super) struct CpuSession<'a> {
     weights: &'a WeightStore,

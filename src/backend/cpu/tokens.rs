@@ -4,9 +4,9 @@ use super::folded;
 use super::gemm::{self, Factor, ROW_BLOCK, Shared};
 use super::math;
 use super::rotary::RotaryTable;
-use super::weights::Matrix;
 use crate::graph::op::Tokens;
 use crate::parallel;
+use crate::weights::Matrix;
 
 /// `out = a W^T + b` on rows of `[.., K]`.
 pub(super) fn linear(a: &[f32], weight: &Matrix<'_>, bias: &[f32], out: &mut [f32]) {

@@ -17,13 +17,13 @@ use std::sync::{Arc, Mutex, MutexGuard, OnceLock, PoisonError};
 use cudarc::driver::{CudaContext, CudaStream, result, sys};
 
 use super::device::{DeviceBackend, DeviceError, Driver, Labelled};
-use crate::backend::cpu::TensorSource;
 use crate::exec::Telemetry;
 use crate::kernels::cubins::{self, CUBINS, Cubin};
 use crate::kernels::params::PidTensorMap;
 use crate::kernels::tensor_map::Tiled;
 use crate::kernels::{LaunchError, Processor, Target};
 use crate::plan::ByteSize;
+use crate::weights::TensorSource;
 use functions::Functions;
 use recording::Recordings;
 use staging::Staging;

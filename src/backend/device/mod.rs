@@ -15,10 +15,10 @@ pub(crate) use memory::Buffer;
 use std::collections::HashMap;
 use std::sync::{Arc, Mutex, PoisonError};
 
-use crate::backend::cpu::{TensorSource, WeightStore};
 use crate::exec::{Backend, Ceilings, ExecError, Observer, Program, Session, StepContext, Telemetry};
-use crate::graph::Weight;
-use crate::kernels::{Constant, Form, KernelChoice, RotaryKey, Selection};
+use crate::kernels::{Constant, KernelChoice, RotaryKey, Selection};
+use crate::weights::Weight;
+use crate::weights::{Form, TensorSource, WeightStore};
 
 /// Runs programs on a device of kernels. Weights, constants and angles stay on the device from the first decode that
 /// needs them; so does the arena of the last size.

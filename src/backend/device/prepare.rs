@@ -1,21 +1,12 @@
 //! Weights in the layout the kernels read, made of the checkpoint on the CPU and uploaded.
 
-use std::sync::Arc;
-
-use half::bf16;
-use rayon::prelude::*;
-
 use super::memory::Buffer;
-use super::{DeviceBackend, Driver, WeightBuffer};
-use crate::backend::cpu::Matrix;
+use super::{DeviceBackend, WeightBuffer};
 use crate::exec::ExecError;
 use crate::graph::{Graph, WeightId};
 use crate::kernels::needs::Needs;
-use crate::kernels::order::RowOrder;
-use crate::kernels::{Form, MatrixAt, Tables};
-
-/// Rows of a matrix are padded to this many elements: 16 bytes, the widest copy.
-const ROW_MULTIPLE: usize = 8;
+use crate::kernels::{MatrixAt, Tables};
+use crate::weights::{Form, Weight};
 
 impl DeviceBackend {
     /// Uploads the weights in `needs` that are not on the device yet, and enters all addresses; tells `placed` how many
@@ -35,7 +26,7 @@ impl DeviceBackend {
             let (address, stride) = match known {
                 Some(known) => known,
                 None => {
-                    let made = upload(&self.driver, &self.store.matrix(&graph[id])?, form)?;
+                    let made = self.upload(&graph[id], form)?;
                     let bytes = made.buffer.bytes();
                     let place = {
                         // Another decode may have been faster, and its launches read what it made.
@@ -62,19 +53,18 @@ impl DeviceBackend {
         Ok(())
     }
 
+    fn upload(&self, weight: &Weight, form: Form) -> Result<WeightBuffer, ExecError> {
+        let mut bytes = vec![0; form.bytes(weight)];
+        form.pack(&self.store.matrix(weight)?, &mut bytes);
+        Ok(WeightBuffer { buffer: Buffer::of(&self.driver, &bytes)?, stride: form.stride(weight) })
+    }
+
     /// Bytes of the weights in `needs` that are not on the device yet.
     pub(super) fn missing_weight_bytes(&self, graph: &Graph, needs: &Needs) -> usize {
         let resident = self.resident();
         let missing =
             needs.weights.iter().filter(|(id, form)| !resident.weights.contains_key(&(graph[*id].clone(), *form)));
-        missing
-            .map(|(id, form)| match form {
-                Form::Matrix(order) => {
-                    order.stored_rows(graph[*id].rows) * graph[*id].cols.next_multiple_of(ROW_MULTIPLE) * 2
-                }
-                Form::Vector { .. } => graph[*id].elements() * 4,
-            })
-            .sum()
+        missing.map(|(id, form)| form.bytes(&graph[*id])).sum()
     }
 
     /// Whether every attention's logits are so small that powers of two need no running maximum.
@@ -97,70 +87,3 @@ impl DeviceBackend {
 
 /// Powers of two up to this, summed over any sequence, stay far inside float32.
 const LARGEST_EXPONENT: f64 = 100.0;
-
-fn upload(driver: &Arc<dyn Driver>, matrix: &Matrix<'_>, form: Form) -> Result<WeightBuffer, ExecError> {
-    match form {
-        Form::Matrix(order) => {
-            let stride = matrix.cols().next_multiple_of(ROW_MULTIPLE);
-            let buffer = Buffer::of(driver, &narrow(matrix, stride, order))?;
-            Ok(WeightBuffer { buffer, stride })
-        }
-        Form::Vector { factor_bits } => {
-            let factor = f32::from_bits(factor_bits);
-            let values: Vec<f32> = matrix.to_vector().into_iter().map(|v| v * factor).collect();
-            Ok(WeightBuffer { buffer: Buffer::of(driver, &values)?, stride: matrix.cols() })
-        }
-    }
-}
-
-/// Rows in bf16 and in `order`, `stride` apart, zeros between and in place of rows that there are not.
-fn narrow(matrix: &Matrix<'_>, stride: usize, order: RowOrder) -> Vec<bf16> {
-    let (rows, cols) = (matrix.rows(), matrix.cols());
-    let mut out = vec![bf16::ZERO; order.stored_rows(rows) * stride];
-    out.par_chunks_exact_mut(stride).enumerate().for_each_init(
-        || vec![0.0f32; cols],
-        |row, (stored, out)| {
-            let r = order.column(stored);
-            if r >= rows {
-                return;
-            }
-            matrix.widen_rows(r..r + 1, row);
-            for (o, x) in out.iter_mut().zip(row.iter()) {
-                *o = bf16::from_f32(*x);
-            }
-        },
-    );
-    out
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-    use crate::backend::cpu::WeightStore;
-    use crate::checkpoint::Checkpoint;
-    use crate::graph::{Recipe, Weight};
-    use crate::model::Config;
-    use crate::progress::NoProgress;
-
-    /// Row after row as the order says, whole blocks, zeros in place of rows that there are not.
-    #[test]
-    fn rows_are_stored_in_order() {
-        let config = Config::tiny();
-        let store = WeightStore::new(Arc::new(Checkpoint::synthetic(&config, 3, &NoProgress)));
-        let name = "pixel_blocks.0.compress_to_attn.weight";
-        let (rows, cols) = (config.pixel_attn_hidden_size, config.pixel_row());
-        let weight = Weight { rows, cols, recipe: Recipe::Stored(name.into()) };
-        let matrix = store.matrix(&weight).unwrap();
-        let plain = narrow(&matrix, cols, RowOrder::Plain);
-        assert_eq!(plain.len(), rows * cols);
-        let order = RowOrder::Consecutive16 { head: 64 };
-        let stored = narrow(&matrix, cols, order);
-        assert_eq!(stored.len(), 192 * cols, "144 rows are two blocks and a part");
-        for (i, row) in stored.chunks_exact(cols).enumerate() {
-            match plain.chunks_exact(cols).nth(order.column(i)) {
-                Some(expected) => assert!(row == expected, "row {i}"),
-                None => assert!(row.iter().all(|x| *x == bf16::ZERO), "row {i}"),
-            }
-        }
-    }
-}

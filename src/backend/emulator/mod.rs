@@ -8,16 +8,16 @@ use std::ptr;
 use std::sync::{Arc, LazyLock};
 
 use super::device::{DeviceBackend, DeviceError, Driver, Labelled};
-use crate::backend::cpu::TensorSource;
 use crate::kernels::capabilities::Capability;
 use crate::kernels::entry::{Entry, OperandFormat};
 use crate::kernels::family::{self, Portable};
-use crate::kernels::order::RowOrder;
 use crate::kernels::params::PidTensorMap;
 use crate::kernels::tensor_map::Tiled;
 use crate::kernels::{KernelCall, LaunchError, Processor, Target};
 use crate::memory;
 use crate::plan::ByteSize;
+use crate::weights::TensorSource;
+use crate::weights::order::RowOrder;
 
 /// Which of the threads that can run goes on.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]

@@ -13,8 +13,8 @@ use super::call::KernelCall;
 use super::capabilities::{Capabilities, Capability};
 use super::entry::Entry;
 use super::op_call::OpCall;
-use super::order::RowOrder;
 use super::target::{LaunchError, Target};
+use crate::weights::RowOrder;
 
 /// All of them. Of several that a device can run, the first one with a kernel for an op does it.
 pub static FAMILIES: &[&dyn Family] = &[&Sm90, &Portable];

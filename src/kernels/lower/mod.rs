@@ -14,6 +14,7 @@ use crate::exec::{Program, StepContext};
 use crate::graph::op::{Emit, Stream, Tokens};
 use crate::graph::{Graph, Op, Segment, TensorId, WeightId};
 use crate::plan::Launch;
+use crate::weights::Form;
 
 /// What one launch is lowered with.
 #[derive(Clone, Copy)]
@@ -155,7 +156,7 @@ impl<'a> Lowering<'a> {
     }
 
     fn vector(&self, id: WeightId) -> *const f32 {
-        self.tables.vector(id, super::Form::VECTOR) as *const f32
+        self.tables.vector(id, Form::VECTOR) as *const f32
     }
 
     fn emit(&self, emit: Option<Emit>) -> PidEmit {

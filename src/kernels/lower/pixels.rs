@@ -5,12 +5,12 @@ use std::ops::Range;
 use super::{Calls, Lowering, Operands};
 use crate::graph::op::{PixelEmbed, PixelModulate, PixelUpdate, SampleStep};
 use crate::kernels::needs::pixel_update_op;
-use crate::kernels::order::RowOrder;
 use crate::kernels::params::{
     PidPixelEmbedParams, PidPixelModulateParams, PidPixelUpdateParams, PidSample, PidSampleStepParams,
 };
 use crate::kernels::{OpCall, RowsOfA};
 use crate::sampler::Sampler;
+use crate::weights::order::RowOrder;
 
 impl Lowering<'_> {
     pub(super) fn pixel_embed(&self, op: &PixelEmbed) -> Calls {

@@ -3,7 +3,8 @@
 use super::{Calls, Lowering, Operands};
 use crate::graph::op::{Copy, LatentGate, TimeSilu};
 use crate::kernels::params::{PidGemm, PidGroup, PidLatentGateParams, PidRowsParams};
-use crate::kernels::{Constant, Form, OpCall, RowsOfA};
+use crate::kernels::{Constant, OpCall, RowsOfA};
+use crate::weights::Form;
 
 impl Lowering<'_> {
     pub(super) fn restart(&self, op: &Copy) -> Calls {

@@ -8,12 +8,13 @@ use crate::graph::op::{
     SwiGluStream, TextEmbed,
 };
 use crate::kernels::needs::{qkv_op, query_factor};
-use crate::kernels::order::RowOrder;
 use crate::kernels::params::{
     PidAttentionParams, PidEmbedParams, PidFold, PidLinearParams, PidQkvParams, PidQkvStream, PidResidualParams,
     PidResidualStream, PidRowsParams, PidSwiGluParams,
 };
-use crate::kernels::{Constant, Form, OpCall, RotaryKey, RowsOfA};
+use crate::kernels::{Constant, OpCall, RotaryKey, RowsOfA};
+use crate::weights::Form;
+use crate::weights::order::RowOrder;
 
 impl Lowering<'_> {
     pub(super) fn linear(&self, op: &Linear, range: Option<&Range<usize>>) -> Calls {

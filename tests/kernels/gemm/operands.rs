@@ -3,8 +3,8 @@
 use std::ops::Range;
 
 use half::bf16;
-use pid_engine::kernels::order::RowOrder;
 use pid_engine::kernels::params::{PidGemm, PidGroup, PidRows};
+use pid_engine::weights::order::RowOrder;
 use rayon::prelude::*;
 
 use crate::under_test::{Array, Device, entry};

@@ -194,8 +194,8 @@ mod tests {
     use crate::kernels::Processor;
     use crate::kernels::family::{Family, Sm90};
     use crate::kernels::op_call::OpCall;
-    use crate::kernels::order::RowOrder;
     use crate::kernels::params::{PidEmit, PidGroup, PidLinearParams, PidResidualParams, PidResidualStream};
+    use crate::weights::order::RowOrder;
 
     /// Keeps the dimensions of the maps that are asked for.
     struct Maps(RefCell<Vec<Vec<u64>>>);

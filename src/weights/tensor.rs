@@ -78,12 +78,12 @@ impl DType {
     }
 
     /// The type that safetensors files call `code`.
-    pub(super) fn of_code(code: &str) -> Self {
+    pub(crate) fn of_code(code: &str) -> Self {
         TYPES.iter().find(|row| row.1 == code).map_or(Self::Unknown, |row| row.0)
     }
 
     /// What safetensors files call it.
-    pub(super) fn code(self) -> &'static str {
+    pub(crate) fn code(self) -> &'static str {
         self.row().1
     }
 
@@ -93,7 +93,7 @@ impl DType {
     }
 
     /// Bytes that `elements` take; `None` beyond memory, or where they are no whole bytes.
-    pub(super) fn bytes_of(self, elements: usize) -> Option<usize> {
+    pub(crate) fn bytes_of(self, elements: usize) -> Option<usize> {
         let bits = elements.checked_mul(self.bits())?;
         bits.is_multiple_of(8).then_some(bits / 8)
     }
@@ -104,7 +104,7 @@ impl DType {
     }
 
     /// Whether it is a number of 8 bits with a mantissa.
-    pub(super) const fn is_f8(self) -> bool {
+    pub(crate) const fn is_f8(self) -> bool {
         matches!(self, Self::F8E4M3 | Self::F8E5M2 | Self::F8E4M3Fnuz | Self::F8E5M2Fnuz)
     }
 
@@ -167,7 +167,7 @@ impl<'a> TensorView<'a> {
     }
 
     /// As [`Self::widen`], the stored elements themselves.
-    pub(super) fn widen_stored(&self, start: usize, out: &mut [f32]) {
+    pub(crate) fn widen_stored(&self, start: usize, out: &mut [f32]) {
         let size = self.dtype.bits() / 8;
         let bytes = if self.dtype.is_readable() { &self.bytes[start * size..(start + out.len()) * size] } else { &[] };
         match self.dtype {

@@ -11,7 +11,7 @@ use super::tensor::{DType, TensorView};
 
 /// In which order the scales of a grid are stored.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(super) enum ScaleOrder {
+pub(crate) enum ScaleOrder {
     RowMajor,
     /// cuBLAS's: tiles of 128 rows and 4 columns, inside them row `r` of column `c` at `r % 32 * 16 + r / 32 * 4 + c`
     /// ([block scaling factors layout](https://docs.nvidia.com/cuda/cublas/index.html#d-block-scaling-factors-layout)).
@@ -20,12 +20,12 @@ pub(super) enum ScaleOrder {
 
 /// Where the scale of an element is.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(super) struct Grid {
-    pub rows_per: usize,
-    pub cols_per: usize,
+pub(crate) struct Grid {
+    pub(crate) rows_per: usize,
+    pub(crate) cols_per: usize,
     /// Scales of one row of the grid, padding included.
-    pub width: usize,
-    pub order: ScaleOrder,
+    pub(crate) width: usize,
+    pub(crate) order: ScaleOrder,
 }
 
 impl Grid {
@@ -43,21 +43,21 @@ impl Grid {
 
 /// Shape of a quantised matrix and of its scales.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(super) struct Layout {
+pub(crate) struct Layout {
     /// Elements of a stored row, padding included.
-    pub stored_cols: usize,
+    pub(crate) stored_cols: usize,
     /// The grid of scales; `None` where elements are values.
-    pub grid: Option<Grid>,
+    pub(crate) grid: Option<Grid>,
     /// Elements that were rotated together; 1 for none.
-    pub rotation: usize,
+    pub(crate) rotation: usize,
 }
 
 /// How the stored elements of a tensor stand for its values.
 #[derive(Clone, Copy, Debug)]
 pub struct Coding<'a> {
-    pub(super) layout: Layout,
-    pub(super) scale_dtype: DType,
-    pub(super) scales: &'a [u8],
+    pub(crate) layout: Layout,
+    pub(crate) scale_dtype: DType,
+    pub(crate) scales: &'a [u8],
 }
 
 impl Coding<'_> {
@@ -68,7 +68,7 @@ impl Coding<'_> {
     }
 
     /// Values `start .. start + out.len()` of `view`, whose rows are its first axis.
-    pub(super) fn widen(&self, view: &TensorView<'_>, start: usize, out: &mut [f32]) {
+    pub(crate) fn widen(&self, view: &TensorView<'_>, start: usize, out: &mut [f32]) {
         let cols = columns(view.shape);
         let (mut at, mut out) = (start, out);
         while !out.is_empty() {
@@ -119,7 +119,7 @@ impl Coding<'_> {
 }
 
 /// Elements of a row of a tensor of that shape: everything but the first axis.
-pub(super) fn columns(shape: &[usize]) -> usize {
+pub(crate) fn columns(shape: &[usize]) -> usize {
     match shape {
         [] => 1,
         [only] => *only,
@@ -128,7 +128,7 @@ pub(super) fn columns(shape: &[usize]) -> usize {
 }
 
 /// Rows of a tensor of that shape; a vector is one row.
-pub(super) fn rows(shape: &[usize]) -> usize {
+pub(crate) fn rows(shape: &[usize]) -> usize {
     if shape.len() < 2 { 1 } else { shape[0] }
 }
 

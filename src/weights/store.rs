@@ -1,30 +1,12 @@
-//! Prepared weights on the CPU: rows gathered from the mapped checkpoint and widened to float32 when a
+//! Prepared weights: rows gathered from the mapped checkpoint and widened to float32 when a
 //! product needs them; only products of two stored matrices are made ahead.
 
 use std::collections::HashMap;
-use std::fmt;
 use std::ops::Range;
 use std::sync::{Arc, Mutex, PoisonError};
 
-use super::gemm;
-use crate::checkpoint::TensorView;
-use crate::graph::{Recipe, Weight};
-
-/// Where named tensors come from.
-pub trait TensorSource: Send + Sync + fmt::Debug {
-    /// The stored tensor called `name`.
-    fn tensor(&self, name: &str) -> Option<TensorView<'_>>;
-}
-
-/// A weight that cannot be prepared.
-#[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
-#[allow(missing_docs)]
-pub enum PrepareError {
-    #[error("weight {name} is not in the checkpoint")]
-    Missing { name: String },
-    #[error("weight {name} has {found} elements, the network needs {expected}")]
-    Misshapen { name: String, found: usize, expected: usize },
-}
+use super::{PrepareError, Recipe, TensorSource, TensorView, Weight};
+use crate::product::product;
 
 /// Prepared weights of one checkpoint; products are computed at first use and kept.
 #[derive(Debug)]
@@ -97,7 +79,7 @@ fn compute_product(weight: &Weight, views: &[TensorView<'_>]) -> Vec<f32> {
             }
             out
         }
-        _ => gemm::product(&left, &right, weight.rows, weight.cols),
+        _ => product(&left, &right, weight.rows, weight.cols),
     }
 }
 
