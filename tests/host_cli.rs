@@ -91,11 +91,11 @@ fn plan_json_has_the_contract_fields() {
 #[test]
 fn plan_refuses_a_budget_that_is_too_small_and_says_by_how_much() {
     let sandbox = Sandbox::new();
-    let args = ["plan", "--config", "flux-v1.5", "--width", "2048", "--height", "2048", "--budget", "1GB", "--json"];
+    let args = ["plan", "--config", "flux-v1.5", "--width", "2048", "--height", "2048", "--budget", "500MB", "--json"];
     let run = sandbox.pid(&args);
     assert_eq!(run.code, 1);
     let error = json(&run.stdout)["error"].as_str().unwrap().to_owned();
-    assert!(error.contains("1.00 GB") && error.contains("short"), "{error}");
+    assert!(error.contains("500.0 MB") && error.contains("short"), "{error}");
 }
 
 #[test]

@@ -5,20 +5,21 @@
 
 use std::collections::HashMap;
 
+use pid_engine::Error;
 use pid_engine::graph::op::{
     Affine, Copy, GatedResidual, GatedResidualStream, Linear, Modulation, ModulationHalf, NormModulate, Stream, SwiGlu,
     SwiGluStream, Tokens,
 };
 use pid_engine::graph::{ElementType, Graph, Op, Phase, Role, TensorId, WeightId};
-use pid_engine::model::{Config, NetworkOptions, Precision, Release, network};
-use pid_engine::plan::{Plan, PlanOptions, plan};
+use pid_engine::model::{self, Config, NetworkOptions, Precision, Release, network};
+use pid_engine::plan::{ByteSize, Plan, PlanError, PlanOptions, plan};
 use pid_engine::weights::{Recipe, Weight};
 use rayon::prelude::*;
 
 const ALIGNMENT: usize = 256;
 
 fn options(chunks: usize) -> PlanOptions {
-    PlanOptions { alignment: ALIGNMENT, chunks, weight_bytes_per_element: 2 }
+    PlanOptions { alignment: ALIGNMENT, chunks }
 }
 
 /// Splitmix64.
@@ -349,4 +350,54 @@ fn small_model_graphs_simulate() {
             simulate(&graph, &made).unwrap();
         }
     }
+}
+
+/// Under a budget that nothing else meets, weights are streamed: no more than needed, each in one group that all of its
+/// readers belong to, neighbours in different slots, and the peak is what it adds up to.
+#[test]
+fn streamed_weights_meet_budgets() {
+    let networks = ["flux2-2k", "flux-v1.5", "siglip-2k", "tiny"].map(|name| Release::by_name(name).unwrap());
+    let cases: Vec<_> = networks.into_iter().flat_map(|r| [(1024, 1024), (2688, 1536)].map(|size| (r, size))).collect();
+    cases.par_iter().for_each(|&(release, (width, height))| {
+        let config = release.config();
+        let options =
+            NetworkOptions { text_tokens: config.txt_max_length, ..network_options(width, height, Precision::Bf16) };
+        let planned = |budget: u64| model::program(&config, &options, Some(ByteSize(budget)));
+        let short = |error: Error| match error {
+            Error::Plan(PlanError::OverBudget { needed, .. }) => needed.0,
+            other => panic!("{other}"),
+        };
+        let least = short(planned(1).unwrap_err());
+        let free = model::program(&config, &options, None).unwrap().plan;
+        assert!(free.streaming.groups.is_empty());
+        let mut copied = Vec::new();
+        for budget in [least, least + (free.peak_bytes as u64).saturating_sub(least) / 2] {
+            let program = planned(budget).unwrap_or_else(|e| panic!("{} at {budget}: {e}", release.name));
+            let (graph, plan) = (&program.network.graph, &program.plan);
+            let streaming = &plan.streaming;
+            assert!(plan.peak_bytes as u64 <= budget);
+            let slots = 2 * streaming.slot_bytes;
+            assert_eq!(plan.peak_bytes, plan.weights_bytes + slots + plan.constants_bytes + plan.arena_bytes);
+            let mut groups_of: HashMap<WeightId, Vec<usize>> = HashMap::new();
+            for (index, group) in streaming.groups.iter().enumerate() {
+                let bytes: usize = group.weights.iter().map(|w| graph[*w].bytes().next_multiple_of(ALIGNMENT)).sum();
+                assert!(bytes <= streaming.slot_bytes && bytes > 0);
+                group.weights.iter().for_each(|w| groups_of.entry(*w).or_default().push(index));
+            }
+            for (index, node) in graph.nodes.iter().enumerate() {
+                for weight in node.op.weights() {
+                    if let Some(groups) = groups_of.get(&weight) {
+                        assert_eq!(groups, &[streaming.group_of(index).unwrap()], "{}", node.name);
+                    }
+                }
+            }
+            // Launches never go back to a group that they have left.
+            let mut order: Vec<usize> = plan.launches.iter().filter_map(|l| streaming.group_of(l.node)).collect();
+            order.dedup();
+            assert!(order.is_sorted() && order.len() == streaming.groups.len());
+            assert!(streaming.groups.windows(2).all(|pair| pair[0].slot != pair[1].slot), "{}", release.name);
+            copied.push(streaming.step_bytes);
+        }
+        assert!(copied.is_sorted_by(|a, b| a >= b), "{}: a larger budget copies more: {copied:?}", release.name);
+    });
 }

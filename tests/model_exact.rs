@@ -9,7 +9,7 @@ use pid_engine::checkpoint::{Checkpoint, synthetic};
 use pid_engine::exec::{self, Backend, Inputs, NoObserver, Observer};
 use pid_engine::latent::{Caption, Latent, Sigma};
 use pid_engine::model::{Config, NetworkOptions, Precision, TimeConstants, network};
-use pid_engine::plan::{PlanOptions, plan};
+use pid_engine::plan::{ByteSize, PlanOptions, plan};
 use pid_engine::progress::NoProgress;
 use pid_engine::sampler::{Noise, NoiseSource, Sampler, Schedule};
 use pid_engine::{Decoder, Device, Error, Request};
@@ -99,7 +99,7 @@ fn assert_forms_agree(backend: &dyn Backend, checkpoint: &Checkpoint, precision:
             observed: false,
         };
         let network = network::build(&config, &options).unwrap();
-        let options = PlanOptions { alignment: 256, chunks, weight_bytes_per_element: 2 };
+        let options = PlanOptions { alignment: 256, chunks };
         let plan = plan(&network.graph, &options).unwrap();
         let (arena, launches) = (plan.arena_bytes, plan.launches.len());
         let program = exec::Program { network, plan, form: String::new() };
@@ -218,6 +218,31 @@ fn budgets_are_met_or_refused() {
     let impossible = Decoder::builder().device(Device::Cpu).budget("1MB".parse().unwrap()).build(checkpoint()).unwrap();
     let text = impossible.decode(&latent, &request).unwrap_err().to_string();
     assert!(text.contains("1.0 MB") && text.contains("short"), "{text}");
+}
+
+/// Weights that are copied when they are needed give the same picture bit by bit, sizes that stream beside sizes that do not,
+/// and the device holds what was planned.
+#[test]
+#[cfg(feature = "emulator")]
+fn streamed_weights_compute_the_same() {
+    let checkpoint = || Checkpoint::synthetic(&Config::tiny(), 2, &NoProgress);
+    let (small, caption) = inputs(1, 1, 1);
+    let (large, _) = inputs(1, 1, 2);
+    let request = Request { steps: 2, ..Request::new(caption) };
+    for (device, budgets) in [(Device::EMULATOR, &[16_000_000, 0][..]), (Device::EMULATOR_SM_90A, &[25_000_000])] {
+        let free = Decoder::builder().device(device).build(checkpoint()).unwrap();
+        let [expected, wide] = [&small, &large].map(|latent| free.decode(latent, &request).unwrap());
+        for budget in budgets {
+            // What suffices for the small picture as it is.
+            let budget = if *budget == 0 { expected.planned_bytes as u64 } else { *budget };
+            let tight = Decoder::builder().device(device).budget(ByteSize(budget)).build(checkpoint()).unwrap();
+            for (latent, expected) in [(&small, &expected), (&large, &wide), (&small, &expected)] {
+                let decoded = tight.decode(latent, &request).unwrap();
+                assert!(decoded.planned_bytes as u64 <= budget, "{budget}: {}", decoded.planned_bytes);
+                assert!(decoded.picture == expected.picture, "{device}, {budget}");
+            }
+        }
+    }
 }
 
 /// What is uploaded is told, once, and adds up; a decode can be stopped meanwhile.

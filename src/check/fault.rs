@@ -3,7 +3,7 @@
 use std::sync::Arc;
 
 use super::CheckError;
-use crate::backend::device::{DeviceError, Driver, Labelled};
+use crate::backend::device::{Command, DeviceError, Driver};
 use crate::backend::emulator::Emulator;
 use crate::kernels::params::PidTensorMap;
 use crate::kernels::tensor_map::Tiled;
@@ -52,15 +52,25 @@ impl Driver for Faulty {
         self.inner.download(address, bytes)
     }
 
-    fn run(&self, calls: &[Labelled]) -> Result<(), DeviceError> {
-        let replaced = |l: &Labelled| {
-            let mut l = l.clone();
-            if l.call.kernel == self.kernel {
-                l.call.kernel = self.fault;
+    fn allocate_host(&self, bytes: usize) -> Result<u64, DeviceError> {
+        self.inner.allocate_host(bytes)
+    }
+
+    fn free_host(&self, address: u64, bytes: usize) {
+        self.inner.free_host(address, bytes);
+    }
+
+    fn run(&self, commands: &[Command]) -> Result<(), DeviceError> {
+        let replaced = |command: &Command| {
+            let mut command = command.clone();
+            if let Command::Launch(launch) = &mut command
+                && launch.call.kernel == self.kernel
+            {
+                launch.call.kernel = self.fault;
             }
-            l
+            command
         };
-        self.inner.run(&calls.iter().map(replaced).collect::<Vec<_>>())
+        self.inner.run(&commands.iter().map(replaced).collect::<Vec<_>>())
     }
 
     fn collects(&self) -> bool {

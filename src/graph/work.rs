@@ -32,11 +32,6 @@ impl Work {
     }
 }
 
-/// Bytes of a weight of which `rows` rows are read: vectors in float32, matrices in bf16 with rows padded to 8 elements.
-fn weight_bytes(rows: usize, cols: usize) -> usize {
-    if rows == 1 || cols == 1 { 4 * rows * cols } else { 2 * rows * cols.next_multiple_of(8) }
-}
-
 impl Graph {
     /// Cost of running `node` on rows `rows` of its row space, or on all.
     pub fn work(&self, node: &Node, rows: Option<&Range<usize>>) -> Work {
@@ -65,7 +60,7 @@ impl Counter<'_> {
     }
 
     fn weights(&mut self, ids: impl IntoIterator<Item = WeightId>) {
-        self.bytes += ids.into_iter().map(|id| weight_bytes(self.graph[id].rows, self.graph[id].cols)).sum::<usize>();
+        self.bytes += ids.into_iter().map(|id| self.graph[id].bytes()).sum::<usize>();
     }
 
     fn affine(&mut self, affine: &Affine) {
@@ -127,8 +122,8 @@ impl Counter<'_> {
             Op::TextEmbed(op) => {
                 self.product(op.tokens.batch * op.tokens.text, op.out_features, op.in_features);
                 // Only as many positions as there are tokens.
-                let unread = self.graph[op.position].rows - op.tokens.text;
-                self.bytes -= weight_bytes(unread, op.out_features);
+                let position = &self.graph[op.position];
+                self.bytes -= position.bytes() / position.rows * (position.rows - op.tokens.text);
             }
             Op::PatchEmbed(op) => {
                 self.product(op.tokens.batch * op.tokens.image(), op.hidden, 3 * op.patch * op.patch);
@@ -241,12 +236,5 @@ mod tests {
         assert_eq!(both(0..14), [6, 8]);
         assert_eq!(both(2..9), [3, 4]);
         assert_eq!(both(11..12), [0, 1]);
-    }
-
-    #[test]
-    fn weights_in_kernel_form() {
-        assert_eq!(weight_bytes(1, 10), 40);
-        assert_eq!(weight_bytes(10, 1), 40);
-        assert_eq!(weight_bytes(10, 10), 10 * 16 * 2);
     }
 }

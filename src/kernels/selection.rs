@@ -110,10 +110,10 @@ impl Selection {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::weights::Recipe;
     use crate::kernels::params::PidTensorMap;
     use crate::kernels::tensor_map::Tiled;
     use crate::kernels::{Processor, family};
+    use crate::weights::Recipe;
 
     const SM_90: (u32, u32) = (9, 0);
 

@@ -58,6 +58,18 @@ pub(crate) struct Tables {
 }
 
 impl Tables {
+    /// Enters where a weight lies.
+    pub(crate) fn place_weight(&mut self, id: WeightId, form: Form, address: u64, stride: usize) {
+        match form {
+            Form::Matrix(order) => {
+                self.matrices.insert((id, order), MatrixAt { address, stride });
+            }
+            Form::Vector { .. } => {
+                self.vectors.insert((id, form), address);
+            }
+        }
+    }
+
     pub(crate) fn tensor(&self, id: TensorId) -> u64 {
         self.tensors[id.index()].expect("the plan places every tensor that a launch uses")
     }

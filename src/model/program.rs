@@ -11,9 +11,12 @@ use crate::plan::{self, ByteSize, PlanOptions};
 /// Row ranges into which the wide intermediates are cut, cheapest first.
 const CHUNKS: [usize; 6] = [1, 2, 4, 8, 16, 32];
 
-/// Builds the program of a decode: without a budget the fastest form, else the first of the candidates
-/// (uncut; rows of the wide intermediates cut; features recomputed besides) whose peak fits. All candidates
-/// compute the same result.
+/// Alignment of tensors and streamed weights in bytes.
+const ALIGNMENT: usize = 256;
+
+/// Builds the program of a decode: without a budget the fastest form, else the first of the candidates whose peak fits:
+/// uncut; rows of the wide intermediates cut; features recomputed besides; and for kernels weights streamed, as few as
+/// suffice. All candidates compute the same result.
 ///
 /// # Errors
 /// When the sizes do not fit the config, or no candidate fits the budget (the error says by how much).
@@ -32,8 +35,21 @@ pub fn program(config: &Config, options: &NetworkOptions, budget: Option<ByteSiz
             }
         }
     }
-    let needed = least.map_or(0, |l| l.plan.peak_bytes as u64);
-    Err(plan::PlanError::over_budget(budget.unwrap_or(ByteSize(0)), ByteSize(needed)).into())
+    let (budget, mut program) = (budget.unwrap_or_default(), least.expect("there are candidates"));
+    // On the CPU weights are in the mapped file anyway.
+    if options.precision == Precision::Bf16 {
+        let most_bytes = usize::try_from(budget.0).unwrap_or(usize::MAX);
+        program.plan.stream_weights(&program.network.graph, most_bytes, ALIGNMENT);
+        let streaming = &program.plan.streaming;
+        let size = |bytes: usize| ByteSize(bytes as u64);
+        let (once, step, slot) = (size(streaming.once_bytes), size(streaming.step_bytes), size(streaming.slot_bytes));
+        program.form.push_str(&match streaming.step_bytes {
+            0 => format!(", {once} of weights copied before the loop through two slots of {slot}"),
+            _ => format!(", {step} of weights copied in every step through two slots of {slot}"),
+        });
+    }
+    let needed = program.plan.peak_bytes as u64;
+    if needed <= budget.0 { Ok(program) } else { Err(plan::PlanError::over_budget(budget, ByteSize(needed)).into()) }
 }
 
 /// The same graph with every tensor in float32, uncut: what the CPU runs to say what `program`'s launches should have
@@ -44,17 +60,13 @@ pub fn program(config: &Config, options: &NetworkOptions, budget: Option<ByteSiz
 pub fn float32_twin(program: &Program) -> Result<Program, Error> {
     let mut network = program.network.clone();
     network.graph.tensors.iter_mut().for_each(|t| t.element = ElementType::F32);
-    let plan = plan::plan(&network.graph, &PlanOptions { alignment: 256, chunks: 1, weight_bytes_per_element: 2 })?;
+    let plan = plan::plan(&network.graph, &PlanOptions { alignment: ALIGNMENT, chunks: 1 })?;
     Ok(Program { network, plan, form: format!("{}, in float32", program.form) })
 }
 
 fn candidate(config: &Config, options: &NetworkOptions, chunks: usize) -> Result<Program, Error> {
     let network = network::build(config, options)?;
-    let weight_bytes_per_element = match options.precision {
-        // Released checkpoints store bf16, which the CPU backend reads in place.
-        Precision::F32 | Precision::Bf16 => 2,
-    };
-    let plan_options = PlanOptions { alignment: 256, chunks, weight_bytes_per_element };
+    let plan_options = PlanOptions { alignment: ALIGNMENT, chunks };
     let plan = plan::plan(&network.graph, &plan_options)?;
     let mut form = vec![format!("{:?}", options.precision).to_lowercase()];
     if chunks > 1 {

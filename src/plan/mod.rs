@@ -9,9 +9,11 @@ mod bytes;
 mod liveness;
 mod report;
 mod rows;
+mod streaming;
 mod svg;
 
 pub use bytes::ByteSize;
+pub use streaming::{StreamedGroup, Streaming};
 
 use std::collections::HashSet;
 use std::ops::Range;
@@ -25,8 +27,6 @@ pub struct PlanOptions {
     pub alignment: usize,
     /// Row ranges into which wide intermediates are cut; 1 cuts nothing.
     pub chunks: usize,
-    /// Bytes of one element of a resident weight.
-    pub weight_bytes_per_element: usize,
 }
 
 /// One call of a node's kernel.
@@ -59,11 +59,13 @@ pub struct Plan {
     pub max_live_bytes: usize,
     /// What the arena would be if no two tensors shared bytes.
     pub unshared_bytes: usize,
-    /// Resident weights.
+    /// Weights that stay.
     pub weights_bytes: usize,
+    /// Those that do not.
+    pub streaming: Streaming,
     /// Constants of four steps.
     pub constants_bytes: usize,
-    /// Weights, constants and arena.
+    /// Weights, slots of streamed ones, constants and arena.
     pub peak_bytes: usize,
     /// First launch at which the live bytes are largest.
     pub peak_launch: usize,
@@ -116,7 +118,7 @@ pub fn plan(graph: &Graph, options: &PlanOptions) -> Result<Plan, PlanError> {
     }
     let max_live_bytes = live_sums.iter().copied().max().unwrap_or(0);
     let peak_launch = live_sums.iter().position(|sum| *sum == max_live_bytes).unwrap_or(0);
-    let weights_bytes = graph.weights.iter().map(|w| w.elements() * options.weight_bytes_per_element).sum();
+    let weights_bytes = graph.weights.iter().map(|w| w.bytes()).sum();
     let constants_bytes = constants_bytes(graph);
     Ok(Plan {
         step_start: schedule.step_start,
@@ -129,6 +131,7 @@ pub fn plan(graph: &Graph, options: &PlanOptions) -> Result<Plan, PlanError> {
         max_live_bytes,
         unshared_bytes: items.iter().map(|i| i.bytes).sum(),
         weights_bytes,
+        streaming: Streaming::default(),
         constants_bytes,
         peak_bytes: weights_bytes + constants_bytes + packed.bytes,
         peak_launch,

@@ -122,4 +122,10 @@ mod tests {
             }
         }
     }
+
+    #[test]
+    fn bytes_of_vectors_and_padded_matrices() {
+        let bytes = |rows, cols| Weight { rows, cols, recipe: Recipe::Stored("w".into()) }.bytes();
+        assert_eq!([bytes(1, 10), bytes(10, 1), bytes(10, 10)], [40, 40, 10 * 16 * 2]);
+    }
 }

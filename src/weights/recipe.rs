@@ -1,5 +1,7 @@
 //! Prepared weights: how a matrix that a kernel wants follows from the tensors of a checkpoint.
 
+use super::Form;
+
 /// A weight in the layout the ops read, and the recipe to get there.
 #[derive(Clone, Debug, PartialEq, Eq, Hash)]
 pub struct Weight {
@@ -36,6 +38,17 @@ impl Weight {
     /// Number of elements.
     pub fn elements(&self) -> usize {
         self.rows * self.cols
+    }
+
+    /// Whether it is a row or a column: float32 on a device.
+    pub const fn is_vector(&self) -> bool {
+        self.rows == 1 || self.cols == 1
+    }
+
+    /// Bytes on a device: of a vector in float32, of a matrix in bf16 with padded rows.
+    pub fn bytes(&self) -> usize {
+        let form = if self.is_vector() { Form::VECTOR } else { Form::MATRIX };
+        form.bytes(self)
     }
 
     /// Names of the stored tensors it is made of.

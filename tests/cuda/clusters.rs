@@ -1,7 +1,7 @@
 //! Kernels that carry a cluster size need nothing from the launch but a grid that it divides.
 
 use pid_engine::backend::cuda::Cuda;
-use pid_engine::backend::device::{Driver, Labelled};
+use pid_engine::backend::device::{Command, Driver};
 use pid_engine::kernels::KernelCall;
 use pid_engine::kernels::cubins::TEST_CUBINS;
 
@@ -27,7 +27,7 @@ fn the_grid_is_a_multiple_of_the_cluster() {
     let run = |grid_x: u32| {
         let params = Words { input: output, output };
         let call = KernelCall::new("micro_cluster_rank", [grid_x, 1, 1], 32, 0, &params);
-        driver.run(&[Labelled { label: "test".into(), call }]).map_err(|e| e.to_string())
+        driver.run(&[Command::launch("test", call)]).map_err(|e| e.to_string())
     };
     run(4).unwrap();
     let mut words = [0u8; 16];

@@ -6,7 +6,7 @@ use pid_engine::latent::{Latent, Sigma};
 use pid_engine::sampler::{NoiseSource, Sampler};
 use pid_engine::{Device, Request};
 
-use crate::driver::{Fake, INVALID_VALUE, Machine};
+use crate::driver::{Fake, INVALID_VALUE, Live, Machine};
 use crate::{GPU, builder, checkpoint, decoder, expected, inputs, latent};
 
 const RECORDED: &str = "cuGraphInstantiate";
@@ -54,6 +54,29 @@ fn noise_of_the_caller_is_uploaded_between_recordings() {
         assert_eq!(fake.calls(RECORDED), recorded);
     }
     drop(decoder);
+}
+
+/// Copies of streamed weights are part of the recording; the fake driver runs each as early as its edges allow.
+#[test]
+fn streamed_weights() {
+    let Some(fake) = Fake::new(Machine::default()) else { return };
+    let (latent, request) = inputs();
+    let others = Request { noise: NoiseSource::Philox { seed: 5 }, ..request.clone() };
+    for budget in ["15MB", "25MB"] {
+        let decoder = builder(GPU).budget(budget.parse().unwrap()).build(checkpoint()).unwrap();
+        let (recorded, copies) = (fake.calls(RECORDED), fake.calls("cuGraphAddMemcpyNode"));
+        let decoded = decoder.decode(&latent, &request).unwrap();
+        assert!(decoded.picture == expected(&latent, &request), "{budget}");
+        let copies = fake.calls("cuGraphAddMemcpyNode") - copies;
+        assert!(copies > 10, "{budget}: {copies} copies");
+        assert!(decoder.decode(&latent, &others).unwrap().picture == expected(&latent, &others), "{budget}, replayed");
+        assert_eq!(fake.calls(RECORDED), recorded + 1, "{budget}");
+        let live = fake.live();
+        println!("{budget}: planned {}, on the device {}", decoded.planned_bytes, live.bytes);
+        assert!(live.bytes <= decoded.planned_bytes as u64, "{budget}: {} of {}", live.bytes, decoded.planned_bytes);
+        drop(decoder);
+        assert_eq!(fake.live(), Live::default(), "{budget}");
+    }
 }
 
 /// With the variable set, launches are waited for one by one.

@@ -199,13 +199,13 @@ int cuMemHostAlloc(void** memory, std::size_t bytes, unsigned) {
     ENTER_CONTEXT("cuMemHostAlloc")
     *memory = std::calloc(1, bytes);
     if (bytes == 0 || !*memory) return kOutOfMemory;
-    driver().host_allocations[*memory] = t_current;
+    driver().host_allocations[*memory] = {t_current, bytes};
     return kSuccess;
 }
 int cuMemFreeHost(void* memory) {
     ENTER_CONTEXT("cuMemFreeHost")
     const auto found = driver().host_allocations.find(memory);
-    if (found == driver().host_allocations.end() || found->second != t_current)
+    if (found == driver().host_allocations.end() || found->second.context != t_current)
         return violation("cuMemFreeHost", "no such allocation", kInvalidValue);
     for (const Stream* stream : driver().streams)
         if (stream->context == t_current && !stream->work.empty())
@@ -379,11 +379,40 @@ int cuGraphAddKernelNode_v2(Node** added, void* handle, Node* const* before, std
     auto* node = make<Node>();
     node->graph = graph;
     node->launch = launch;
-    for (std::size_t i = 0; i < num_before; ++i) {
-        auto* other = find<Node>(entry, before[i], "node");
-        if (!other || other->graph != graph) return violation(entry, "a node of another graph", kInvalidValue);
-        node->before.push_back(other);
-    }
+    if (const Result bad = add_edges(entry, node, before, num_before)) return bad;
+    graph->nodes.push_back(node);
+    *added = node;
+    return kSuccess;
+}
+// CUDA_MEMCPY3D_v2.
+struct CopyNodeParams {
+    struct End {
+        std::size_t x, y, z, level;
+        unsigned type;
+        void* host;
+        std::uint64_t device;
+        void *array, *reserved;
+        std::size_t pitch, height;
+    } from, to;
+    std::size_t width, height, depth;
+};
+
+int cuGraphAddMemcpyNode(Node** added, void* handle, Node* const* before, std::size_t num_before,
+                         const CopyNodeParams* p, void* context) {
+    const char* const entry = "cuGraphAddMemcpyNode";
+    ENTER_CONTEXT(entry)
+    auto* graph = find<Graph>(entry, handle, "graph");
+    if (!graph) return kInvalidHandle;
+    constexpr unsigned kHost = 1, kDevice = 2;
+    if (context != t_current) return violation(entry, "the context", kInvalidContext);
+    if (p->from.type != kHost || p->to.type != kDevice || p->height != 1 || p->depth != 1 || p->width == 0)
+        return violation(entry, "arguments", kInvalidValue);
+    if (!inside_host_allocation(p->from.host, p->width)) return violation(entry, "the source", kInvalidValue);
+    if (!inside_allocation(p->to.device, p->width)) return violation(entry, "the destination", kInvalidValue);
+    auto* node = make<Node>();
+    node->graph = graph;
+    node->launch.copy = {p->from.host, p->to.device, p->width};
+    if (const Result bad = add_edges(entry, node, before, num_before)) return bad;
     graph->nodes.push_back(node);
     *added = node;
     return kSuccess;

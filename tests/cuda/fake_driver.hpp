@@ -117,7 +117,15 @@ struct Function : Object {
     unsigned shared_limit = kUnaskedSharedBytes;
 };
 
+struct Copy {
+    const void* from;
+    std::uint64_t to;
+    std::size_t bytes;
+};
+
+// A kernel or, of bytes above 0, a copy.
 struct Launch {
+    Copy copy{};
     Function* function = nullptr;
     std::uint32_t grid[3], block[3], shared_bytes = 0;
     std::vector<std::uint64_t> params;
@@ -156,6 +164,11 @@ struct Allocation {
     char* mapping;
 };
 
+struct HostAllocation {
+    Context* context;
+    std::size_t bytes;
+};
+
 struct Failure {
     std::string entry;
     std::uint64_t nth;  // from now on, the next call is 1
@@ -173,7 +186,7 @@ struct Driver {
     std::unordered_map<const void*, std::unique_ptr<Object>> objects;  // by handle
     std::vector<Stream*> streams;                                      // those alive
     std::map<std::uint64_t, Allocation> allocations;
-    std::map<void*, Context*> host_allocations;  // page-locked
+    std::map<const void*, HostAllocation> host_allocations;  // page-locked
     std::vector<Failure> failures;
     std::map<std::string, std::uint64_t> calls;
     std::string violations;
@@ -271,7 +284,23 @@ inline bool inside_allocation(std::uint64_t address, std::size_t bytes) {
     return a.context == t_current && address - start <= a.bytes && bytes <= a.bytes - (address - start);
 }
 
+inline bool inside_host_allocation(const void* start, std::size_t bytes) {
+    auto after = driver().host_allocations.upper_bound(start);
+    if (after == driver().host_allocations.begin()) return false;
+    const auto& [first, a] = *--after;
+    const auto offset = static_cast<std::size_t>(static_cast<const char*>(start) - static_cast<const char*>(first));
+    return a.context == t_current && offset <= a.bytes && bytes <= a.bytes - offset;
+}
+
+inline Result run(const Copy& copy) {
+    if (!inside_allocation(copy.to, copy.bytes) || !inside_host_allocation(copy.from, copy.bytes))
+        return violation("a copy", "an end is gone", kIllegalAddress);
+    std::memcpy(reinterpret_cast<void*>(copy.to), copy.from, copy.bytes);
+    return kSuccess;
+}
+
 inline Result run(const Launch& launch) {
+    if (launch.copy.bytes > 0) return run(launch.copy);
     const Function& f = *launch.function;
     if (!f.alive) return violation("a kernel", f.name + " was unloaded before it ran", kLaunchFailed);
     FakeCudaCall call{f.name.c_str(), {}, {}, launch.shared_bytes, f.params_bytes, launch.params.data()};
@@ -372,6 +401,17 @@ inline Result prepare(const char* entry, void* function, const unsigned (&shape)
     return kSuccess;
 }
 
+// A node's edges from those that must be over before.
+inline Result add_edges(const char* entry, Node* node, Node* const* before, std::size_t count) {
+    for (std::size_t i = 0; i < count; ++i) {
+        auto* other = find<Node>(entry, before[i], "node");
+        if (!other || other->graph != node->graph) return violation(entry, "a node of another graph", kInvalidValue);
+        if (std::count(before, before + i, before[i]) > 0) return violation(entry, "an edge twice", kInvalidValue);
+        node->before.push_back(other);
+    }
+    return kSuccess;
+}
+
 inline void forget_dead_streams() {
     auto& streams = driver().streams;
     const auto dead = [](const Stream* s) { return !s->alive; };
@@ -395,11 +435,11 @@ inline void destroy(Context* context) {
     }
     auto& host = driver().host_allocations;
     for (auto it = host.begin(); it != host.end();) {
-        if (it->second != context) {
+        if (it->second.context != context) {
             ++it;
             continue;
         }
-        std::free(it->first);
+        std::free(const_cast<void*>(it->first));
         it = host.erase(it);
     }
     context->lost = kSuccess;

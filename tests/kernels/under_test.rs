@@ -4,7 +4,7 @@ use std::marker::PhantomData;
 use std::sync::{Arc, OnceLock};
 
 use bytemuck::{AnyBitPattern, NoUninit};
-use pid_engine::backend::device::{Driver, Labelled};
+use pid_engine::backend::device::{Command, Driver};
 use pid_engine::backend::emulator::{Emulator, Scheduler};
 use pid_engine::kernels::capabilities::Capability;
 use pid_engine::kernels::params::PidTensorMap;
@@ -147,9 +147,8 @@ impl Device {
 
     /// Runs the calls in order.
     pub fn run(&self, calls: &[KernelCall]) -> Result<(), String> {
-        let labelled = |call: &KernelCall| Labelled { label: "test".into(), call: call.clone() };
-        let calls: Vec<Labelled> = calls.iter().map(labelled).collect();
-        self.driver.run(&calls).map_err(|e| e.to_string())
+        let commands: Vec<Command> = calls.iter().map(|call| Command::launch("test", call.clone())).collect();
+        self.driver.run(&commands).map_err(|e| e.to_string())
     }
 }
 

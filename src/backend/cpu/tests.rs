@@ -7,9 +7,9 @@ use super::conv::{Kernel, Then, conv3x3, group_norm_silu};
 use super::pixel::{self, PixelMlp, UpdateWeights};
 use super::rotary::RotaryTable;
 use super::tokens::{self, GateInputs, Heads, Modulated, QkvWeights};
-use crate::weights::{Matrix, TensorSource, WeightStore};
 use crate::graph::op::{ConvInput, Padding, Rotary, Tokens};
 use crate::weights::{DType, TensorView};
+use crate::weights::{Matrix, TensorSource, WeightStore};
 use crate::weights::{Recipe, Weight};
 
 /// Values in [-1, 1), with an outlier now and then.

@@ -16,7 +16,7 @@ use std::sync::{Arc, Mutex, MutexGuard, OnceLock, PoisonError};
 
 use cudarc::driver::{CudaContext, CudaStream, result, sys};
 
-use super::device::{DeviceBackend, DeviceError, Driver, Labelled};
+use super::device::{Command, DeviceBackend, DeviceError, Driver, Labelled, Upload};
 use crate::exec::Telemetry;
 use crate::kernels::cubins::{self, CUBINS, Cubin};
 use crate::kernels::params::PidTensorMap;
@@ -163,9 +163,21 @@ impl Cuda {
         DeviceError::Driver(format!("cuda:{}: {what}: {text}", self.ordinal))
     }
 
-    /// Launches calls one by one, waiting for each when `synchronous`. The context is current.
-    fn launch_all(&self, functions: &mut Functions, calls: &[Labelled], synchronous: bool) -> Result<(), DeviceError> {
-        for Labelled { label, call } in calls {
+    /// Runs commands one by one, waiting for each when `synchronous`. The context is current.
+    fn launch_all(
+        &self,
+        functions: &mut Functions,
+        commands: &[Command],
+        synchronous: bool,
+    ) -> Result<(), DeviceError> {
+        for command in commands {
+            let Labelled { label, call } = match command {
+                Command::Launch(launch) => launch,
+                Command::Upload(upload) => {
+                    self.upload_now(upload)?;
+                    continue;
+                }
+            };
             let of_call = |message| DeviceError::Call { label: label.clone(), kernel: call.kernel.into(), message };
             let function = functions.get(call).map_err(&of_call)?;
             // SAFETY: the arguments are the kernel's one struct, as tests of its size assert; what it points to is the
@@ -177,6 +189,15 @@ impl Cuda {
             }
         }
         Ok(())
+    }
+
+    /// Copies when everything before it on the stream is done.
+    fn upload_now(&self, upload: &Upload) -> Result<(), DeviceError> {
+        // SAFETY: the session keeps both alive until the stream is done.
+        let bytes = unsafe { std::slice::from_raw_parts(upload.from as *const u8, upload.bytes) };
+        // SAFETY: as before.
+        unsafe { result::memcpy_htod_async(upload.to, bytes, self.stream.cu_stream()) }
+            .map_err(|e| self.failed("cuMemcpyHtoDAsync", e))
     }
 
     /// Waits for all work; `doing` says what may have failed.
@@ -252,31 +273,45 @@ impl Driver for Cuda {
         self.enter()?.staging.download(self, address, bytes, &doing)
     }
 
-    fn run(&self, calls: &[Labelled]) -> Result<(), DeviceError> {
+    fn allocate_host(&self, bytes: usize) -> Result<u64, DeviceError> {
+        let _work = self.enter()?;
+        staging::allocate(self, bytes).map(|start| start as u64)
+    }
+
+    fn free_host(&self, address: u64, _bytes: usize) {
+        // A lost context has freed everything already.
+        let Ok(_work) = self.enter() else { return };
+        // Replays may still copy from it.
+        if self.synchronize("cuStreamSynchronize").is_ok() {
+            staging::free(address as *mut _);
+        }
+    }
+
+    fn run(&self, commands: &[Command]) -> Result<(), DeviceError> {
         let mut work = self.enter()?;
         let Work { recordings, functions, .. } = &mut *work;
         if !self.synchronous {
-            return recordings.of(self, functions, calls)?.launch(self);
+            return recordings.of(self, functions, commands)?.launch(self);
         }
-        self.launch_all(functions, calls, true)
+        self.launch_all(functions, commands, true)
     }
 
-    fn run_timed(&self, calls: &[Labelled]) -> Result<f64, DeviceError> {
+    fn run_timed(&self, commands: &[Command]) -> Result<f64, DeviceError> {
         let mut work = self.enter()?;
         let stopwatch = Stopwatch::new(self)?;
         stopwatch.start(self)?;
-        self.launch_all(&mut work.functions, calls, self.synchronous)?;
+        self.launch_all(&mut work.functions, commands, self.synchronous)?;
         stopwatch.stop(self)
     }
 
-    fn replay_timed(&self, calls: &[Labelled]) -> Result<f64, DeviceError> {
+    fn replay_timed(&self, commands: &[Command]) -> Result<f64, DeviceError> {
         if self.synchronous {
-            return self.run_timed(calls);
+            return self.run_timed(commands);
         }
         let mut work = self.enter()?;
         let Work { recordings, functions, .. } = &mut *work;
         // Found or built before the clock starts; the first replay also moves the graph to the device.
-        let graph = recordings.of(self, functions, calls)?;
+        let graph = recordings.of(self, functions, commands)?;
         let stopwatch = Stopwatch::new(self)?;
         stopwatch.start(self)?;
         graph.launch(self)?;

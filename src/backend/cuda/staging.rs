@@ -98,9 +98,7 @@ unsafe impl Send for PageLocked {}
 
 impl PageLocked {
     fn new(cuda: &Cuda) -> Result<Self, DeviceError> {
-        // SAFETY: any size is allowed; it is written before it is read.
-        let start = unsafe { result::malloc_host(2 * HALF_BYTES, sys::CU_MEMHOSTALLOC_PORTABLE) };
-        start.map(|start| Self { start }).map_err(|e| cuda.failed("cuMemHostAlloc", e))
+        allocate(cuda, 2 * HALF_BYTES).map(|start| Self { start })
     }
 
     /// The first `len` bytes of half `index` modulo 2.
@@ -115,10 +113,21 @@ impl PageLocked {
 
 impl Drop for PageLocked {
     fn drop(&mut self) {
-        // SAFETY: nothing in flight uses it: every copy is waited for. A lost context has freed it, and says so, which
-        // helps nobody here.
-        let _ = unsafe { result::free_host(self.start) };
+        // Nothing in flight uses it: every copy is waited for.
+        free(self.start);
     }
+}
+
+/// Page-locked memory. The context is current.
+pub(super) fn allocate(cuda: &Cuda, bytes: usize) -> Result<*mut c_void, DeviceError> {
+    // SAFETY: any size is allowed; the driver gives zeroed pages.
+    unsafe { result::malloc_host(bytes, sys::CU_MEMHOSTALLOC_PORTABLE) }.map_err(|e| cuda.failed("cuMemHostAlloc", e))
+}
+
+/// Frees what [`allocate`] gave and nothing in flight uses. The context is current.
+pub(super) fn free(start: *mut c_void) {
+    // SAFETY: the caller's. A lost context has freed it, and says so, which helps nobody here.
+    let _ = unsafe { result::free_host(start) };
 }
 
 /// Copies on all cores: a fresh destination is mapped page by page while it is written, which one core does slowly.

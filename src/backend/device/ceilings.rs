@@ -5,7 +5,7 @@ use std::sync::Arc;
 use half::bf16;
 use rayon::prelude::*;
 
-use super::driver::{DeviceError, Driver, Labelled};
+use super::driver::{Command, DeviceError, Driver};
 use super::memory::Buffer;
 use crate::exec::Ceilings;
 use crate::kernels::params::{PidGemm, PidGroup, PidLinearParams, PidRows};
@@ -63,7 +63,7 @@ fn product(driver: &Arc<dyn Driver>, selection: &Selection, side: usize) -> Resu
     let output = Buffer::new(driver, 2 * side * side)?;
     let bias = Buffer::of(driver, &vec![0.0f32; side])?;
     let call = call(&**driver, selection, [&a, &b, &bias, &output], side)?;
-    let calls = [Labelled { label: "large product".into(), call }];
+    let calls = [Command::launch("large product", call)];
     for _ in 0..WARM_UP {
         driver.run_timed(&calls)?;
     }

@@ -30,26 +30,33 @@ pub trait Driver: Target + Send + Sync + fmt::Debug {
     /// # Errors
     /// When the device, or a call before, fails.
     fn download(&self, address: u64, bytes: &mut [u8]) -> Result<(), DeviceError>;
-    /// Runs calls in order. May return before they are done; [`Driver::download`] waits.
+    /// `bytes` (above 0) of the host's memory that the device copies from at full speed: its address.
+    ///
+    /// # Errors
+    /// When there is none.
+    fn allocate_host(&self, bytes: usize) -> Result<u64, DeviceError>;
+    /// Gives back what [`Driver::allocate_host`] gave.
+    fn free_host(&self, address: u64, bytes: usize);
+    /// Runs commands as if in order. May return before they are done; [`Driver::download`] waits.
     ///
     /// # Errors
     /// When a call cannot be launched, or, if the device tells at once, fails.
-    fn run(&self, calls: &[Labelled]) -> Result<(), DeviceError>;
-    /// Runs calls in order, to their end; seconds by the device's own clock where it has one.
+    fn run(&self, commands: &[Command]) -> Result<(), DeviceError>;
+    /// Runs commands in order, to their end; seconds by the device's own clock where it has one.
     ///
     /// # Errors
     /// As [`Driver::run`].
-    fn run_timed(&self, calls: &[Labelled]) -> Result<f64, DeviceError> {
+    fn run_timed(&self, commands: &[Command]) -> Result<f64, DeviceError> {
         let begin = Instant::now();
-        self.run(calls)?;
+        self.run(commands)?;
         Ok(begin.elapsed().as_secs_f64())
     }
     /// As [`Driver::run`], to their end; seconds as [`Driver::run_timed`] counts them.
     ///
     /// # Errors
     /// As [`Driver::run`].
-    fn replay_timed(&self, calls: &[Labelled]) -> Result<f64, DeviceError> {
-        self.run_timed(calls)
+    fn replay_timed(&self, commands: &[Command]) -> Result<f64, DeviceError> {
+        self.run_timed(commands)
     }
     /// Copies within the device, `times` times over, to the end; seconds as [`Driver::run_timed`] counts them.
     ///
@@ -76,8 +83,37 @@ pub trait Driver: Target + Send + Sync + fmt::Debug {
     fn telemetry(&self) -> Option<Telemetry> {
         None
     }
-    /// Whether calls should be collected and handed over many at a time (a recorded graph), rather than one by one.
+    /// Whether commands should be collected and handed over many at a time (a recorded graph), rather than one by one.
     fn collects(&self) -> bool;
+}
+
+/// One thing for a device to do.
+#[derive(Clone, Debug, PartialEq, Eq, Hash)]
+pub enum Command {
+    /// A kernel: after all commands before it.
+    Launch(Labelled),
+    /// Part of the weights: before all kernels after it, beside those before it as far as [`Upload::after`] allows.
+    Upload(Upload),
+}
+
+impl Command {
+    /// The launch of `call` for node `label`.
+    pub fn launch(label: &str, call: KernelCall) -> Self {
+        Self::Launch(Labelled { label: label.into(), call })
+    }
+}
+
+/// A copy from the host's memory.
+#[derive(Clone, Debug, PartialEq, Eq, Hash)]
+pub struct Upload {
+    /// Address on the device.
+    pub to: u64,
+    /// Address of the host's memory, from [`Driver::allocate_host`].
+    pub from: u64,
+    /// How much.
+    pub bytes: usize,
+    /// Position in the list of the last kernel that reads what is overwritten; `None` when none before it does.
+    pub after: Option<usize>,
 }
 
 /// A call and the node it belongs to.

@@ -8,9 +8,10 @@ mod memory;
 mod prepare;
 mod rotary;
 mod session;
+mod slots;
 
-pub use driver::{DeviceError, Driver, Labelled};
-pub(crate) use memory::Buffer;
+pub use driver::{Command, DeviceError, Driver, Labelled, Upload};
+pub(crate) use memory::{Buffer, HostBuffer};
 
 use std::collections::HashMap;
 use std::sync::{Arc, Mutex, PoisonError};
@@ -33,7 +34,10 @@ pub struct DeviceBackend {
 /// What stays on the device between decodes.
 #[derive(Debug, Default)]
 struct Resident {
-    weights: HashMap<(Weight, Form), WeightBuffer>,
+    /// Held by each decode that reads them.
+    weights: HashMap<(Weight, Form), Arc<WeightBuffer>>,
+    /// Weights that are copied to the device when launches need them.
+    streamed: HashMap<(Weight, Form), Arc<HostBuffer>>,
     /// By the bits of the time. A [`Constant`] names weights by graph index; [`ConstantKey`] does not.
     constants: HashMap<ConstantKey, HashMap<u64, u64>>,
     constant_buffers: Vec<Buffer>,

@@ -1,52 +1,48 @@
 //! Weights in the layout the kernels read, made of the checkpoint on the CPU and uploaded.
 
+use std::sync::Arc;
+
 use super::memory::Buffer;
 use super::{DeviceBackend, WeightBuffer};
 use crate::exec::ExecError;
 use crate::graph::{Graph, WeightId};
+use crate::kernels::Tables;
 use crate::kernels::needs::Needs;
-use crate::kernels::{MatrixAt, Tables};
 use crate::weights::{Form, Weight};
 
 impl DeviceBackend {
-    /// Uploads the weights in `needs` that are not on the device yet, and enters all addresses; tells `placed` how many
-    /// bytes each took.
+    /// Uploads the `wanted` weights that are not on the device yet, and enters all addresses; tells `placed` how many bytes
+    /// each took. What it returns keeps them there.
     pub(super) fn place_weights(
         &self,
         graph: &Graph,
-        needs: &Needs,
+        wanted: &[(WeightId, Form)],
         tables: &mut Tables,
         placed: &mut dyn FnMut(usize) -> Result<(), ExecError>,
-    ) -> Result<(), ExecError> {
-        let mut wanted: Vec<(WeightId, Form)> = needs.weights.iter().copied().collect();
-        wanted.sort_by_key(|(id, _)| *id);
-        for (id, form) in wanted {
+    ) -> Result<Vec<Arc<WeightBuffer>>, ExecError> {
+        let mut held = Vec::with_capacity(wanted.len());
+        for &(id, form) in wanted {
             let key = (graph[id].clone(), form);
-            let known = self.resident().weights.get(&key).map(|w| (w.buffer.address(), w.stride));
-            let (address, stride) = match known {
+            let known = self.resident().weights.get(&key).cloned();
+            let weight = match known {
                 Some(known) => known,
                 None => {
-                    let made = self.upload(&graph[id], form)?;
+                    let made = Arc::new(self.upload(&graph[id], form)?);
                     let bytes = made.buffer.bytes();
-                    let place = {
-                        // Another decode may have been faster, and its launches read what it made.
-                        let mut resident = self.resident();
-                        let kept = resident.weights.entry(key).or_insert(made);
-                        (kept.buffer.address(), kept.stride)
-                    };
+                    // Another decode may have been faster, and its launches read what it made.
+                    let kept = Arc::clone(self.resident().weights.entry(key).or_insert(made));
                     placed(bytes)?;
-                    place
+                    kept
                 }
             };
-            match form {
-                Form::Matrix(order) => {
-                    tables.matrices.insert((id, order), MatrixAt { address, stride });
-                }
-                Form::Vector { .. } => {
-                    tables.vectors.insert((id, form), address);
-                }
-            }
+            tables.place_weight(id, form, weight.buffer.address(), weight.stride);
+            held.push(weight);
         }
+        Ok(held)
+    }
+
+    /// Enters the values that are parameters rather than memory.
+    pub(super) fn place_scalars(&self, graph: &Graph, needs: &Needs, tables: &mut Tables) -> Result<(), ExecError> {
         for id in &needs.scalars {
             tables.scalars.insert(*id, self.store.matrix(&graph[*id])?.to_vector()[0]);
         }
@@ -59,11 +55,10 @@ impl DeviceBackend {
         Ok(WeightBuffer { buffer: Buffer::of(&self.driver, &bytes)?, stride: form.stride(weight) })
     }
 
-    /// Bytes of the weights in `needs` that are not on the device yet.
-    pub(super) fn missing_weight_bytes(&self, graph: &Graph, needs: &Needs) -> usize {
+    /// Bytes of the `wanted` weights that are not on the device yet.
+    pub(super) fn missing_weight_bytes(&self, graph: &Graph, wanted: &[(WeightId, Form)]) -> usize {
         let resident = self.resident();
-        let missing =
-            needs.weights.iter().filter(|(id, form)| !resident.weights.contains_key(&(graph[*id].clone(), *form)));
+        let missing = wanted.iter().filter(|(id, form)| !resident.weights.contains_key(&(graph[*id].clone(), *form)));
         missing.map(|(id, form)| form.bytes(&graph[*id])).sum()
     }
 

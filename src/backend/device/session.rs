@@ -5,9 +5,10 @@ use std::time::Instant;
 
 use half::bf16;
 
-use super::driver::{DeviceError, Driver, Labelled};
+use super::driver::{Command, DeviceError, Driver};
 use super::memory::Buffer;
-use super::{DeviceBackend, Resident};
+use super::slots::{Layout, Slots};
+use super::{DeviceBackend, Resident, WeightBuffer};
 use crate::exec::{
     Alternatives, ExecError, Observer, Program, RunAlternative, Session, StepContext, VisitAlternatives,
 };
@@ -31,8 +32,11 @@ pub(super) struct DeviceSession<'a> {
     arena: Option<Buffer>,
     /// Held, because a wider decode beside this one replaces them.
     _fillers: [Arc<Buffer>; 2],
-    /// Calls not handed to the driver yet.
-    pending: Vec<Labelled>,
+    /// Held, because a decode that streams them takes them off the device.
+    _weights: Vec<Arc<WeightBuffer>>,
+    slots: Slots,
+    /// Not handed to the driver yet.
+    pending: Vec<Command>,
 }
 
 impl<'a> DeviceSession<'a> {
@@ -44,11 +48,22 @@ impl<'a> DeviceSession<'a> {
     ) -> Result<Self, ExecError> {
         let graph = &program.network.graph;
         let needs = needs(graph, &backend.selection);
-        // The noise's seed lies behind the tensors: with the arena it stays where recorded launches look for it.
-        let arena_bytes = program.plan.arena_bytes + SEED_BYTES;
-        let kept = take_arena(&mut backend.resident(), arena_bytes);
-        let weights = backend.missing_weight_bytes(graph, &needs);
+        let mut wanted: Vec<_> = needs.weights.iter().copied().collect();
+        wanted.sort_by_key(|(id, _)| *id);
+        let streaming = &program.plan.streaming;
+        let (layout, resident) = Layout::new(graph, streaming, wanted);
+        // The noise's seed and the slots lie behind the tensors: with the arena they stay where recorded commands look for
+        // them.
+        let seed_at = program.plan.arena_bytes;
+        let arena_bytes = seed_at + SEED_BYTES + layout.bytes();
+        let kept = {
+            let mut resident = backend.resident();
+            layout.clear(graph, &mut resident);
+            take_arena(&mut resident, arena_bytes)
+        };
+        let weights = backend.missing_weight_bytes(graph, &resident);
         let arena = if kept.is_some() { 0 } else { arena_bytes };
+        let streamed = layout.missing_bytes(graph, &backend.resident());
         let missing = weights + backend.missing_other_bytes(graph, &needs, steps) + arena;
         check_memory(&*backend.driver, missing, program)?;
 
@@ -56,13 +71,14 @@ impl<'a> DeviceSession<'a> {
         let mut done = 0;
         let mut placed = |bytes: usize| {
             done += bytes;
-            observer.uploaded(done, weights);
+            observer.uploaded(done, weights + streamed);
             if observer.cancelled() { Err(ExecError::Cancelled { done: 0, steps: steps.len() }) } else { Ok(()) }
         };
-        if weights > 0 {
+        if weights + streamed > 0 {
             placed(0)?;
         }
-        backend.place_weights(graph, &needs, &mut tables, &mut placed)?;
+        let held = backend.place_weights(graph, &resident, &mut tables, &mut placed)?;
+        backend.place_scalars(graph, &needs, &mut tables)?;
         backend.place_bounds(graph, &needs, &mut tables)?;
         backend.place_rotary(&needs, &mut tables)?;
         backend.place_constants(graph, &needs, steps, &mut tables)?;
@@ -71,9 +87,12 @@ impl<'a> DeviceSession<'a> {
             Some(arena) => arena,
             None => Buffer::new(&backend.driver, arena_bytes)?,
         };
-        tables.seed = arena.address() + program.plan.arena_bytes as u64;
+        tables.seed = arena.address() + seed_at as u64;
+        let start = tables.seed + SEED_BYTES as u64;
+        let slots = Slots::new(backend, graph, streaming, &layout, start, &mut tables, &mut placed)?;
         tables.tensors = program.plan.offsets.iter().map(|o| o.map(|o| arena.address() + o as u64)).collect();
-        Ok(Self { backend, program, tables, arena: Some(arena), _fillers: fillers, pending: Vec::new() })
+        let (arena, pending) = (Some(arena), Vec::new());
+        Ok(Self { backend, program, tables, arena, _fillers: fillers, _weights: held, slots, pending })
     }
 
     fn driver(&self) -> &dyn Driver {
@@ -81,16 +100,33 @@ impl<'a> DeviceSession<'a> {
     }
 
     fn submit(&mut self, label: &str, calls: Vec<KernelCall>) -> Result<(), ExecError> {
-        self.pending.extend(calls.into_iter().map(|call| Labelled { label: label.into(), call }));
+        self.pending.extend(calls.into_iter().map(|call| Command::launch(label, call)));
+        self.hand_over()
+    }
+
+    /// Hands over what is pending to a driver that does not collect.
+    fn hand_over(&mut self) -> Result<(), ExecError> {
         if self.driver().collects() { Ok(()) } else { self.flush() }
     }
 
     fn flush(&mut self) -> Result<(), ExecError> {
-        let pending = std::mem::take(&mut self.pending);
+        let pending = self.take_pending();
         if !pending.is_empty() {
             self.driver().run(&pending)?;
         }
         Ok(())
+    }
+
+    fn take_pending(&mut self) -> Vec<Command> {
+        self.slots.handed_over();
+        std::mem::take(&mut self.pending)
+    }
+
+    /// Appends the copies of streamed weights that `launch` reads; returns their group.
+    fn fill_slot(&mut self, launch: &Launch) -> Option<usize> {
+        let group = self.program.plan.streaming.group_of(launch.node)?;
+        self.slots.fill(group, &mut self.pending);
+        Some(group)
     }
 
     /// The call that draws the noise; `None` where the caller's was uploaded instead.
@@ -224,26 +260,33 @@ impl Session for DeviceSession<'_> {
         self.flush()?;
         let begin = Instant::now();
         match self.noise_call(id, noise, draw)? {
-            Some(call) => Ok(self.driver().run_timed(&[Labelled { label: "noise".into(), call }])?),
+            Some(call) => Ok(self.driver().run_timed(&[Command::launch("noise", call)])?),
             None => Ok(begin.elapsed().as_secs_f64()),
         }
     }
 
     fn finish_timed(&mut self) -> Result<Option<f64>, ExecError> {
-        let pending = std::mem::take(&mut self.pending);
+        let pending = self.take_pending();
         if pending.is_empty() { Ok(None) } else { Ok(Some(self.driver().replay_timed(&pending)?)) }
     }
 
     fn launch(&mut self, launch: &Launch, context: &StepContext<'_>) -> Result<(), ExecError> {
+        let group = self.fill_slot(launch);
         let calls = self.lower(launch, context)?;
-        self.submit(&self.program.network.graph.nodes[launch.node].name, calls)
+        let label = &self.program.network.graph.nodes[launch.node].name;
+        self.pending.extend(calls.into_iter().map(|call| Command::launch(label, call)));
+        if let Some(group) = group {
+            self.slots.read(group, &self.pending);
+        }
+        self.hand_over()
     }
 
     fn launch_timed(&mut self, launch: &Launch, context: &StepContext<'_>) -> Result<f64, ExecError> {
+        self.fill_slot(launch);
         self.flush()?;
         let calls = self.lower(launch, context)?;
         let label = self.label(launch);
-        let calls: Vec<Labelled> = calls.into_iter().map(|call| Labelled { label: label.into(), call }).collect();
+        let calls: Vec<Command> = calls.into_iter().map(|call| Command::launch(label, call)).collect();
         Ok(self.driver().run_timed(&calls)?)
     }
 
@@ -260,6 +303,7 @@ impl Session for DeviceSession<'_> {
         context: &StepContext<'_>,
         visit: &mut VisitAlternatives<'_>,
     ) -> Result<(), ExecError> {
+        self.fill_slot(launch);
         self.flush()?;
         let calls = self.lower(launch, context)?;
         let rows: u32 = calls.iter().filter_map(|call| call.shape).map(|shape| shape.rows).sum();
@@ -294,7 +338,7 @@ impl RunAlternative for CallOfLaunch<'_, '_> {
         let Self { session, launch, context, index } = self;
         let forced = session.backend.selection.forcing(kernel);
         let call = session.lower_by(&forced, launch, context)?.swap_remove(*index);
-        Ok(session.driver().run_timed(&[Labelled { label: session.label(launch).into(), call }])?)
+        Ok(session.driver().run_timed(&[Command::launch(session.label(launch), call)])?)
     }
 
     fn read(&mut self, id: TensorId, elements: usize) -> Result<Vec<f32>, ExecError> {

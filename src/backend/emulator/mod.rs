@@ -7,7 +7,7 @@ use std::ffi::{CStr, CString, c_char};
 use std::ptr;
 use std::sync::{Arc, LazyLock};
 
-use super::device::{DeviceBackend, DeviceError, Driver, Labelled};
+use super::device::{Command, DeviceBackend, DeviceError, Driver, Labelled, Upload};
 use crate::kernels::capabilities::Capability;
 use crate::kernels::entry::{Entry, OperandFormat};
 use crate::kernels::family::{self, Portable};
@@ -209,8 +209,24 @@ impl Driver for Emulator {
         Ok(())
     }
 
-    fn run(&self, calls: &[Labelled]) -> Result<(), DeviceError> {
-        for Labelled { label, call } in calls {
+    fn allocate_host(&self, bytes: usize) -> Result<u64, DeviceError> {
+        self.allocate(bytes)
+    }
+
+    fn free_host(&self, address: u64, bytes: usize) {
+        self.free(address, bytes);
+    }
+
+    fn run(&self, commands: &[Command]) -> Result<(), DeviceError> {
+        for command in commands {
+            let Labelled { label, call } = match command {
+                Command::Launch(launch) => launch,
+                Command::Upload(Upload { to, from, bytes, .. }) => {
+                    // SAFETY: both are allocations at least as long, and kernels run one after the other.
+                    unsafe { std::ptr::copy_nonoverlapping(*from as *const u8, *to as *mut u8, *bytes) };
+                    continue;
+                }
+            };
             self.call(call).map_err(|message| DeviceError::Call {
                 label: label.clone(),
                 kernel: call.kernel.into(),
