@@ -7,7 +7,7 @@ use std::path::Path;
 use criterion::{Criterion, Throughput, criterion_group, criterion_main};
 use pid_engine::checkpoint::{Checkpoint, synthetic};
 use pid_engine::latent::{Caption, Latent};
-use pid_engine::model::{Config, NetworkOptions, Precision, names, program};
+use pid_engine::models::pid::{Config, NetworkOptions, Precision, names, program};
 use pid_engine::progress::NoProgress;
 use pid_engine::sampler::{Noise, NoiseSource};
 use pid_engine::{Decoder, Request};

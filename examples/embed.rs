@@ -5,7 +5,7 @@
 
 use pid_engine::checkpoint::{Checkpoint, synthetic};
 use pid_engine::latent::{Caption, Latent, Sigma};
-use pid_engine::model::Config;
+use pid_engine::models::pid::Config;
 use pid_engine::progress::NoProgress;
 use pid_engine::sampler::NoiseSource;
 use pid_engine::{Decoder, Error, Request};

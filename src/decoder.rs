@@ -9,12 +9,13 @@ use std::time::Instant;
 use crate::checkpoint::Checkpoint;
 use crate::device::{Device, KernelOptions};
 use crate::error::Error;
-use crate::exec::{self, Backend, DecodePhase, Inputs, Observer, Program};
+use crate::exec::{self, Backend, DecodePhase, Observer};
+use crate::graph::GraphConstants;
 use crate::kernels::{KernelChoice, TuningFile};
 use crate::latent::{Backbone, Caption, Latent, Sigma};
-use crate::model::{Config, NetworkOptions, Precision, Release, TimeConstants, TrainedSizes};
+use crate::models::pid::{self, Config, NetworkOptions, Precision, Release, TrainedSizes};
 use crate::output::Picture;
-use crate::plan::ByteSize;
+use crate::plan::{ByteSize, Program};
 use crate::sampler::{Noise, NoiseSource, Sampler, Schedule};
 
 /// Options of a [`Decoder`].
@@ -99,7 +100,7 @@ impl DecoderBuilder {
             backbone.check(&config)?;
         }
         let checkpoint = Arc::new(checkpoint);
-        let opened = self.device.open(&config, checkpoint.clone(), &self.kernels)?;
+        let opened = self.device.open(&pid::smallest(&config)?, checkpoint.clone(), &self.kernels)?;
         if let Some(wanted) = self.precision.filter(|p| *p != opened.precision) {
             let name = opened.backend.name();
             return Err(Error::Device(format!("{wanted:?} on {name}: it computes in {:?}", opened.precision)));
@@ -151,7 +152,7 @@ pub struct Decoder {
     tuning_problem: Option<String>,
     programs: Mutex<HashMap<NetworkOptions, Arc<Program>>>,
     /// By the bits of the time.
-    constants: Mutex<HashMap<u64, Arc<TimeConstants>>>,
+    constants: Mutex<HashMap<u64, Arc<GraphConstants>>>,
 }
 
 /// What to decode besides the latent.
@@ -235,7 +236,7 @@ impl Decoder {
         if let Some(program) = lock(&self.programs).get(&options) {
             return Ok(Arc::clone(program));
         }
-        let program = Arc::new(crate::model::program(&self.config, &options, self.budget)?);
+        let program = Arc::new(pid::program(&self.config, &options, self.budget)?);
         lock(&self.programs).insert(options, Arc::clone(&program));
         Ok(program)
     }
@@ -270,12 +271,12 @@ impl Decoder {
         warnings.extend(self.sizes.warning(options.width, options.height));
         let program = self.program(options)?;
         let constants = self.constants(&schedule)?;
-        let constants: Vec<&TimeConstants> = constants.iter().map(Arc::as_ref).collect();
+        let iterations = pid::iterations(&schedule, &constants);
         let mut noise = Noise::new(request.noise.clone());
         let mut clock = Clock { inner: observer, timings: Timings::default(), since: Instant::now(), phase: None };
         clock.timings.plan = begin.elapsed().as_secs_f64();
-        let inputs = Inputs { latent: &latent.data, caption: &caption.data, sigma: &sigma };
-        let image = exec::run(&*self.backend, &program, &inputs, &schedule, &constants, &mut noise, &mut clock)?;
+        let inputs = [("latent", &*latent.data), ("caption", &caption.data), ("sigma", &sigma)];
+        let image = exec::run(&*self.backend, &program, &inputs, &iterations, pid::IMAGE, &mut noise, &mut clock)?;
         Ok(Decoded {
             picture: Picture { data: image, batch: latent.batch, height: options.height, width: options.width },
             timings: clock.timings,
@@ -318,14 +319,14 @@ impl Decoder {
     }
 
     /// The network's constants at every time of the schedule; computed once per time.
-    pub(crate) fn constants(&self, schedule: &Schedule) -> Result<Vec<Arc<TimeConstants>>, Error> {
+    pub(crate) fn constants(&self, schedule: &Schedule) -> Result<Vec<Arc<GraphConstants>>, Error> {
         let times: Vec<f64> = schedule.steps().iter().map(|step| step.t).collect();
         let missing: Vec<f64> = {
             let known = lock(&self.constants);
             times.iter().copied().filter(|t| !known.contains_key(&t.to_bits())).collect()
         };
         if !missing.is_empty() {
-            let made = TimeConstants::compute(&self.config, &*self.checkpoint, &missing)?;
+            let made = pid::constants(&self.config, &*self.checkpoint, &missing)?;
             let mut known = lock(&self.constants);
             known.extend(missing.iter().map(|t| t.to_bits()).zip(made.into_iter().map(Arc::new)));
         }

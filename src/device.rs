@@ -7,9 +7,10 @@ use std::sync::Arc;
 use crate::backend::cpu::CpuBackend;
 use crate::error::Error;
 use crate::exec::Backend;
+use crate::graph::Graph;
 use crate::kernels::family::{self, FAMILIES};
 use crate::kernels::{self, KernelChoice, TuningFile};
-use crate::model::{Config, Precision};
+use crate::models::pid::Precision;
 use crate::weights::TensorSource;
 
 /// Where the network runs.
@@ -91,34 +92,34 @@ pub(crate) struct Opened {
 }
 
 impl Device {
-    /// Makes the backend for a network of `config`, whose weights are in `source`.
+    /// Makes the backend for networks like `graph`, whatever their size, whose weights are in `source`.
     ///
     /// # Errors
     /// When the device is not there, or cannot run this network.
     pub(crate) fn open(
         self,
-        config: &Config,
+        graph: &Graph,
         source: Arc<dyn TensorSource>,
         options: &KernelOptions,
     ) -> Result<Opened, Error> {
         match self {
-            Self::Auto => Ok(automatic(config, source, options)),
+            Self::Auto => Ok(automatic(graph, source, options)),
             Self::Cpu => Ok(cpu(source)),
             Self::Cuda { ordinal } => {
-                supported(config)?;
+                supported(graph)?;
                 let device = cuda(ordinal).map_err(|e| Error::Device(e.reason))?;
                 Ok(on_kernels(device, source, options))
             }
             Self::Emulator { capability } => {
-                supported(config)?;
+                supported(graph)?;
                 Ok(on_kernels(emulator(capability)?, source, options))
             }
         }
     }
 }
 
-fn supported(config: &Config) -> Result<(), Error> {
-    kernels::supports(config).map_err(|e| Error::Device(e.to_string()))
+fn supported(graph: &Graph) -> Result<(), Error> {
+    kernels::supports(graph).map_err(|e| Error::Device(e.to_string()))
 }
 
 fn cpu(source: Arc<dyn TensorSource>) -> Opened {
@@ -160,9 +161,9 @@ pub(crate) struct Refusal {
 }
 
 /// The first GPU, when there is one that can run the network, else the CPU.
-fn automatic(config: &Config, source: Arc<dyn TensorSource>, options: &KernelOptions) -> Opened {
+fn automatic(graph: &Graph, source: Arc<dyn TensorSource>, options: &KernelOptions) -> Opened {
     let refusal = match cuda(0) {
-        Ok(device) => match kernels::supports(config) {
+        Ok(device) => match kernels::supports(graph) {
             Ok(()) => return on_kernels(device, source, options),
             Err(unsupported) => Refusal { reason: unsupported.to_string(), is_absence: false },
         },

@@ -4,7 +4,7 @@ use crate::checkpoint::CheckpointError;
 use crate::exec::ExecError;
 use crate::graph::GraphError;
 use crate::latent::InputError;
-use crate::model::{ConfigError, SizeError};
+use crate::models::pid::{ConfigError, ProgramError, SizeError};
 use crate::output::OutputError;
 use crate::plan::PlanError;
 use crate::sampler::{NoiseError, ScheduleError};
@@ -40,4 +40,14 @@ pub enum Error {
     Tuning(#[from] crate::kernels::tuning::TuningError),
     #[error("device: {0}")]
     Device(String),
+}
+
+impl From<ProgramError> for Error {
+    fn from(error: ProgramError) -> Self {
+        match error {
+            ProgramError::Size(error) => error.into(),
+            ProgramError::Graph(error) => error.into(),
+            ProgramError::Plan(error) => error.into(),
+        }
+    }
 }

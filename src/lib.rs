@@ -6,7 +6,7 @@
 //! ```
 //! use pid_engine::checkpoint::{Checkpoint, synthetic};
 //! use pid_engine::latent::{Caption, Latent};
-//! use pid_engine::model::Config;
+//! use pid_engine::models::pid::Config;
 //! use pid_engine::progress::NoProgress;
 //! use pid_engine::{Decoder, Request};
 //!
@@ -45,7 +45,7 @@ pub mod kernels;
 pub mod kind;
 pub mod latent;
 pub mod memory;
-pub mod model;
+pub mod models;
 pub mod output;
 mod parallel;
 pub mod plan;

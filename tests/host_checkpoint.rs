@@ -5,7 +5,7 @@
 use std::path::{Path, PathBuf};
 
 use pid_engine::checkpoint::{self, Checkpoint, CheckpointError};
-use pid_engine::model::{Config, Release, names};
+use pid_engine::models::pid::{Config, Release, names};
 use pid_engine::progress::NoProgress;
 use safetensors::Dtype;
 use safetensors::tensor::TensorView;

@@ -12,7 +12,7 @@ use std::fs;
 
 use common::{Sandbox, json};
 use pid_engine::checkpoint::{Checkpoint, CheckpointError, OpenOptions};
-use pid_engine::model::Config;
+use pid_engine::models::pid::Config;
 use pid_engine::progress::NoProgress;
 use pth::Object;
 use safetensors::Dtype;

@@ -5,13 +5,11 @@
 
 use std::collections::HashMap;
 
-use pid_engine::Error;
 use pid_engine::graph::op::{
-    Affine, Copy, GatedResidual, GatedResidualStream, Linear, Modulation, ModulationHalf, NormModulate, Stream, SwiGlu,
-    SwiGluStream, Tokens,
+    Affine, Copy, GatedResidual, GatedResidualStream, Linear, NormModulate, Stream, SwiGlu, SwiGluStream, Tokens,
 };
 use pid_engine::graph::{ElementType, Graph, Op, Phase, Role, TensorId, WeightId};
-use pid_engine::model::{self, Config, NetworkOptions, Precision, Release, network};
+use pid_engine::models::pid::{self, Config, NetworkOptions, Precision, ProgramError, Release, network};
 use pid_engine::plan::{ByteSize, Plan, PlanError, PlanOptions, plan};
 use pid_engine::weights::{Recipe, Weight};
 use rayon::prelude::*;
@@ -138,15 +136,14 @@ impl RandomGraph {
         let (residual, hidden) = streams[self.random.below(streams.len())];
         let inner = 64;
         let output = self.tensor(inner, Role::Temporary);
-        let modulation = Modulation { block: 0, stream: Stream::Image, half: ModulationHalf::FeedForward };
-        let norm = NormModulate { weight: self.weight(1, hidden), modulation };
+        let [shift, scale, gate] = ["shift", "scale", "gate"].map(|name| self.graph.constant(name, hidden));
+        let norm = NormModulate { weight: self.weight(1, hidden), shift, scale };
         let weight = self.weight(2 * inner, hidden);
         let streams = vec![SwiGluStream { stream: Stream::Image, input: residual, norm, weight, sums: None }];
         let op = SwiGlu { tokens: self.tokens(), streams, output, hidden, inner };
         self.graph.push("swiglu", phase, Op::SwiGlu(op)).unwrap();
         let affine = Affine { weight: self.weight(hidden, inner), bias: None };
-        let streams =
-            vec![GatedResidualStream { stream: Stream::Image, residual, affine, gate: modulation, emit: None }];
+        let streams = vec![GatedResidualStream { stream: Stream::Image, residual, affine, gate, emit: None }];
         let op = GatedResidual { tokens: self.tokens(), input: output, streams, in_features: inner, hidden };
         self.graph.push("residual", phase, Op::GatedResidual(op)).unwrap();
     }
@@ -311,7 +308,7 @@ fn model_arenas_are_tight() {
                 recompute_features,
                 ..network_options(width, height, precision)
             };
-            let graph = network::build(&config, &options_n).unwrap().graph;
+            let graph = network::build(&config, &options_n).unwrap();
             let made = plan(&graph, &options(chunks)).unwrap();
             let ratio = made.arena_bytes as f64 / made.max_live_bytes as f64;
             let bound = match (width < 1024, recompute_features) {
@@ -331,7 +328,7 @@ fn model_arenas_are_tight() {
 fn promised_memory() {
     let config = Config::by_name("flux-v1.5").unwrap();
     for (side, most) in [(2048, 3_500_000_000), (4096, 7_500_000_000)] {
-        let graph = network::build(&config, &network_options(side, side, Precision::Bf16)).unwrap().graph;
+        let graph = network::build(&config, &network_options(side, side, Precision::Bf16)).unwrap();
         let made = plan(&graph, &options(1)).unwrap();
         println!("{side}x{side}: {} bytes", made.peak_bytes);
         assert!(made.peak_bytes <= most, "{side}: {}", made.peak_bytes);
@@ -345,7 +342,7 @@ fn small_model_graphs_simulate() {
         let small = NetworkOptions { text_tokens: 8, ..network_options(64, 96, Precision::F32) };
         for recompute_features in [false, true] {
             let small = NetworkOptions { recompute_features, ..small };
-            let graph = network::build(&config, &small).unwrap().graph;
+            let graph = network::build(&config, &small).unwrap();
             let made = plan(&graph, &options(1)).unwrap();
             simulate(&graph, &made).unwrap();
         }
@@ -362,18 +359,18 @@ fn streamed_weights_meet_budgets() {
         let config = release.config();
         let options =
             NetworkOptions { text_tokens: config.txt_max_length, ..network_options(width, height, Precision::Bf16) };
-        let planned = |budget: u64| model::program(&config, &options, Some(ByteSize(budget)));
-        let short = |error: Error| match error {
-            Error::Plan(PlanError::OverBudget { needed, .. }) => needed.0,
+        let planned = |budget: u64| pid::program(&config, &options, Some(ByteSize(budget)));
+        let short = |error: ProgramError| match error {
+            ProgramError::Plan(PlanError::OverBudget { needed, .. }) => needed.0,
             other => panic!("{other}"),
         };
         let least = short(planned(1).unwrap_err());
-        let free = model::program(&config, &options, None).unwrap().plan;
+        let free = pid::program(&config, &options, None).unwrap().plan;
         assert!(free.streaming.groups.is_empty());
         let mut copied = Vec::new();
         for budget in [least, least + (free.peak_bytes as u64).saturating_sub(least) / 2] {
             let program = planned(budget).unwrap_or_else(|e| panic!("{} at {budget}: {e}", release.name));
-            let (graph, plan) = (&program.network.graph, &program.plan);
+            let (graph, plan) = (&program.graph, &program.plan);
             let streaming = &plan.streaming;
             assert!(plan.peak_bytes as u64 <= budget);
             let slots = 2 * streaming.slot_bytes;

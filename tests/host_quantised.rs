@@ -9,7 +9,7 @@ use std::path::Path;
 use half::bf16;
 use pid_engine::checkpoint::{self, Checkpoint, synthetic};
 use pid_engine::latent::{Caption, Latent};
-use pid_engine::model::Config;
+use pid_engine::models::pid::Config;
 use pid_engine::progress::NoProgress;
 use pid_engine::sampler::NoiseSource;
 use pid_engine::{Decoder, Device, Request};

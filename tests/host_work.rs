@@ -7,7 +7,7 @@ use std::collections::BTreeMap;
 
 use pid_engine::graph::op::{Stream, Tokens};
 use pid_engine::graph::{Graph, Node, Op, Phase, Work};
-use pid_engine::model::{Config, NetworkOptions, Precision, program};
+use pid_engine::models::pid::{Config, NetworkOptions, Precision, program};
 use pid_engine::plan::ByteSize;
 
 const STEPS: usize = 4;
@@ -127,7 +127,7 @@ fn check(config: &Config, adapter: &Row) {
     for (column, side) in [1024, 2048, 4096].into_iter().enumerate() {
         let program = program(config, &options(side), None).unwrap();
         let tokens = (side / 16) * (side / 16);
-        let found = table(&program.network.graph);
+        let found = table(&program.graph);
         let of = |row: &str| match row {
             // The table counts this row as written, and the others after the savings.
             "compress, qkv, proj, expand" => found[row] + merged_projection(config, tokens),
@@ -169,7 +169,7 @@ fn v1_does_the_work_of_the_table() {
 #[test]
 fn exponentials_of_a_decode() {
     for (side, printed) in [1024, 2048, 4096].into_iter().zip(EXPS) {
-        let graph = program(&flux_v15(), &options(side), None).unwrap().network.graph;
+        let graph = program(&flux_v15(), &options(side), None).unwrap().graph;
         let times = |node: &Node| if node.phase == Phase::Step { STEPS } else { 1 };
         let exp: u64 = graph.nodes.iter().map(|n| graph.work(n, None).times(times(n)).exp).sum();
         agrees(exp as f64 / 1e12, printed, &format!("{side} exp"));
@@ -185,8 +185,8 @@ fn row_ranges_do_the_same_work() {
     let budget = ByteSize(whole.plan.peak_bytes as u64 - 1);
     let cut = program(&config, &size, Some(budget)).unwrap();
     assert!(cut.plan.launches.len() > whole.plan.launches.len(), "the budget cuts nothing");
-    let sum = |program: &pid_engine::exec::Program, step: bool| {
-        let graph = &program.network.graph;
+    let sum = |program: &pid_engine::plan::Program, step: bool| {
+        let graph = &program.graph;
         let mut sum = Work::default();
         for launch in &program.plan.launches {
             let node = &graph.nodes[launch.node];

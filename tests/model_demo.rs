@@ -8,7 +8,7 @@ mod model;
 use model::{path, relative_l2};
 use pid_engine::latent::dct16::{self, Statistics};
 use pid_engine::latent::{Caption, Latent, Sigma, read_picture};
-use pid_engine::model::Config;
+use pid_engine::models::pid::Config;
 use pid_engine::output::Picture;
 use pid_engine::sampler::NoiseSource;
 use pid_engine::{Decoder, Device, Request};

@@ -6,10 +6,10 @@ use std::sync::Arc;
 
 use pid_engine::backend::cpu::CpuBackend;
 use pid_engine::checkpoint::{Checkpoint, synthetic};
-use pid_engine::exec::{self, Backend, Inputs, NoObserver, Observer};
+use pid_engine::exec::{self, Backend, NoObserver, Observer};
 use pid_engine::latent::{Caption, Latent, Sigma};
-use pid_engine::model::{Config, NetworkOptions, Precision, TimeConstants, network};
-use pid_engine::plan::{ByteSize, PlanOptions, plan};
+use pid_engine::models::pid::{self, Config, NetworkOptions, Precision, network};
+use pid_engine::plan::{ByteSize, PlanOptions, Program};
 use pid_engine::progress::NoProgress;
 use pid_engine::sampler::{Noise, NoiseSource, Sampler, Schedule};
 use pid_engine::{Decoder, Device, Error, Request};
@@ -85,8 +85,8 @@ fn assert_forms_agree(backend: &dyn Backend, checkpoint: &Checkpoint, precision:
     let config = Config::tiny();
     let schedule = Schedule::new(2, Sampler::Sde).unwrap();
     let times: Vec<f64> = schedule.steps().iter().map(|s| s.t).collect();
-    let constants = TimeConstants::compute(&config, checkpoint, &times).unwrap();
-    let constants: Vec<_> = constants.iter().collect();
+    let constants = pid::constants(&config, checkpoint, &times).unwrap();
+    let iterations = pid::iterations(&schedule, &constants);
     let (latent, caption) = inputs(2, h, w);
     let run = |chunks: usize, recompute_features: bool| {
         let options = NetworkOptions {
@@ -98,14 +98,14 @@ fn assert_forms_agree(backend: &dyn Backend, checkpoint: &Checkpoint, precision:
             recompute_features,
             observed: false,
         };
-        let network = network::build(&config, &options).unwrap();
+        let graph = network::build(&config, &options).unwrap();
         let options = PlanOptions { alignment: 256, chunks };
-        let plan = plan(&network.graph, &options).unwrap();
-        let (arena, launches) = (plan.arena_bytes, plan.launches.len());
-        let program = exec::Program { network, plan, form: String::new() };
-        let inputs = Inputs { latent: &latent.data, caption: &caption.data, sigma: &[0.0, 0.4] };
+        let program = Program::new(graph, &options, String::new()).unwrap();
+        let (arena, launches) = (program.plan.arena_bytes, program.plan.launches.len());
+        let inputs = [("latent", &*latent.data), ("caption", &caption.data), ("sigma", &[0.0, 0.4])];
         let mut noise = Noise::new(NoiseSource::Philox { seed: 1 });
-        let image = exec::run(backend, &program, &inputs, &schedule, &constants, &mut noise, &mut NoObserver).unwrap();
+        let image =
+            exec::run(backend, &program, &inputs, &iterations, pid::IMAGE, &mut noise, &mut NoObserver).unwrap();
         (image, arena, launches)
     };
     let (whole, arena, launches) = run(1, false);
@@ -140,8 +140,8 @@ fn schedules_of_the_emulator_agree() {
     let (config, checkpoint) = (Config::tiny(), Arc::new(Checkpoint::synthetic(&Config::tiny(), 2, &NoProgress)));
     let schedule = Schedule::new(2, Sampler::Sde).unwrap();
     let times: Vec<f64> = schedule.steps().iter().map(|s| s.t).collect();
-    let constants = TimeConstants::compute(&config, &*checkpoint, &times).unwrap();
-    let constants: Vec<_> = constants.iter().collect();
+    let constants = pid::constants(&config, &*checkpoint, &times).unwrap();
+    let iterations = pid::iterations(&schedule, &constants);
     let (latent, caption) = inputs(1, 2, 3);
     let options = NetworkOptions {
         batch: 1,
@@ -152,12 +152,12 @@ fn schedules_of_the_emulator_agree() {
         recompute_features: false,
         observed: false,
     };
-    let program = pid_engine::model::program(&config, &options, None).unwrap();
+    let program = pid::program(&config, &options, None).unwrap();
     let run = |order: Scheduler| {
         let backend = Emulator::new(order).backend(checkpoint.clone());
-        let inputs = Inputs { latent: &latent.data, caption: &caption.data, sigma: &[0.2] };
+        let inputs = [("latent", &*latent.data), ("caption", &caption.data), ("sigma", &[0.2])];
         let mut noise = Noise::new(NoiseSource::Philox { seed: 1 });
-        exec::run(&backend, &program, &inputs, &schedule, &constants, &mut noise, &mut NoObserver).unwrap()
+        exec::run(&backend, &program, &inputs, &iterations, pid::IMAGE, &mut noise, &mut NoObserver).unwrap()
     };
     let first = run(Scheduler::Fifo);
     for order in [Scheduler::Fifo, Scheduler::Lifo, Scheduler::Pct { seed: 1 }, Scheduler::Pct { seed: 2 }] {

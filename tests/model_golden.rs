@@ -15,7 +15,7 @@ use model::{path, relative_l2};
 use pid_engine::checkpoint::{Checkpoint, synthetic};
 use pid_engine::exec::Observer;
 use pid_engine::latent::{Caption, Latent, Sigma};
-use pid_engine::model::Config;
+use pid_engine::models::pid::Config;
 use pid_engine::progress::NoProgress;
 use pid_engine::sampler::{NoiseSource, Sampler};
 use pid_engine::{Decoder, Device, Request};

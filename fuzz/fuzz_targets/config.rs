@@ -2,7 +2,7 @@
 #![no_main]
 
 use libfuzzer_sys::fuzz_target;
-use pid_engine::model::Config;
+use pid_engine::models::pid::Config;
 
 fuzz_target!(|text: &str| {
     pid_engine_fuzz::bounded(text.len(), 64, || {

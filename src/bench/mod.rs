@@ -24,12 +24,13 @@ use serde::Serialize;
 use crate::checkpoint::synthetic;
 use crate::decoder::{Decoded, Decoder, Request};
 use crate::error::Error;
-use crate::exec::{Ceilings, Observer, Program, Telemetry};
+use crate::exec::{Ceilings, Observer, Telemetry};
 use crate::graph::Work;
 use crate::latent::{Caption, Latent};
 use crate::memory;
-use crate::model::{self, Config, NetworkOptions, Precision};
+use crate::models::pid::{self, Config, NetworkOptions, Precision};
 use crate::plan::ByteSize;
+use crate::plan::Program;
 use crate::sampler::{NoiseSource, Sampler, Schedule};
 use recorder::{Mode, Phases, Recorder};
 
@@ -215,7 +216,7 @@ const COUNTED: &str = "counts only: times on the emulator say nothing about a GP
 /// When the sizes do not fit the network, or the budget does not suffice.
 pub fn counts(config: &Config, options: &BenchOptions, budget: Option<ByteSize>) -> Result<Bench, Error> {
     Schedule::new(options.steps, Sampler::Sde)?;
-    let program = model::program(config, &options.network(Precision::Bf16), budget)?;
+    let program = pid::program(config, &options.network(Precision::Bf16), budget)?;
     let mut bench = assemble(config, &program, options, None);
     bench.device = "emulator".into();
     bench.notes = vec![COUNTED.into()];
@@ -251,7 +252,7 @@ fn assemble(config: &Config, program: &Program, options: &BenchOptions, measured
         telemetry: None,
         notes: Vec::new(),
         warnings: Vec::new(),
-        memory_svg: program.plan.to_svg(&program.network.graph),
+        memory_svg: program.plan.to_svg(&program.graph),
     }
 }
 

@@ -2,8 +2,9 @@
 
 use serde::Serialize;
 
-use crate::exec::{Ceilings, Program};
+use crate::exec::Ceilings;
 use crate::graph::{Node, Op, Phase, Work};
+use crate::plan::Program;
 
 /// How near to its floor something ran; `None` where no time was taken, or nothing of the kind is done.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Serialize)]
@@ -93,7 +94,7 @@ pub(super) fn launches(
     times: Option<&[Vec<f64>]>,
     ceilings: Option<&Ceilings>,
 ) -> Vec<LaunchRow> {
-    let graph = &program.network.graph;
+    let graph = &program.graph;
     let row = |(index, launch): (usize, &crate::plan::Launch)| {
         let node = &graph.nodes[launch.node];
         let work = graph.work(node, launch.rows.as_ref());

@@ -8,9 +8,11 @@ use super::agree::Distance;
 use super::{BenchOptions, Case, Summary};
 use crate::decoder::Decoder;
 use crate::error::Error;
-use crate::exec::{self, Alternatives, DecodePhase, ExecError, Observer, RunAlternative, Session, StepContext};
+use crate::exec::{self, Alternatives, DecodePhase, ExecError, Observer, RunAlternative, Session};
 use crate::graph::{ElementType, Op, TensorId};
 use crate::kernels::{OpShape, Tuning};
+use crate::models::pid;
+use crate::plan::Iteration;
 use crate::plan::Launch;
 use crate::sampler::{Noise, Sampler, Schedule};
 
@@ -66,8 +68,8 @@ pub fn tune(
         return Err(Error::Device(format!("{}: no kernel comes in several variants there", decoder.device_name())));
     }
     let case = Case::new(decoder, options)?;
-    let found = in_session(&case, observer, |session, context, observer| {
-        let mut tuner = Tuner { case: &case, session, context, seen: HashSet::new(), found: Vec::new() };
+    let found = in_session(&case, observer, |session, iteration, observer| {
+        let mut tuner = Tuner { case: &case, session, iteration, seen: HashSet::new(), found: Vec::new() };
         tuner.walk(observer)?;
         Ok(tuner.found)
     })?;
@@ -87,41 +89,37 @@ pub fn tune(
 
 /// Names of the kernels that each launch of the plan runs; empty lists on a device without kernels.
 pub(super) fn kernels(case: &Case<'_>, observer: &mut dyn Observer) -> Result<Vec<Vec<&'static str>>, Error> {
-    in_session(case, observer, |session, context, _| {
-        case.program.plan.launches.iter().map(|launch| session.kernels(launch, context)).collect()
+    in_session(case, observer, |session, iteration, _| {
+        case.program.plan.launches.iter().map(|launch| session.kernels(launch, iteration)).collect()
     })
 }
 
-/// Calls `work` with a session of the case's decode, its inputs there, and the context of a decode of one step, whose
+/// Calls `work` with a session of the case's decode, its inputs there, and the iteration of a decode of one step, whose
 /// shapes are those of any.
 fn in_session<T>(
     case: &Case<'_>,
     observer: &mut dyn Observer,
-    work: impl FnOnce(&mut dyn Session, &StepContext<'_>, &mut dyn Observer) -> Result<T, ExecError>,
+    work: impl FnOnce(&mut dyn Session, &Iteration<'_>, &mut dyn Observer) -> Result<T, ExecError>,
 ) -> Result<T, Error> {
     let (decoder, program) = (case.decoder, &*case.program);
     let schedule = Schedule::new(1, Sampler::Sde)?;
     let constants = decoder.constants(&schedule)?;
-    let steps = schedule.steps().into_iter().zip(&constants);
-    let contexts: Vec<StepContext<'_>> =
-        steps.map(|(step, constants)| StepContext { step, sampler: schedule.sampler, constants }).collect();
+    let iterations = pid::iterations(&schedule, &constants);
     let (latent, request) = (&case.latent, &case.request);
     // Both were checked by the decodes that this one is like.
     let mut warnings = Vec::new();
     let caption = request.caption.for_network(decoder.config(), latent.batch, &mut warnings)?;
     let sigma = request.sigma.for_batch(latent.batch, &mut warnings)?;
-    let mut session = decoder.backend().session(program, &contexts, observer)?;
-    let network = &program.network;
-    session.write(network.latent, &latent.data)?;
-    session.write(network.caption, &caption.data)?;
-    session.write(network.sigma, &sigma)?;
-    Ok(work(&mut *session, &contexts[0], observer)?)
+    let mut session = decoder.backend().session(program, &iterations, observer)?;
+    let inputs = [("latent", &*latent.data), ("caption", &caption.data), ("sigma", &sigma)];
+    exec::write_inputs(&mut *session, program, &inputs)?;
+    Ok(work(&mut *session, &iterations[0], observer)?)
 }
 
 struct Tuner<'a> {
     case: &'a Case<'a>,
     session: &'a mut dyn Session,
-    context: &'a StepContext<'a>,
+    iteration: &'a Iteration<'a>,
     seen: HashSet<OpShape>,
     found: Vec<Tuned>,
 }
@@ -130,14 +128,14 @@ impl Tuner<'_> {
     /// The decode, launch by launch: each is timed where its shape is new, then run as in a decode.
     fn walk(&mut self, observer: &mut dyn Observer) -> Result<(), ExecError> {
         let case = self.case;
-        let graph = &case.program.network.graph;
+        let graph = &case.program.graph;
         let mut noise = Noise::new(case.request.noise.clone());
         let launches = &case.program.plan.launches;
         observer.phase(DecodePhase::Step { index: 0, steps: 1 });
         for (index, launch) in launches.iter().enumerate() {
             let node = &graph.nodes[launch.node];
             if let Op::Noise(op) = &node.op {
-                if let Some(draw) = exec::noise_draw(op, node.phase, self.context) {
+                if let Some(draw) = exec::noise_draw(op, node.phase, self.iteration) {
                     self.session.noise(op.output, &mut noise, draw)?;
                 }
                 continue;
@@ -150,7 +148,7 @@ impl Tuner<'_> {
                 }
             }
             // Not `launch`: a GPU would record a graph for each.
-            self.session.launch_timed(launch, self.context)?;
+            self.session.launch_timed(launch, self.iteration)?;
             observer.launched(index, launches.len());
             if observer.cancelled() {
                 return Err(ExecError::Cancelled { done: 0, steps: 1 });
@@ -162,7 +160,7 @@ impl Tuner<'_> {
 
     fn is_new(&mut self, launch: &Launch) -> Result<bool, ExecError> {
         let (seen, mut is_new) = (&self.seen, false);
-        self.session.alternatives(launch, self.context, &mut |of, _| {
+        self.session.alternatives(launch, self.iteration, &mut |of, _| {
             is_new |= !seen.contains(&of.shape);
             Ok(())
         })?;
@@ -173,7 +171,7 @@ impl Tuner<'_> {
     /// decide the power drawn. Of a tensor that holds a range of its rows (which is never updated) only those are there, and
     /// nobody else has use for them.
     fn results(&mut self, op: &Op, launch: &Launch) -> Result<Vec<Written>, ExecError> {
-        let (graph, chunked) = (&self.case.program.network.graph, &self.case.program.plan.chunked);
+        let (graph, chunked) = (&self.case.program.graph, &self.case.program.plan.chunked);
         let reads = op.reads();
         let written = op.writes().into_iter().map(|id| {
             let (element, updated) = (graph[id].element, reads.contains(&id));
@@ -189,11 +187,11 @@ impl Tuner<'_> {
     }
 
     fn measure(&mut self, launch: &Launch, results: &[Written]) -> Result<(), ExecError> {
-        let node = &self.case.program.network.graph.nodes[launch.node];
-        let flop = self.case.program.network.graph.work(node, launch.rows.as_ref()).flop as f64;
+        let node = &self.case.program.graph.nodes[launch.node];
+        let flop = self.case.program.graph.work(node, launch.rows.as_ref()).flop as f64;
         let (warm_up, runs) = (self.case.options.warm_up, self.case.options.runs);
         let (seen, found) = (&mut self.seen, &mut self.found);
-        self.session.alternatives(launch, self.context, &mut |of, run| {
+        self.session.alternatives(launch, self.iteration, &mut |of, run| {
             if seen.insert(of.shape) {
                 let agreement = compare(of, run, results)?;
                 let seconds = medians(of, run, warm_up, runs)?;

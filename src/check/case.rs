@@ -7,9 +7,11 @@ use super::{CheckError, guard};
 use crate::backend::cpu::CpuBackend;
 use crate::backend::device::{DeviceBackend, Driver};
 use crate::checkpoint::{Checkpoint, DType, TensorView, synthetic};
-use crate::exec::{Inputs, Program, StepContext};
+use crate::exec::Input;
+use crate::graph::GraphConstants;
 use crate::kernels::Selection;
-use crate::model::{self, Config, NetworkOptions, Precision, TimeConstants};
+use crate::models::pid::{self, Config, NetworkOptions, Precision, ProgramError};
+use crate::plan::{Iteration, Program};
 use crate::progress::NoProgress;
 use crate::sampler::{Sampler, Schedule};
 use crate::weights::TensorSource;
@@ -161,7 +163,7 @@ pub(super) struct Prepared {
     pub(super) program: guard::Guarded,
     /// The same graph in float32.
     pub(super) twin: Program,
-    constants: Vec<TimeConstants>,
+    constants: Vec<GraphConstants>,
     pub(super) schedule: Schedule,
     latent: Vec<f32>,
     caption: Vec<f32>,
@@ -176,14 +178,16 @@ impl Prepared {
             true => Arc::new(Loud::new(checkpoint)),
             false => Arc::new(checkpoint),
         };
-        let program = model::program(config, &case.options, None).map_err(CheckError::Failed)?;
-        let twin = model::float32_twin(&program).map_err(CheckError::Failed)?;
+        let failed = |e: ProgramError| CheckError::Failed(e.into());
+        let program = pid::program(config, &case.options, None).map_err(failed)?;
+        let twin = program.float32_twin().map_err(|e| CheckError::Failed(e.into()))?;
         let schedule = Schedule::new(case.steps, case.sampler).map_err(|e| CheckError::Failed(e.into()))?;
         let times: Vec<f64> = schedule.steps().iter().map(|s| s.t).collect();
-        let constants = TimeConstants::compute(config, &*source, &times).map_err(|e| CheckError::Failed(e.into()))?;
-        let shape = |id: crate::graph::TensorId| program.network.graph[id].shape.clone();
-        let latent = synthetic::latent(&shape(program.network.latent), SEED);
-        let caption = synthetic::caption(&shape(program.network.caption), SEED);
+        let constants = pid::constants(config, &*source, &times).map_err(|e| CheckError::Failed(e.into()))?;
+        let shape =
+            |name: &str| program.graph.named(name).map(|id| program.graph[id].shape.clone()).unwrap_or_default();
+        let latent = synthetic::latent(&shape("latent"), SEED);
+        let caption = synthetic::caption(&shape("caption"), SEED);
         // One value for each sample, none of them special.
         let sigma = (0..case.options.batch).map(|b| 0.2 + 0.3 * b as f32).collect();
         Ok(Self {
@@ -200,23 +204,18 @@ impl Prepared {
         })
     }
 
-    pub(super) fn contexts(&self) -> Vec<StepContext<'_>> {
-        let steps = self.schedule.steps().into_iter().zip(&self.constants);
-        steps.map(|(step, constants)| StepContext { step, sampler: self.case.sampler, constants }).collect()
+    pub(super) fn iterations(&self) -> Vec<Iteration<'_>> {
+        pid::iterations(&self.schedule, &self.constants)
     }
 
-    pub(super) fn constants(&self) -> Vec<&TimeConstants> {
-        self.constants.iter().collect()
-    }
-
-    pub(super) fn inputs(&self) -> Inputs<'_> {
-        Inputs { latent: &self.latent, caption: &self.caption, sigma: &self.sigma }
+    pub(super) fn inputs(&self) -> [Input<'_>; 3] {
+        [("latent", &self.latent), ("caption", &self.caption), ("sigma", &self.sigma)]
     }
 
     /// The program as a decode runs it.
     pub(super) fn plain(&self, precision: Precision) -> Result<Program, CheckError> {
         let options = NetworkOptions { precision, ..self.case.options };
-        model::program(&self.case.config, &options, None).map_err(CheckError::Failed)
+        pid::program(&self.case.config, &options, None).map_err(|e| CheckError::Failed(e.into()))
     }
 }
 

@@ -31,14 +31,14 @@ pub(super) fn slack_of(op: &Op) -> Slack {
         // Sums in another order; tensor cores cut them off, up to 2^-23 of the sum for each 16 of thousands of terms.
         Op::Conv3x3(_)
         | Op::Linear(_)
-        | Op::TextEmbed(_)
-        | Op::LatentGate(_)
+        | Op::EmbedRows(_)
+        | Op::FeatureGate(_)
         | Op::QkvProject(_)
         | Op::SwiGlu(_)
         | Op::GatedResidual(_)
         | Op::PixelModulate(_) => slack(2e-5, 1e-5),
         // Short sums in another order, and a GPU's approximate exponentials, roots, sines and logarithms.
-        Op::GroupNormSilu(_) | Op::Copy(_) | Op::TimeSilu(_) | Op::PixelEmbed(_) | Op::Noise(_) | Op::SampleStep(_) => {
+        Op::GroupNormSilu(_) | Op::Copy(_) | Op::AddSilu(_) | Op::PixelEmbed(_) | Op::Noise(_) | Op::SampleStep(_) => {
             slack(4e-6, 2e-6)
         }
     }

@@ -3,8 +3,9 @@
 use super::case::{Prepared, SEED};
 use super::report::Row;
 use super::{CheckError, device_failure};
-use crate::exec::{self, Backend, ExecError, Observer, Program};
-use crate::model::Precision;
+use crate::exec::{self, Backend, ExecError, Observer};
+use crate::models::pid::{self, Precision};
+use crate::plan::Program;
 use crate::sampler::{Noise, NoiseSource};
 
 /// Relative L2 of the image: what the public code's own bf16 run is off by, and half as much again.
@@ -54,8 +55,8 @@ fn decode(
     observer: &mut dyn Observer,
 ) -> Result<Vec<f32>, ExecError> {
     let mut noise = Noise::new(NoiseSource::Philox { seed: SEED });
-    let (inputs, constants) = (prepared.inputs(), prepared.constants());
-    exec::run(backend, program, &inputs, &prepared.schedule, &constants, &mut noise, observer)
+    let iterations = prepared.iterations();
+    exec::run(backend, program, &prepared.inputs(), &iterations, pid::IMAGE, &mut noise, observer)
 }
 
 /// `image` against `expected`, which must be equal.

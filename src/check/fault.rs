@@ -3,8 +3,9 @@
 use std::sync::Arc;
 
 use super::CheckError;
-use crate::backend::device::{Command, DeviceError, Driver};
+use crate::backend::device::{Command, Driver};
 use crate::backend::emulator::Emulator;
+use crate::exec::DeviceError;
 use crate::kernels::params::PidTensorMap;
 use crate::kernels::tensor_map::Tiled;
 use crate::kernels::{LaunchError, Processor, Target};

@@ -1,7 +1,8 @@
 //! A program in which every tensor has a place of its own, with a band of known bits before and behind it.
 
-use crate::exec::{ExecError, Program, Session};
+use crate::exec::{ExecError, Session};
 use crate::graph::{ElementType, Role, TensorId};
+use crate::plan::Program;
 
 /// Elements of a band: a row of most tensors, so that one row too many lands in it.
 const BAND: usize = 4096;
@@ -27,7 +28,7 @@ pub(super) struct Guarded {
 impl Guarded {
     /// `program`, laid out anew.
     pub(super) fn new(mut program: Program) -> Self {
-        let mut bands = vec![None; program.network.graph.tensors.len()];
+        let mut bands = vec![None; program.graph.tensors.len()];
         let (mut end, mut last) = (0, None);
         for (tensor, bands) in bands.iter_mut().enumerate() {
             if program.plan.offsets[tensor].is_none() {
@@ -59,7 +60,7 @@ impl Guarded {
             let damaged = values.iter().zip(marks(band)).filter(|(v, mark)| v.to_bits() != *mark).count();
             if damaged > 0 {
                 mark(session, band)?;
-                let name = &self.program.network.graph[tensor].name;
+                let name = &self.program.graph[tensor].name;
                 return Ok(Some(format!("wrote {} bytes or more {side} {name}", 4 * damaged)));
             }
         }
@@ -69,11 +70,11 @@ impl Guarded {
 
 /// A tensor at `end`, and `end` behind it.
 fn push_band(program: &mut Program, end: &mut usize) -> TensorId {
-    let Program { network, plan, .. } = program;
+    let Program { graph, plan, .. } = program;
     plan.offsets.push(Some(*end));
     plan.allocated_bytes.push(4 * BAND);
     plan.live.push(Some(0..plan.launches.len()));
     plan.chunked.push(false);
     *end += 4 * BAND;
-    network.graph.tensor("band", &[BAND], ElementType::F32, Role::Temporary)
+    graph.tensor("band", &[BAND], ElementType::F32, Role::Temporary)
 }

@@ -23,9 +23,10 @@ pub use report::{Outcome, Row};
 
 use std::sync::Arc;
 
-use crate::backend::device::{DeviceError, ceilings};
+use crate::backend::device::ceilings;
 use crate::device::Device;
 use crate::error::Error;
+use crate::exec::DeviceError;
 use crate::exec::{ExecError, Observer};
 use crate::kernels::{KernelChoice, Selection, TuningFile};
 

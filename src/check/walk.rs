@@ -5,10 +5,10 @@ use super::compare::{self, Difference};
 use super::report::Row;
 use super::{CheckError, device_failure};
 use crate::exec::Ceilings;
-use crate::exec::{self, Backend, DecodePhase, ExecError, NoObserver, Observer, Session, StepContext};
+use crate::exec::{self, Backend, DecodePhase, ExecError, NoObserver, Observer, Session};
 use crate::graph::{Op, TensorId};
 use crate::kernels::needs::query_factor;
-use crate::plan::Launch;
+use crate::plan::{Iteration, Launch};
 use crate::sampler::{Noise, NoiseSource};
 
 /// Decodes that are timed, after the walk has warmed everything up; the median counts.
@@ -24,13 +24,13 @@ pub(super) fn walk(
     ceilings: Option<&Ceilings>,
     observer: &mut dyn Observer,
 ) -> Result<Vec<Row>, CheckError> {
-    let contexts = prepared.contexts();
+    let iterations = prepared.iterations();
     let failed = |e: ExecError| CheckError::Failed(e.into());
-    let mut device = prepared.device.session(&prepared.program.program, &contexts, observer).map_err(failed)?;
-    let mut cpu = prepared.cpu.session(&prepared.twin, &contexts, &mut NoObserver).map_err(failed)?;
+    let mut device = prepared.device.session(&prepared.program.program, &iterations, observer).map_err(failed)?;
+    let mut cpu = prepared.cpu.session(&prepared.twin, &iterations, &mut NoObserver).map_err(failed)?;
     let mut walk =
         Walk { prepared, selects, device: &mut *device, cpu: &mut *cpu, rows: Vec::new(), at: Default::default() };
-    if let Err(error) = walk.run(&contexts, observer) {
+    if let Err(error) = walk.run(&iterations, observer) {
         // What follows would run on what the failed launch left.
         let (failure, [kernels, node]) = (device_failure(error)?, walk.at.clone());
         if (walk.selects)(&format!("{}/{kernels}", prepared.case.name)) {
@@ -40,7 +40,7 @@ pub(super) fn walk(
         return Ok(walk.rows);
     }
     if let Some(ceilings) = ceilings {
-        walk.time(&contexts, ceilings).map_err(failed)?;
+        walk.time(&iterations, ceilings).map_err(failed)?;
     }
     Ok(walk.rows)
 }
@@ -56,22 +56,19 @@ struct Walk<'a> {
 }
 
 impl Walk<'_> {
-    fn run(&mut self, contexts: &[StepContext<'_>], observer: &mut dyn Observer) -> Result<(), ExecError> {
+    fn run(&mut self, iterations: &[Iteration<'_>], observer: &mut dyn Observer) -> Result<(), ExecError> {
         let prepared = self.prepared;
         prepared.program.mark(self.device)?;
-        let (network, inputs) = (&prepared.twin.network, prepared.inputs());
-        self.device.write(network.latent, inputs.latent)?;
-        self.device.write(network.caption, inputs.caption)?;
-        self.device.write(network.sigma, inputs.sigma)?;
+        exec::write_inputs(self.device, &prepared.twin, &prepared.inputs())?;
         let mut noises = [(); 2].map(|()| Noise::new(NoiseSource::Philox { seed: SEED }));
-        for (k, context) in contexts.iter().enumerate() {
-            observer.phase(DecodePhase::Step { index: k, steps: contexts.len() });
+        for (k, iteration) in iterations.iter().enumerate() {
+            observer.phase(DecodePhase::Step { index: k, steps: iterations.len() });
             let launches = launches(prepared, k);
             for (index, launch) in launches.iter().enumerate() {
-                self.launch(launch, context, &mut noises)?;
+                self.launch(launch, iteration, &mut noises)?;
                 observer.launched(index, launches.len());
                 if observer.cancelled() {
-                    return Err(ExecError::Cancelled { done: k, steps: contexts.len() });
+                    return Err(ExecError::Cancelled { done: k, steps: iterations.len() });
                 }
             }
         }
@@ -79,14 +76,14 @@ impl Walk<'_> {
     }
 
     /// Runs one launch on the device, and, when its row is selected, on the CPU with the same inputs, and compares.
-    fn launch(&mut self, launch: &Launch, context: &StepContext<'_>, noises: &mut [Noise; 2]) -> Result<(), ExecError> {
+    fn launch(&mut self, launch: &Launch, iteration: &Iteration<'_>, noises: &mut [Noise; 2]) -> Result<(), ExecError> {
         let prepared = self.prepared;
-        let node = &prepared.twin.network.graph.nodes[launch.node];
-        let kernels = self.device.kernels(launch, context)?.join("+");
+        let node = &prepared.twin.graph.nodes[launch.node];
+        let kernels = self.device.kernels(launch, iteration)?.join("+");
         self.at = [kernels.clone(), node.name.clone()];
         let compared = (self.selects)(&format!("{}/{kernels}", prepared.case.name));
         let draw = match &node.op {
-            Op::Noise(op) => match exec::noise_draw(op, node.phase, context) {
+            Op::Noise(op) => match exec::noise_draw(op, node.phase, iteration) {
                 Some(draw) => Some((op.output, draw)),
                 None => return Ok(()),
             },
@@ -99,19 +96,19 @@ impl Walk<'_> {
         match draw {
             Some((id, draw)) => self.device.noise(id, on_device, draw)?,
             // Not `launch`: a GPU would record a graph for each.
-            None => self.device.launch_timed(launch, context).map(drop)?,
+            None => self.device.launch_timed(launch, iteration).map(drop)?,
         }
         if !compared {
             return Ok(());
         }
         match draw {
             Some((id, draw)) => self.cpu.noise(id, on_cpu, draw)?,
-            None => self.cpu.launch(launch, context)?,
+            None => self.cpu.launch(launch, iteration)?,
         }
         let difference = self.compare(&node.op)?;
         self.row(&kernels).launches += 1;
         for (id, difference) in difference {
-            let place = format!("{}: {}", node.name, prepared.twin.network.graph[id].name);
+            let place = format!("{}: {}", node.name, prepared.twin.graph[id].name);
             enter(self.row(&kernels), place, difference);
         }
         Ok(())
@@ -127,7 +124,7 @@ impl Walk<'_> {
             self.cpu.write(id, &values)?;
         }
         for id in op.writes().into_iter().filter(|id| !reads.contains(id)) {
-            let nothing = vec![f32::NAN; self.prepared.twin.network.graph[id].elements()];
+            let nothing = vec![f32::NAN; self.prepared.twin.graph[id].elements()];
             self.device.write(id, &nothing)?;
             self.cpu.write(id, &nothing)?;
         }
@@ -136,7 +133,7 @@ impl Walk<'_> {
 
     /// Each tensor that `op` wrote, device against CPU.
     fn compare(&mut self, op: &Op) -> Result<Vec<(TensorId, Difference)>, ExecError> {
-        let graph = &self.prepared.program.program.network.graph;
+        let graph = &self.prepared.program.program.graph;
         let slack = compare::slack_of(op);
         let mut found = Vec::new();
         for id in op.writes() {
@@ -160,7 +157,7 @@ impl Walk<'_> {
         if !(self.selects)(&format!("{}/{ANY_KERNEL}", self.prepared.case.name)) {
             return Ok(());
         }
-        for tensor in 0..self.prepared.twin.network.graph.tensors.len() {
+        for tensor in 0..self.prepared.twin.graph.tensors.len() {
             let id = TensorId(tensor as u32);
             if let Some(damage) = self.prepared.program.damage(self.device, id)? {
                 let row = self.row(ANY_KERNEL);
@@ -179,24 +176,24 @@ impl Walk<'_> {
     }
 
     /// Times whole decodes launch by launch, and enters the median of each row's seconds.
-    fn time(&mut self, contexts: &[StepContext<'_>], ceilings: &Ceilings) -> Result<(), ExecError> {
-        let graph = &self.prepared.program.program.network.graph;
+    fn time(&mut self, iterations: &[Iteration<'_>], ceilings: &Ceilings) -> Result<(), ExecError> {
+        let graph = &self.prepared.program.program.graph;
         let mut seconds = vec![Vec::with_capacity(TIMED_RUNS); self.rows.len()];
         let mut floors = vec![0.0; self.rows.len()];
         let mut noise = Noise::new(NoiseSource::Philox { seed: SEED });
         for run in 0..TIMED_RUNS {
             let mut taken = vec![0.0; self.rows.len()];
-            for (k, context) in contexts.iter().enumerate() {
+            for (k, iteration) in iterations.iter().enumerate() {
                 for launch in launches(self.prepared, k) {
                     let node = &graph.nodes[launch.node];
                     if let Op::Noise(op) = &node.op {
-                        if let Some(draw) = exec::noise_draw(op, node.phase, context) {
+                        if let Some(draw) = exec::noise_draw(op, node.phase, iteration) {
                             self.device.noise(op.output, &mut noise, draw)?;
                         }
                         continue;
                     }
-                    let time = self.device.launch_timed(launch, context)?;
-                    let kernels = self.device.kernels(launch, context)?.join("+");
+                    let time = self.device.launch_timed(launch, iteration)?;
+                    let kernels = self.device.kernels(launch, iteration)?.join("+");
                     if let Some(row) = self.rows.iter().position(|r| r.kernels == kernels) {
                         taken[row] += time;
                         // The work is the same in every run.

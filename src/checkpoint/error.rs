@@ -3,7 +3,7 @@
 use std::fmt;
 
 use super::pth::PthError;
-use crate::model::ConfigError;
+use crate::models::pid::ConfigError;
 use crate::output::OutputError;
 
 /// A checkpoint that cannot be read, written or used.

@@ -18,7 +18,7 @@ impl Checkpoint {
     /// Joins the halves, where there are any.
     pub(super) fn join_halves(&mut self) -> Result<(), CheckpointError> {
         let first: Vec<String> = self.names().filter(|n| n.contains(HALVES[0])).map(str::to_owned).collect();
-        let channels = self.outputs("pixel_embedder.proj").unwrap_or(0);
+        let channels = self.outputs("pixel_embedder.proj");
         for msa in first {
             let mlp = msa.replace(HALVES[0], HALVES[1]);
             let whole = msa.replace(HALVES[0], WHOLE).replace(".0.0.", ".0.");

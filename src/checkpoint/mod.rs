@@ -34,7 +34,7 @@ use std::sync::{Arc, OnceLock};
 use half::bf16;
 use rayon::prelude::*;
 
-use crate::model::Config;
+use crate::models::pid::Config;
 use crate::progress::Progress;
 use crate::weights::TensorSource;
 

@@ -4,7 +4,7 @@
 use std::collections::BTreeMap;
 
 use super::{Checkpoint, CheckpointError, Mismatch, shards, teacher};
-use crate::model::{Config, names};
+use crate::models::pid::{Config, names};
 
 impl Checkpoint {
     /// The network's own tensors, without prefix; quantised ones stand for bf16. What is beside the network is dropped, and

@@ -7,7 +7,7 @@
 use std::collections::BTreeMap;
 
 use super::{Checkpoint, CheckpointError, Entry};
-use crate::model::names;
+use crate::models::pid::names;
 
 /// Tensors that every network has, to find it by; several, so that a file that lacks one is told so.
 const LANDMARKS: [&str; 4] = [

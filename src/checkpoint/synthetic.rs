@@ -14,8 +14,9 @@ use rayon::prelude::*;
 
 use super::write::{HeaderEntry, write_file};
 use super::{Bytes, Checkpoint, CheckpointError, DType, Entry, Format};
-use crate::model::Config;
-use crate::model::names::{self, TensorSpec};
+use crate::models::TensorSpec;
+use crate::models::pid::Config;
+use crate::models::pid::names;
 use crate::parallel;
 use crate::progress::Progress;
 

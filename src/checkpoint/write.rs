@@ -8,7 +8,7 @@ use std::path::Path;
 use serde_json::{Map, Value, json};
 
 use super::{Checkpoint, CheckpointError, DType, TensorView, for_each_bf16};
-use crate::model::Config;
+use crate::models::pid::Config;
 use crate::output::{OutputError, Pending};
 use crate::progress::{NoProgress, Progress};
 

@@ -17,7 +17,7 @@ use crate::checkpoint::Checkpoint;
 use crate::decoder::Decoder;
 use crate::device::Device;
 use crate::kernels::{KernelChoice, Tuning, TuningFile};
-use crate::model::{Config, Precision};
+use crate::models::pid::{Config, Precision};
 use crate::plan::ByteSize;
 use crate::sampler::{Sampler, Schedule};
 

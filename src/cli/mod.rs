@@ -33,7 +33,7 @@ use crate::checkpoint::Checkpoint;
 use crate::kind::Kind;
 use crate::latent::Sigma;
 use crate::latent::dct16::Statistics;
-use crate::model::{Config, Release};
+use crate::models::pid::{Config, Release};
 use report::{CliError, Report};
 
 /// Decodes latents of image generators to 2K and 4K pictures with NVIDIA's PiD network.

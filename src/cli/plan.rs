@@ -8,7 +8,7 @@ use serde_json::json;
 use super::report::{CliError, Report};
 use super::targets::{Kind, Targets, output_path, stage_text};
 use super::{Common, config_file, read_config, shown};
-use crate::model::{self, NetworkOptions, Precision};
+use crate::models::pid::{self, NetworkOptions, Precision};
 use crate::plan::ByteSize;
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq, clap::ValueEnum)]
@@ -66,8 +66,8 @@ pub(super) fn run(args: &PlanArgs) -> Result<Report, CliError> {
         observed: false,
     };
     options.check(&config).map_err(CliError::usage)?;
-    let program = model::program(&config, &options, args.budget)?;
-    let (graph, plan) = (&program.network.graph, &program.plan);
+    let program = pid::program(&config, &options, args.budget)?;
+    let (graph, plan) = (&program.graph, &program.plan);
     let mut json = plan.to_json(graph);
     if let Some(map) = json.as_object_mut() {
         map.insert("config".into(), json!(config.name()));
@@ -80,7 +80,7 @@ pub(super) fn run(args: &PlanArgs) -> Result<Report, CliError> {
         targets.commit(vec![stage_text(path, &plan.to_svg(graph))?])?;
         text.push_str(&format!("\nplan drawn to {}", shown(path)));
     }
-    let name = crate::model::Release::ALL.iter().find(|r| r.name == args.config);
+    let name = crate::models::pid::Release::ALL.iter().find(|r| r.name == args.config);
     let warning = name.and_then(|r| r.sizes.warning(args.width, args.height));
     Ok(Report::new(text, json).with_warnings(warning.into_iter().collect()))
 }

@@ -1,10 +1,12 @@
-//! Replays a plan: the once-per-decode launches, then the step loop. Decides nothing.
+//! Replays a plan: the launches before the loop, then the loop. Decides nothing.
 //!
-//! A [`Program`] is a graph with its plan; a [`Session`] is a backend's memory for one decode of it. The
+//! A [`Program`] is a graph with its plan; a [`Session`] is a backend's memory for one run of it. The
 //! executor fills the inputs, walks the launches, tells the [`Observer`] and reads the result.
 
+mod device_error;
 mod facts;
 
+pub use device_error::DeviceError;
 pub use facts::{Ceilings, Telemetry};
 
 use std::fmt;
@@ -12,32 +14,10 @@ use std::time::Instant;
 
 use rayon::prelude::*;
 
-use crate::graph::{Op, Phase};
+use crate::graph::{GraphConstants, Op, Phase, TensorId};
 use crate::kernels::OpShape;
-use crate::model::{Network, TimeConstants};
-use crate::plan::{ByteSize, Launch, Plan};
-use crate::sampler::{Noise, Sampler, Schedule, Step};
-
-/// A graph and where everything goes.
-#[derive(Clone, Debug)]
-pub struct Program {
-    /// What is computed.
-    pub network: Network,
-    /// How.
-    pub plan: Plan,
-    /// For people: number format, and what was done to meet the budget.
-    pub form: String,
-}
-
-/// What one step feeds to the ops besides tensors.
-pub struct StepContext<'a> {
-    /// Position in the schedule.
-    pub step: Step,
-    /// How the sampler moves from one time to the next.
-    pub sampler: Sampler,
-    /// Constants of the network at this step's time.
-    pub constants: &'a TimeConstants,
-}
+use crate::plan::{ByteSize, Iteration, Launch, Program};
+use crate::sampler::{Noise, Sampler, Step};
 
 /// One call of a launch that several kernels can do.
 #[derive(Clone, Copy, Debug)]
@@ -60,27 +40,27 @@ pub trait RunAlternative {
     /// Runs the call by `kernel`, to its end: seconds by the device's own clock.
     fn run(&mut self, kernel: &'static str) -> Result<f64, ExecError>;
     /// The first `elements` of tensor `id` as float32.
-    fn read(&mut self, id: crate::graph::TensorId, elements: usize) -> Result<Vec<f32>, ExecError>;
+    fn read(&mut self, id: TensorId, elements: usize) -> Result<Vec<f32>, ExecError>;
     /// Fills tensor `id`.
-    fn write(&mut self, id: crate::graph::TensorId, values: &[f32]) -> Result<(), ExecError>;
+    fn write(&mut self, id: TensorId, values: &[f32]) -> Result<(), ExecError>;
 }
 
 /// A backend's arena for one decode, and the launches on it.
 pub trait Session {
     /// Fills tensor `id`, rounding to its element type.
-    fn write(&mut self, id: crate::graph::TensorId, values: &[f32]) -> Result<(), ExecError>;
+    fn write(&mut self, id: TensorId, values: &[f32]) -> Result<(), ExecError>;
     /// Fills tensor `id` with standard normal draw `draw`.
-    fn noise(&mut self, id: crate::graph::TensorId, noise: &mut Noise, draw: usize) -> Result<(), ExecError>;
-    /// Runs one launch; `context` is that of the first step for launches before the loop.
-    fn launch(&mut self, launch: &Launch, context: &StepContext<'_>) -> Result<(), ExecError>;
+    fn noise(&mut self, id: TensorId, noise: &mut Noise, draw: usize) -> Result<(), ExecError>;
+    /// Runs one launch; `iteration` is that of the first step for launches before the loop.
+    fn launch(&mut self, launch: &Launch, iteration: &Iteration<'_>) -> Result<(), ExecError>;
     /// As [`Session::launch`], to its end: seconds it took by the device's own clock where it has one.
-    fn launch_timed(&mut self, launch: &Launch, context: &StepContext<'_>) -> Result<f64, ExecError> {
+    fn launch_timed(&mut self, launch: &Launch, iteration: &Iteration<'_>) -> Result<f64, ExecError> {
         let begin = Instant::now();
-        self.launch(launch, context)?;
+        self.launch(launch, iteration)?;
         Ok(begin.elapsed().as_secs_f64())
     }
     /// As [`Session::noise`], to its end: seconds as [`Session::launch_timed`] counts them.
-    fn noise_timed(&mut self, id: crate::graph::TensorId, noise: &mut Noise, draw: usize) -> Result<f64, ExecError> {
+    fn noise_timed(&mut self, id: TensorId, noise: &mut Noise, draw: usize) -> Result<f64, ExecError> {
         let begin = Instant::now();
         self.noise(id, noise, draw)?;
         Ok(begin.elapsed().as_secs_f64())
@@ -91,8 +71,8 @@ pub trait Session {
         Ok(None)
     }
     /// Names of the kernels that `launch` runs, in order; none on a device without kernels.
-    fn kernels(&self, launch: &Launch, context: &StepContext<'_>) -> Result<Vec<&'static str>, ExecError> {
-        let _ = (launch, context);
+    fn kernels(&self, launch: &Launch, iteration: &Iteration<'_>) -> Result<Vec<&'static str>, ExecError> {
+        let _ = (launch, iteration);
         Ok(Vec::new())
     }
     /// Calls `visit` with each call of `launch` that several kernels can do; nothing on a device without a choice. What is
@@ -100,14 +80,14 @@ pub trait Session {
     fn alternatives(
         &mut self,
         launch: &Launch,
-        context: &StepContext<'_>,
+        iteration: &Iteration<'_>,
         visit: &mut VisitAlternatives<'_>,
     ) -> Result<(), ExecError> {
-        let _ = (launch, context, visit);
+        let _ = (launch, iteration, visit);
         Ok(())
     }
     /// Tensor `id` as float32.
-    fn read(&mut self, id: crate::graph::TensorId) -> Result<Vec<f32>, ExecError>;
+    fn read(&mut self, id: TensorId) -> Result<Vec<f32>, ExecError>;
 }
 
 /// A device that can run programs.
@@ -116,7 +96,7 @@ pub trait Backend: Send + Sync + fmt::Debug {
     fn session<'a>(
         &'a self,
         program: &'a Program,
-        steps: &'a [StepContext<'a>],
+        steps: &'a [Iteration<'a>],
         observer: &mut dyn Observer,
     ) -> Result<Box<dyn Session + 'a>, ExecError>;
     /// The device, for people.
@@ -150,17 +130,20 @@ pub enum ExecError {
         "out of memory: the decode needs {needed} for activations, {available} are free; decode a smaller picture or pass a --budget"
     )]
     OutOfMemory { needed: ByteSize, available: ByteSize },
-    #[cfg(any(feature = "cuda", feature = "emulator"))]
     #[error(transparent)]
-    Device(#[from] crate::backend::device::DeviceError),
+    Device(#[from] DeviceError),
     #[error("noise: {0}")]
     Noise(#[from] crate::sampler::NoiseError),
     #[error(transparent)]
     Weights(#[from] crate::weights::PrepareError),
     #[error("stopped on request after {done} of {steps} steps")]
     Cancelled { done: usize, steps: usize },
-    #[error("the network produced {value} at element {index} of the picture: the checkpoint or the inputs are damaged")]
-    NotFinite { value: f32, index: usize },
+    #[error("the network produced {value} at element {index} of the {name}: the checkpoint or the inputs are damaged")]
+    NotFinite { name: String, value: f32, index: usize },
+    #[error("the program has no input or output called {name}")]
+    Unnamed { name: String },
+    #[error("{name}: {found} values, expected {expected}")]
+    InputSize { name: String, found: usize, expected: usize },
 }
 
 /// Is told what happens during a decode. Every method has an empty default.
@@ -216,84 +199,106 @@ impl Observer for NoObserver {}
 /// Where a decode is.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum DecodePhase {
-    /// Adapter, gates' feature halves, caption.
+    /// What comes before the loop.
     Prepare,
-    /// A step of the sampler.
+    /// A pass of the loop.
     #[allow(missing_docs)]
     Step { index: usize, steps: usize },
     /// All done.
     Done,
 }
 
-/// Values of a decode's inputs, shapes as in [`Network`].
-pub struct Inputs<'a> {
-    /// `[B, C, h, w]`.
-    pub latent: &'a [f32],
-    /// `[B, T, E]`.
-    pub caption: &'a [f32],
-    /// `[B]`.
-    pub sigma: &'a [f32],
+/// An input's name and values.
+pub type Input<'a> = (&'a str, &'a [f32]);
+
+/// An output that a caller reads.
+#[derive(Clone, Copy, Debug)]
+pub struct Output<'a> {
+    /// Its name.
+    pub name: &'a str,
+    /// What its values are clamped to.
+    pub range: [f32; 2],
 }
 
-/// Runs the program once; `constants[k]` belongs to step k of `schedule`. Returns the image
-/// `[B, 3, H, W]` in [-1, 1].
+/// Runs the program once, its loop once for each of `iterations`. Returns the values of `output`.
 ///
 /// # Errors
-/// When the arena cannot be allocated, the caller's noise does not fit, the observer cancels, or the
-/// result is not finite.
+/// When the arena cannot be allocated, an input or output is not the program's, the caller's noise does not fit, the observer
+/// cancels, or the result is not finite.
 pub fn run(
     backend: &dyn Backend,
     program: &Program,
-    inputs: &Inputs<'_>,
-    schedule: &Schedule,
-    constants: &[&TimeConstants],
+    inputs: &[Input<'_>],
+    iterations: &[Iteration<'_>],
+    output: Output<'_>,
     noise: &mut Noise,
     observer: &mut dyn Observer,
 ) -> Result<Vec<f32>, ExecError> {
-    let network = &program.network;
     observer.phase(DecodePhase::Prepare);
-    let steps = schedule.steps().into_iter().zip(constants);
-    let contexts: Vec<StepContext<'_>> =
-        steps.map(|(step, constants)| StepContext { step, sampler: schedule.sampler, constants }).collect();
-    let mut session = backend.session(program, &contexts, observer)?;
-    session.write(network.latent, inputs.latent)?;
-    session.write(network.caption, inputs.caption)?;
-    session.write(network.sigma, inputs.sigma)?;
+    let result = named(program, output.name)?;
+    let mut session = backend.session(program, iterations, observer)?;
+    write_inputs(&mut *session, program, inputs)?;
     let (once, each) = program.plan.launches.split_at(program.plan.step_start);
-    let mut run = Run { program, session: &mut *session, noise, observer, steps: contexts.len() };
-    for (k, context) in contexts.iter().enumerate() {
-        if k == 0 {
-            run.launches(once, 0, context)?;
-        }
+    let none = GraphConstants::default();
+    let step = Step { index: 0, t: 0.0, t_next: 0.0 };
+    let before = Iteration { step, sampler: Sampler::default(), constants: &none };
+    let mut run = Run { program, session: &mut *session, noise, observer, steps: iterations.len() };
+    run.launches(once, 0, iterations.first().unwrap_or(&before))?;
+    for (k, iteration) in iterations.iter().enumerate() {
         run.observer.phase(DecodePhase::Step { index: k, steps: run.steps });
         if run.observer.wants_taps() {
-            run.observer.tap(Some(k), "t_embedder", &context.constants.t_emb);
+            for (constant, values) in program.graph.constants.iter().zip(&iteration.constants.values) {
+                if let Some(name) = &constant.tap {
+                    run.observer.tap(Some(k), name, values);
+                }
+            }
         }
-        run.launches(each, program.plan.step_start, context)?;
+        run.launches(each, program.plan.step_start, iteration)?;
     }
     if observer.wants_device_seconds()
         && let Some(seconds) = session.finish_timed()?
     {
         observer.device_seconds(seconds);
     }
-    let mut image = session.read(network.image)?;
+    let mut values = session.read(result)?;
     observer.phase(DecodePhase::Done);
-    clamp_finite(&mut image)?;
-    Ok(image)
+    clamp_finite(&mut values, output)?;
+    Ok(values)
 }
 
-/// Clamps to [-1, 1], on all cores; fails on the first value that is not finite.
-fn clamp_finite(image: &mut [f32]) -> Result<(), ExecError> {
+/// Fills inputs by name.
+///
+/// # Errors
+/// When one is not the program's or of another size.
+pub fn write_inputs(session: &mut dyn Session, program: &Program, inputs: &[Input<'_>]) -> Result<(), ExecError> {
+    for (name, values) in inputs {
+        let id = named(program, name)?;
+        let (expected, found) = (program.graph[id].elements(), values.len());
+        if found != expected {
+            return Err(ExecError::InputSize { name: (*name).into(), found, expected });
+        }
+        session.write(id, values)?;
+    }
+    Ok(())
+}
+
+fn named(program: &Program, name: &str) -> Result<TensorId, ExecError> {
+    program.graph.named(name).ok_or_else(|| ExecError::Unnamed { name: name.into() })
+}
+
+/// Clamps to the output's range, on all cores; fails on the first value that is not finite.
+fn clamp_finite(values: &mut [f32], output: Output<'_>) -> Result<(), ExecError> {
     const PIECE: usize = 1 << 18;
+    let [low, high] = output.range;
     let clamp = |(piece, values): (usize, &mut [f32])| {
         if values.iter().fold(true, |finite, v| finite & v.is_finite()) {
-            values.iter_mut().for_each(|v| *v = v.clamp(-1.0, 1.0));
+            values.iter_mut().for_each(|v| *v = v.clamp(low, high));
             return None;
         }
         let at = values.iter().position(|v| !v.is_finite())?;
-        Some(ExecError::NotFinite { value: values[at], index: piece * PIECE + at })
+        Some(ExecError::NotFinite { name: output.name.into(), value: values[at], index: piece * PIECE + at })
     };
-    image.par_chunks_mut(PIECE).enumerate().find_map_first(clamp).map_or(Ok(()), Err)
+    values.par_chunks_mut(PIECE).enumerate().find_map_first(clamp).map_or(Ok(()), Err)
 }
 
 struct Run<'a> {
@@ -306,24 +311,24 @@ struct Run<'a> {
 
 impl Run<'_> {
     /// Runs `launches`, the first of which is launch `first` of the plan.
-    fn launches(&mut self, launches: &[Launch], first: usize, context: &StepContext<'_>) -> Result<(), ExecError> {
+    fn launches(&mut self, launches: &[Launch], first: usize, iteration: &Iteration<'_>) -> Result<(), ExecError> {
         for (index, launch) in launches.iter().enumerate() {
-            self.launch(launch, first + index, context)?;
+            self.launch(launch, first + index, iteration)?;
             self.observer.launched(index, launches.len());
             if self.observer.cancelled() {
-                return Err(ExecError::Cancelled { done: context.step.index, steps: self.steps });
+                return Err(ExecError::Cancelled { done: iteration.step.index, steps: self.steps });
             }
         }
         Ok(())
     }
 
-    fn launch(&mut self, launch: &Launch, index: usize, context: &StepContext<'_>) -> Result<(), ExecError> {
-        let node = &self.program.network.graph.nodes[launch.node];
-        let step = (node.phase == Phase::Step).then_some(context.step.index);
+    fn launch(&mut self, launch: &Launch, index: usize, iteration: &Iteration<'_>) -> Result<(), ExecError> {
+        let node = &self.program.graph.nodes[launch.node];
+        let step = (node.phase == Phase::Step).then_some(iteration.step.index);
         let timed = self.observer.wants_times();
         let seconds = match &node.op {
             Op::Noise(op) => {
-                let Some(draw) = noise_draw(op, node.phase, context) else { return Ok(()) };
+                let Some(draw) = noise_draw(op, node.phase, iteration) else { return Ok(()) };
                 if timed {
                     Some(self.session.noise_timed(op.output, self.noise, draw)?)
                 } else {
@@ -331,9 +336,9 @@ impl Run<'_> {
                     None
                 }
             }
-            _ if timed => Some(self.session.launch_timed(launch, context)?),
+            _ if timed => Some(self.session.launch_timed(launch, iteration)?),
             _ => {
-                self.session.launch(launch, context)?;
+                self.session.launch(launch, iteration)?;
                 None
             }
         };
@@ -352,12 +357,12 @@ impl Run<'_> {
 }
 
 /// The draw that a noise op asks for; none where nobody reads it: fresh noise enters after every step of sde but the last.
-pub(crate) fn noise_draw(op: &crate::graph::op::Noise, phase: Phase, context: &StepContext<'_>) -> Option<usize> {
+pub(crate) fn noise_draw(op: &crate::graph::op::Noise, phase: Phase, iteration: &Iteration<'_>) -> Option<usize> {
     match phase {
         Phase::Once => Some(op.first_draw),
         Phase::Step => {
-            let read = context.sampler == Sampler::Sde && context.step.t_next > 0.0;
-            read.then(|| op.first_draw + context.step.index)
+            let read = iteration.sampler == Sampler::Sde && iteration.step.t_next > 0.0;
+            read.then(|| op.first_draw + iteration.step.index)
         }
     }
 }

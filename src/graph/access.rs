@@ -1,8 +1,8 @@
 //! Which tensors and weights an op touches, and whether it may run on a range of its rows. All that the
 //! planner knows of ops.
 
-use super::op::{Affine, Emit, Modulation, Op};
-use super::{TensorId, WeightId};
+use super::op::{Affine, Emit, NormModulate, Op};
+use super::{ConstantId, TensorId, WeightId};
 
 /// A stream that is written, and what is left of it for the next product.
 fn with_emit(stream: TensorId, emit: Option<Emit>) -> impl Iterator<Item = TensorId> {
@@ -16,15 +16,15 @@ impl Op {
             Self::Conv3x3(_) => "conv3x3",
             Self::GroupNormSilu(_) => "group_norm_silu",
             Self::Linear(_) => "linear",
-            Self::TextEmbed(_) => "text_embed",
+            Self::EmbedRows(_) => "embed_rows",
             Self::Copy(_) => "copy",
             Self::PatchEmbed(_) => "patch_embed",
-            Self::LatentGate(_) => "latent_gate",
+            Self::FeatureGate(_) => "feature_gate",
             Self::QkvProject(_) => "qkv_project",
             Self::Attention(_) => "attention",
             Self::SwiGlu(_) => "swiglu",
             Self::GatedResidual(_) => "gated_residual",
-            Self::TimeSilu(_) => "time_silu",
+            Self::AddSilu(_) => "add_silu",
             Self::PixelEmbed(_) => "pixel_embed",
             Self::PixelModulate(_) => "pixel_modulate",
             Self::PixelUpdate(_) => "pixel_update",
@@ -40,17 +40,17 @@ impl Op {
             Self::Conv3x3(op) => vec![op.input],
             Self::GroupNormSilu(op) => vec![op.input],
             Self::Linear(op) => vec![op.input],
-            Self::TextEmbed(op) => vec![op.caption],
+            Self::EmbedRows(op) => vec![op.input],
             Self::Copy(op) => vec![op.input],
             Self::PatchEmbed(op) => vec![op.image],
-            Self::LatentGate(op) => {
-                [op.stream, op.features, op.feature_half, op.sigma].into_iter().chain(op.operand).collect()
+            Self::FeatureGate(op) => {
+                [op.stream, op.features, op.feature_half, op.level].into_iter().chain(op.operand).collect()
             }
             Self::QkvProject(op) => op.streams.iter().flat_map(|s| [s.input].into_iter().chain(s.sums)).collect(),
             Self::Attention(op) => vec![op.q, op.k, op.v],
             Self::SwiGlu(op) => op.streams.iter().flat_map(|s| [s.input].into_iter().chain(s.sums)).collect(),
             Self::GatedResidual(op) => [op.input].into_iter().chain(op.streams.iter().map(|s| s.residual)).collect(),
-            Self::TimeSilu(op) => vec![op.stream],
+            Self::AddSilu(op) => vec![op.stream],
             Self::PixelEmbed(op) => vec![op.image],
             Self::PixelModulate(op) => vec![op.stream, op.pixels],
             Self::PixelUpdate(op) => {
@@ -68,15 +68,15 @@ impl Op {
             Self::Conv3x3(op) => vec![op.output],
             Self::GroupNormSilu(op) => [op.output].into_iter().chain(op.slab_sums).collect(),
             Self::Linear(op) => vec![op.output],
-            Self::TextEmbed(op) => vec![op.output],
+            Self::EmbedRows(op) => vec![op.output],
             Self::Copy(op) => with_emit(op.output, op.emit).collect(),
             Self::PatchEmbed(op) => with_emit(op.stream, op.emit).collect(),
-            Self::LatentGate(op) => with_emit(op.stream, op.emit).collect(),
+            Self::FeatureGate(op) => with_emit(op.stream, op.emit).collect(),
             Self::QkvProject(op) => vec![op.q, op.k, op.v],
             Self::Attention(op) => vec![op.output],
             Self::SwiGlu(op) => vec![op.output],
             Self::GatedResidual(op) => op.streams.iter().flat_map(|s| with_emit(s.residual, s.emit)).collect(),
-            Self::TimeSilu(op) => with_emit(op.stream, op.emit).collect(),
+            Self::AddSilu(op) => with_emit(op.stream, op.emit).collect(),
             Self::PixelEmbed(op) => vec![op.pixels],
             Self::PixelModulate(op) => vec![op.output],
             Self::PixelUpdate(op) => match &op.sample {
@@ -97,9 +97,9 @@ impl Op {
             Self::Conv3x3(op) => both(&op.kernel).collect(),
             Self::GroupNormSilu(op) => vec![op.weight, op.bias],
             Self::Linear(op) => both(&op.affine).collect(),
-            Self::TextEmbed(op) => both(&op.affine).chain([op.norm, op.position]).collect(),
+            Self::EmbedRows(op) => both(&op.affine).chain([op.norm, op.position]).collect(),
             Self::PatchEmbed(op) => both(&op.affine).collect(),
-            Self::LatentGate(op) => vec![op.weight, op.log_alpha],
+            Self::FeatureGate(op) => vec![op.weight, op.log_slope],
             Self::QkvProject(op) => op
                 .streams
                 .iter()
@@ -115,7 +115,7 @@ impl Op {
                 affines.iter().flat_map(both).chain([op.norm]).chain(sample).collect()
             }
             Self::SampleStep(op) => both(&op.affine).chain([op.norm]).collect(),
-            Self::Copy(_) | Self::Attention(_) | Self::TimeSilu(_) | Self::Noise(_) => Vec::new(),
+            Self::Copy(_) | Self::Attention(_) | Self::AddSilu(_) | Self::Noise(_) => Vec::new(),
         }
     }
 
@@ -131,12 +131,22 @@ impl Op {
         }
     }
 
-    /// Modulations that the op takes from the step's constants, as (block, is text).
-    pub fn modulations(&self) -> Vec<Modulation> {
+    /// Constants that the op reads.
+    pub fn constants(&self) -> Vec<ConstantId> {
+        fn of_norm(norm: NormModulate) -> [ConstantId; 2] {
+            [norm.shift, norm.scale]
+        }
+        let emitted = |emit: Option<Emit>| emit.and_then(|e| e.norm).map(of_norm).into_iter().flatten();
         match self {
-            Self::QkvProject(op) => op.streams.iter().filter_map(|s| s.norm.map(|n| n.modulation)).collect(),
-            Self::SwiGlu(op) => op.streams.iter().map(|s| s.norm.modulation).collect(),
-            Self::GatedResidual(op) => op.streams.iter().map(|s| s.gate).collect(),
+            Self::QkvProject(op) => op.streams.iter().filter_map(|s| s.norm).flat_map(of_norm).collect(),
+            Self::SwiGlu(op) => op.streams.iter().flat_map(|s| of_norm(s.norm)).collect(),
+            Self::GatedResidual(op) => {
+                op.streams.iter().flat_map(|s| [s.gate].into_iter().chain(emitted(s.emit))).collect()
+            }
+            Self::AddSilu(op) => [op.vector].into_iter().chain(emitted(op.emit)).collect(),
+            Self::Copy(op) => emitted(op.emit).collect(),
+            Self::PatchEmbed(op) => emitted(op.emit).collect(),
+            Self::FeatureGate(op) => emitted(op.emit).collect(),
             _ => Vec::new(),
         }
     }

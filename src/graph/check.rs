@@ -1,7 +1,7 @@
 //! Shape rules of the ops, checked when a node is pushed.
 
 use super::op::{Affine, ConvInput, Emit, GROUP_NORM_SLABS, NormModulate, Op, SampleStep, Stream, Tokens};
-use super::{Graph, Node, Phase, TensorId, WeightId};
+use super::{ConstantId, Graph, Node, Phase, TensorId, WeightId};
 
 /// An operand that does not fit its op.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
@@ -18,6 +18,8 @@ pub(super) fn check(graph: &Graph, node: &Node) -> Result<(), GraphError> {
     let mut rules = Rules { graph, problem: None };
     let late = graph.nodes.last().is_some_and(|n| n.phase == Phase::Step) && node.phase == Phase::Once;
     rules.require(!late, || "runs once per decode but stands after nodes of the step".into());
+    let idle = node.phase == Phase::Step || node.op.constants().is_empty();
+    rules.require(idle, || "runs before the loop but reads constants of its passes".into());
     rules.op(&node.op);
     match rules.problem {
         Some(message) => Err(GraphError { node: node.name.clone(), message }),
@@ -84,6 +86,15 @@ impl Rules<'_> {
 
     fn norm(&mut self, norm: &NormModulate, width: usize) {
         self.vector(norm.weight, width);
+        self.constant(norm.shift, width);
+        self.constant(norm.scale, width);
+    }
+
+    fn constant(&mut self, id: ConstantId, len: usize) {
+        match self.graph.constants.get(id.index()) {
+            Some(c) => self.require(c.len == len, || format!("{}: {} elements, expected {len}", c.name, c.len)),
+            None => self.require(false, || format!("constant {} does not exist", id.0)),
+        }
     }
 
     /// `[B, T or L, width]`.
@@ -131,8 +142,8 @@ impl Rules<'_> {
                 self.rows(o.output, o.rows, o.out_features);
                 self.affine(o.affine, o.out_features, o.in_features);
             }
-            Op::TextEmbed(o) => {
-                self.stream(o.caption, Stream::Text, o.tokens, o.in_features);
+            Op::EmbedRows(o) => {
+                self.stream(o.input, Stream::Text, o.tokens, o.in_features);
                 self.stream(o.output, Stream::Text, o.tokens, o.out_features);
                 self.affine(o.affine, o.out_features, o.in_features);
                 self.vector(o.norm, o.out_features);
@@ -153,13 +164,13 @@ impl Rules<'_> {
                 self.affine(o.affine, o.hidden, 3 * o.patch * o.patch);
                 self.emit(o.emit, o.tokens.batch * o.tokens.image(), o.hidden);
             }
-            Op::LatentGate(o) => {
+            Op::FeatureGate(o) => {
                 self.stream(o.stream, Stream::Image, o.tokens, o.hidden);
                 self.stream(o.features, Stream::Image, o.tokens, o.hidden);
                 self.stream(o.feature_half, Stream::Image, o.tokens, o.gate_width);
-                self.shape(o.sigma, &[o.tokens.batch]);
+                self.shape(o.level, &[o.tokens.batch]);
                 self.matrix(o.weight, o.gate_width, o.hidden);
-                self.vector(o.log_alpha, 1);
+                self.vector(o.log_slope, 1);
                 self.emit(o.emit, o.tokens.batch * o.tokens.image(), o.hidden);
                 if let Some(operand) = o.operand {
                     self.stream(operand, Stream::Image, o.tokens, o.hidden);
@@ -185,10 +196,12 @@ impl Rules<'_> {
                     self.stream(s.residual, s.stream, o.tokens, o.hidden);
                     self.affine(s.affine, o.hidden, o.in_features);
                     let count = if s.stream == Stream::Text { o.tokens.text } else { o.tokens.image() };
+                    self.constant(s.gate, o.hidden);
                     self.emit(s.emit, o.tokens.batch * count, o.hidden);
                 }
             }
-            Op::TimeSilu(o) => {
+            Op::AddSilu(o) => {
+                self.constant(o.vector, o.hidden);
                 self.stream(o.stream, Stream::Image, o.tokens, o.hidden);
                 self.emit(o.emit, o.tokens.batch * o.tokens.image(), o.hidden);
             }
@@ -203,7 +216,7 @@ impl Rules<'_> {
         match op {
             Op::Conv3x3(o) => {
                 let channels = match o.source {
-                    ConvInput::Latent { channels, height, width, unpatchify: f } => {
+                    ConvInput::Image { channels, height, width, unpatchify: f } => {
                         self.shape(o.input, &[o.tokens.batch, channels, height, width]);
                         self.require(f > 0 && channels.is_multiple_of(f * f), || {
                             format!("{channels} channels cannot be unpatchified by {f}")

@@ -1,16 +1,18 @@
 //! What is computed: typed tensors, prepared weights and an ordered list of ops. No addresses, no device.
 //!
-//! A graph has two parts: nodes that run `Once` per decode (adapter, caption embedding, first noise) and
-//! nodes that run in every `Step` of the sampler. Tensors are buffers, not values: residual streams are
-//! updated in place, and a tensor made by a `Once` node and read by a `Step` node stays for the whole loop.
+//! A graph has two parts: nodes that run `Once`, and nodes that run in every `Step` of a loop; either may be empty. Tensors are
+//! buffers, not values: residual streams are updated in place, and a tensor made by a `Once` node and read by a `Step` node
+//! stays for the whole loop. What callers fill and read they know by name.
 
 mod access;
 mod check;
+mod constant;
 pub mod op;
 mod segment;
 mod work;
 
 pub use check::GraphError;
+pub use constant::{Constant, ConstantId, GraphConstants};
 pub use op::Op;
 pub use segment::Segment;
 
@@ -107,9 +109,9 @@ impl Tensor {
 /// When a node runs.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 pub enum Phase {
-    /// Once per decode, before the steps.
+    /// Once, before the loop.
     Once,
-    /// In every step.
+    /// In every pass of the loop.
     Step,
 }
 
@@ -126,13 +128,15 @@ pub struct Node {
     pub taps: Vec<(TensorId, String)>,
 }
 
-/// A whole decode: tensors, weights, and nodes in order, all `Once` nodes before all `Step` nodes.
+/// A whole computation: tensors, weights, constants, and nodes in order, all `Once` nodes before all `Step` nodes.
 #[derive(Clone, Debug, Default, PartialEq, Eq, Hash)]
 pub struct Graph {
     /// Buffers, indexed by [`TensorId`].
     pub tensors: Vec<Tensor>,
     /// Prepared weights, indexed by [`WeightId`].
     pub weights: Vec<Weight>,
+    /// Vectors that callers compute for each pass of the loop, indexed by [`ConstantId`].
+    pub constants: Vec<Constant>,
     /// Ops in execution order.
     pub nodes: Vec<Node>,
 }
@@ -152,6 +156,21 @@ impl Graph {
         }
         self.weights.push(weight);
         WeightId(self.weights.len() as u32 - 1)
+    }
+
+    /// Adds a constant, or finds the one of that name.
+    pub fn constant(&mut self, name: &str, len: usize) -> ConstantId {
+        if let Some(found) = self.constants.iter().position(|c| c.name == name) {
+            return ConstantId(found as u32);
+        }
+        self.constants.push(Constant { name: name.into(), len, tap: None });
+        ConstantId(self.constants.len() as u32 - 1)
+    }
+
+    /// The input or output called `name`.
+    pub fn named(&self, name: &str) -> Option<TensorId> {
+        let is_it = |t: &Tensor| t.role != Role::Temporary && t.name == name;
+        self.tensors.iter().position(is_it).map(|index| TensorId(index as u32))
     }
 
     /// Appends a node after checking its operands' shapes against the op.
@@ -177,6 +196,13 @@ impl std::ops::Index<TensorId> for Graph {
     type Output = Tensor;
     fn index(&self, id: TensorId) -> &Tensor {
         &self.tensors[id.index()]
+    }
+}
+
+impl std::ops::Index<ConstantId> for Graph {
+    type Output = Constant;
+    fn index(&self, id: ConstantId) -> &Constant {
+        &self.constants[id.index()]
     }
 }
 

@@ -7,7 +7,7 @@
 //! `rms(x; w) = x / sqrt(mean(x^2) + 1e-6) * w` over the last axis.
 //! Tensors named in `&mut`-like fields (`stream`, `pixels`, `image`) are updated in place.
 
-use super::{TensorId, WeightId};
+use super::{ConstantId, TensorId, WeightId};
 
 /// `y = x W^T + b`; `weight` is `[out, in]`.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
@@ -26,33 +26,15 @@ pub enum Stream {
     Text,
 }
 
-/// A sixth of a patch block's modulation: constants per step, `[D]` each, found in
-/// [`crate::model::TimeConstants`].
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
-pub struct Modulation {
-    /// Patch block.
-    pub block: usize,
-    /// Which stream's modulation.
-    pub stream: Stream,
-    /// Attention half (shift_a, scale_a, gate_a) or feed-forward half (shift_m, scale_m, gate_m).
-    pub half: ModulationHalf,
-}
-
-/// See [`Modulation`].
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
-#[allow(missing_docs)]
-pub enum ModulationHalf {
-    Attention,
-    FeedForward,
-}
-
 /// `rms(x; weight) * (1 + scale) + shift`.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 pub struct NormModulate {
     /// `[D]`.
     pub weight: WeightId,
-    /// Where shift and scale come from.
-    pub modulation: Modulation,
+    /// `[D]`.
+    pub shift: ConstantId,
+    /// `[D]`.
+    pub scale: ConstantId,
 }
 
 /// What a kernel that writes a stream x leaves for the next product, in bf16 graphs: `operand = x * scale` in bf16, scale
@@ -107,10 +89,10 @@ pub enum Padding {
 /// Where a convolution's input comes from.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 pub enum ConvInput {
-    /// `[B, C, h, w]` latent: unpatchified by `unpatchify` (channel `c*f*f + fy*f + fx` goes to channel `c`
+    /// `[B, C, h, w]`: unpatchified by `unpatchify` (channel `c*f*f + fy*f + fx` goes to channel `c`
     /// at `(f*y + fy, f*x + fx)`), then nearest-upsampled to `Hs x Ws` (`src = floor(dst * in / out)`).
     #[allow(missing_docs)]
-    Latent { channels: usize, height: usize, width: usize, unpatchify: usize },
+    Image { channels: usize, height: usize, width: usize, unpatchify: usize },
     /// `[B, Hs * Ws, C]`.
     #[allow(missing_docs)]
     Tokens { channels: usize },
@@ -165,12 +147,12 @@ pub struct Linear {
     pub out_features: usize,
 }
 
-/// `output = rms(caption W^T + b; norm) + position[t]`, `[B, T, E] -> [B, T, D]`.
+/// `output = rms(input W^T + b; norm) + position[t]`, `[B, T, E] -> [B, T, D]`.
 #[derive(Clone, Debug, PartialEq, Eq, Hash)]
 #[allow(missing_docs)]
-pub struct TextEmbed {
+pub struct EmbedRows {
     pub tokens: Tokens,
-    pub caption: TensorId,
+    pub input: TensorId,
     pub output: TensorId,
     pub affine: Affine,
     pub norm: WeightId,
@@ -206,10 +188,11 @@ pub struct PatchEmbed {
     pub emit: Option<Emit>,
 }
 
-/// `stream += sigmoid(stream W^T + feature_half - exp(log_alpha) * sigma[b]) * features`.
+/// `stream += sigmoid(stream W^T + feature_half - exp(log_slope) * level[b]) * features`: the noisier what the features were made
+/// of, the less of them is added.
 #[derive(Clone, Debug, PartialEq, Eq, Hash)]
 #[allow(missing_docs)]
-pub struct LatentGate {
+pub struct FeatureGate {
     pub tokens: Tokens,
     /// `[B, L, D]`.
     pub stream: TensorId,
@@ -218,11 +201,11 @@ pub struct LatentGate {
     /// `[B, L, G]`: the part of the gate's linear that reads the features, bias included.
     pub feature_half: TensorId,
     /// `[B]`.
-    pub sigma: TensorId,
+    pub level: TensorId,
     /// `[G, D]`, `G` = 1 (per token) or D (per token and channel).
     pub weight: WeightId,
     /// Scalar.
-    pub log_alpha: WeightId,
+    pub log_slope: WeightId,
     pub hidden: usize,
     pub gate_width: usize,
     /// `[B, L, D]` bf16: the stream as the gate's product reads it, where kernels have left it.
@@ -324,8 +307,8 @@ pub struct GatedResidualStream {
     pub residual: TensorId,
     /// `[D, in_features]`.
     pub affine: Affine,
-    /// Supplies the gate, `[D]`.
-    pub gate: Modulation,
+    /// `[D]`.
+    pub gate: ConstantId,
     /// See [`Emit`].
     pub emit: Option<Emit>,
 }
@@ -341,12 +324,14 @@ pub struct GatedResidual {
     pub hidden: usize,
 }
 
-/// `stream = silu(t_emb + stream)`.
+/// `stream = silu(vector + stream)`, the same vector in every row.
 #[derive(Clone, Debug, PartialEq, Eq, Hash)]
 #[allow(missing_docs)]
-pub struct TimeSilu {
+pub struct AddSilu {
     pub tokens: Tokens,
     pub stream: TensorId,
+    /// `[D]`.
+    pub vector: ConstantId,
     pub hidden: usize,
     /// See [`Emit`].
     pub emit: Option<Emit>,
@@ -459,15 +444,15 @@ pub enum Op {
     Conv3x3(Conv3x3),
     GroupNormSilu(GroupNormSilu),
     Linear(Linear),
-    TextEmbed(TextEmbed),
+    EmbedRows(EmbedRows),
     Copy(Copy),
     PatchEmbed(PatchEmbed),
-    LatentGate(LatentGate),
+    FeatureGate(FeatureGate),
     QkvProject(QkvProject),
     Attention(Attention),
     SwiGlu(SwiGlu),
     GatedResidual(GatedResidual),
-    TimeSilu(TimeSilu),
+    AddSilu(AddSilu),
     PixelEmbed(PixelEmbed),
     PixelModulate(PixelModulate),
     PixelUpdate(PixelUpdate),

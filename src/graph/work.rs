@@ -111,7 +111,7 @@ impl Counter<'_> {
         match op {
             Op::Conv3x3(op) => {
                 let channels = match op.source {
-                    ConvInput::Latent { channels, unpatchify, .. } => channels / (unpatchify * unpatchify),
+                    ConvInput::Image { channels, unpatchify, .. } => channels / (unpatchify * unpatchify),
                     ConvInput::Tokens { channels } => channels,
                 };
                 let rows = op.tokens.batch * op.tokens.image();
@@ -119,7 +119,7 @@ impl Counter<'_> {
                 self.exp += if op.silu { rows * op.out_channels } else { 0 };
             }
             Op::GroupNormSilu(op) => self.exp += op.tokens.batch * op.tokens.image() * op.channels,
-            Op::TextEmbed(op) => {
+            Op::EmbedRows(op) => {
                 self.product(op.tokens.batch * op.tokens.text, op.out_features, op.in_features);
                 // Only as many positions as there are tokens.
                 let position = &self.graph[op.position];
@@ -128,7 +128,7 @@ impl Counter<'_> {
             Op::PatchEmbed(op) => {
                 self.product(op.tokens.batch * op.tokens.image(), op.hidden, 3 * op.patch * op.patch);
             }
-            Op::LatentGate(op) => {
+            Op::FeatureGate(op) => {
                 let rows = op.tokens.batch * op.tokens.image();
                 self.product(rows, op.gate_width, op.hidden);
                 self.exp += rows * op.gate_width;
@@ -138,7 +138,7 @@ impl Counter<'_> {
                 let rows: usize = op.streams.iter().map(|s| covered(op.tokens, s.stream, None)).sum();
                 self.product(rows, width, op.in_features);
             }
-            Op::TimeSilu(op) => self.exp += op.tokens.batch * op.tokens.image() * op.hidden,
+            Op::AddSilu(op) => self.exp += op.tokens.batch * op.tokens.image() * op.hidden,
             Op::PixelEmbed(op) => self.product(pixels(op.tokens, op.patch), op.channels, 3),
             Op::PixelUpdate(op) => {
                 let (rows, pixels) = (op.tokens.batch * op.tokens.image(), pixels(op.tokens, op.patch));

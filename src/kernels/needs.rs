@@ -90,12 +90,12 @@ impl List<'_> {
     fn op(&mut self, op: &Op) {
         match op {
             Op::Conv3x3(op) => match op.source {
-                ConvInput::Latent { .. } => self.affine("conv3x3_latent", &op.kernel),
+                ConvInput::Image { .. } => self.affine("conv3x3_latent", &op.kernel),
                 ConvInput::Tokens { .. } => self.affine("conv3x3_tokens", &op.kernel),
             },
             Op::GroupNormSilu(op) => self.vectors([op.weight, op.bias]),
             Op::Linear(op) => self.affine("gemm_linear", &op.affine),
-            Op::TextEmbed(op) => {
+            Op::EmbedRows(op) => {
                 self.affine("gemm_embed_rows", &op.affine);
                 self.vectors([op.norm]);
                 self.needs.weights.insert((op.position, Form::MATRIX));
@@ -105,31 +105,31 @@ impl List<'_> {
                 self.affine("gemm_embed_patch", &op.affine);
                 self.emit(op.emit);
             }
-            Op::LatentGate(op) => {
+            Op::FeatureGate(op) => {
                 if op.gate_width == 1 {
                     self.vectors([op.weight]);
                 } else {
                     self.matrix("gemm_latent_gate", op.weight);
                 }
-                self.needs.scalars.insert(op.log_alpha);
+                self.needs.scalars.insert(op.log_slope);
                 self.emit(op.emit);
             }
             Op::QkvProject(op) => self.qkv(op),
             Op::SwiGlu(op) => {
                 for s in &op.streams {
                     self.matrix("gemm_swiglu", s.weight);
-                    self.needs.constants.insert(Constant::ShiftProduct(s.norm.modulation, s.weight));
+                    self.needs.constants.insert(Constant::ShiftProduct(s.norm.shift, s.weight));
                 }
             }
             Op::GatedResidual(op) => {
                 for s in &op.streams {
                     self.affine("gemm_residual", &s.affine);
-                    self.needs.constants.insert(Constant::Gate(s.gate));
+                    self.needs.constants.insert(Constant::Vector(s.gate));
                     self.emit(s.emit);
                 }
             }
-            Op::TimeSilu(op) => {
-                self.needs.constants.insert(Constant::TimeEmbedding);
+            Op::AddSilu(op) => {
+                self.needs.constants.insert(Constant::Vector(op.vector));
                 self.emit(op.emit);
             }
             Op::PixelEmbed(op) => self.small(&op.affine),
@@ -167,7 +167,7 @@ impl List<'_> {
             self.vectors([s.k_norm]);
             self.needs.rotary.insert(RotaryKey { rotary: s.rotary, tokens: op.tokens, head_dim: op.head_dim });
             if let (Some(norm), Some(_)) = (&s.norm, s.sums) {
-                self.needs.constants.insert(Constant::ShiftProduct(norm.modulation, s.weight));
+                self.needs.constants.insert(Constant::ShiftProduct(norm.shift, s.weight));
             }
         }
         let norms = |f: fn(&crate::graph::op::QkvStream) -> WeightId| op.streams.iter().map(f).collect();
@@ -181,7 +181,7 @@ mod tests {
 
     use super::*;
     use crate::kernels::{KernelChoice, Processor};
-    use crate::model::{self, NetworkOptions, Precision, Release};
+    use crate::models::pid::{self, NetworkOptions, Precision, Release};
     use crate::weights::order::RowOrder;
 
     /// A weight that two kernels read in two orders would lie on the device twice.
@@ -197,7 +197,7 @@ mod tests {
                 recompute_features: false,
                 observed: false,
             };
-            let graph = model::program(&config, &options, None).unwrap().network.graph;
+            let graph = pid::program(&config, &options, None).unwrap().graph;
             for (choice, reordered) in [(KernelChoice::Auto, true), (KernelChoice::Portable, false)] {
                 let needs =
                     needs(&graph, &Selection::new(&Processor { capability: (9, 0), multiprocessors: 4 }, choice));

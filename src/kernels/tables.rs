@@ -2,8 +2,8 @@
 
 use std::collections::HashMap;
 
-use crate::graph::op::{Modulation, NormModulate, Rotary, Tokens};
-use crate::graph::{TensorId, WeightId};
+use crate::graph::op::{NormModulate, Rotary, Tokens};
+use crate::graph::{ConstantId, TensorId, WeightId};
 use crate::weights::{Form, RowOrder};
 
 /// A bf16 matrix.
@@ -14,17 +14,15 @@ pub(crate) struct MatrixAt {
     pub(crate) stride: usize,
 }
 
-/// A float32 vector that depends on the step's time.
+/// A float32 vector that is made of a graph's constants.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 pub(crate) enum Constant {
-    /// `[D]`.
-    TimeEmbedding,
-    /// `[D]`.
-    Gate(Modulation),
+    /// As it is.
+    Vector(ConstantId),
     /// `weight (1 + scale)`, `[D]`.
     Scale(NormModulate),
     /// `shift W^T`, `[rows of W]`.
-    ShiftProduct(Modulation, WeightId),
+    ShiftProduct(ConstantId, WeightId),
 }
 
 /// Angles of a head size on a patch grid.

@@ -4,7 +4,7 @@ use std::fmt;
 use std::str::FromStr;
 
 use super::InputError;
-use crate::model::Config;
+use crate::models::pid::Config;
 
 /// A family of image generators that share a latent space.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]

@@ -1,7 +1,7 @@
 //! Layouts in which pipelines leave latents, and the way from each to `[B, C, h, w]`.
 
 use super::{Backbone, InputError, LatentOptions, NamedTensor, check_length};
-use crate::model::Config;
+use crate::models::pid::Config;
 
 type Unpacked = (Vec<f32>, [usize; 4]);
 

@@ -25,7 +25,7 @@ pub(crate) use input::is_stdin;
 pub use picture::{Colour, PictureFile, SourceProfile, read_picture};
 pub use record::{LatentRecord, disagreements};
 
-use crate::model::Config;
+use crate::models::pid::Config;
 use crate::sampler::{Noise, NoiseSource};
 
 /// An input that cannot be used.

@@ -7,18 +7,20 @@
 mod arena;
 mod bytes;
 mod liveness;
+mod program;
 mod report;
 mod rows;
 mod streaming;
 mod svg;
 
 pub use bytes::ByteSize;
+pub use program::{Iteration, Program};
 pub use streaming::{StreamedGroup, Streaming};
 
 use std::collections::HashSet;
 use std::ops::Range;
 
-use crate::graph::{Graph, Phase};
+use crate::graph::Graph;
 
 /// Choices of a plan.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -85,6 +87,12 @@ pub enum PlanError {
     Alignment(usize),
 }
 
+impl Default for PlanOptions {
+    fn default() -> Self {
+        Self { alignment: 256, chunks: 1 }
+    }
+}
+
 impl PlanError {
     /// The smallest plan does not fit.
     pub fn over_budget(budget: ByteSize, needed: ByteSize) -> Self {
@@ -138,16 +146,11 @@ pub fn plan(graph: &Graph, options: &PlanOptions) -> Result<Plan, PlanError> {
     })
 }
 
-/// Steps whose constants are kept.
-const STEPS: usize = 4;
+/// Passes of the loop whose constants are kept.
+const PASSES: usize = 4;
 
-/// Six vectors of D floats per block, stream and step, and the time embedding.
+/// Bytes of the constants that ops read, in float32.
 fn constants_bytes(graph: &Graph) -> usize {
-    let modulations = graph.nodes.iter().filter(|n| n.phase == Phase::Step).flat_map(|n| n.op.modulations());
-    let sets: HashSet<_> = modulations.map(|m| (m.block, m.stream)).collect();
-    let hidden = graph.nodes.iter().find_map(|n| match &n.op {
-        crate::graph::Op::TimeSilu(op) => Some(op.hidden),
-        _ => None,
-    });
-    STEPS * (6 * sets.len() + 1) * hidden.unwrap_or(0) * 4
+    let read: HashSet<_> = graph.nodes.iter().flat_map(|n| n.op.constants()).collect();
+    PASSES * read.iter().map(|id| graph[*id].len * 4).sum::<usize>()
 }

@@ -92,7 +92,7 @@ mod tests {
 
     use super::*;
     use crate::checkpoint::Checkpoint;
-    use crate::model::Config;
+    use crate::models::pid::Config;
     use crate::progress::NoProgress;
     use crate::weights::{Recipe, WeightStore};
 

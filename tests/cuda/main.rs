@@ -20,7 +20,7 @@ use std::sync::OnceLock;
 
 use pid_engine::checkpoint::{Checkpoint, synthetic};
 use pid_engine::latent::{Caption, Latent};
-use pid_engine::model::Config;
+use pid_engine::models::pid::Config;
 use pid_engine::output::Picture;
 use pid_engine::progress::NoProgress;
 use pid_engine::{Decoder, DecoderBuilder, Device, Error, Request};

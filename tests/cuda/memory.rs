@@ -1,7 +1,8 @@
 //! Too little memory: refused before anything is taken where that can be known, without a leak where not.
 
 use pid_engine::backend::cuda::Cuda;
-use pid_engine::backend::device::{DeviceError, Driver};
+use pid_engine::backend::device::Driver;
+use pid_engine::exec::DeviceError;
 use pid_engine::exec::ExecError;
 use pid_engine::plan::ByteSize;
 use pid_engine::{Decoder, Error};

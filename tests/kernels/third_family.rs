@@ -7,11 +7,12 @@ use std::sync::{Arc, LazyLock};
 use pid_engine::backend::device::DeviceBackend;
 use pid_engine::backend::emulator::Emulator;
 use pid_engine::checkpoint::{Checkpoint, synthetic};
-use pid_engine::exec::{self, Backend, Inputs, NoObserver, Program, StepContext};
+use pid_engine::exec::{self, Backend, NoObserver};
 use pid_engine::kernels::capabilities::Capability;
 use pid_engine::kernels::family::{self, Family, Portable, Variants};
 use pid_engine::kernels::{Entry, KernelCall, KernelChoice, LaunchError, OpCall, OpShape, Selection, Target};
-use pid_engine::model::{Config, NetworkOptions, Precision, TimeConstants, program};
+use pid_engine::models::pid::{self, Config, NetworkOptions, Precision, program};
+use pid_engine::plan::Program;
 use pid_engine::progress::NoProgress;
 use pid_engine::sampler::{Noise, NoiseSource, Sampler, Schedule};
 
@@ -71,22 +72,21 @@ fn decode(emulator: Emulator, selection: Selection) -> (BTreeSet<&'static str>, 
     let schedule = Schedule::new(1, Sampler::Sde).unwrap();
     let backend = DeviceBackend::new(Arc::new(emulator), checkpoint.clone()).with_kernels(selection);
     let times: Vec<f64> = schedule.steps().iter().map(|step| step.t).collect();
-    let constants = TimeConstants::compute(&config, &*checkpoint, &times).unwrap().remove(0);
-    let shape = |id: pid_engine::graph::TensorId| program.network.graph[id].shape.clone();
-    let latent = synthetic::latent(&shape(program.network.latent), 7);
-    let caption = synthetic::caption(&shape(program.network.caption), 7);
-    let context = StepContext { step: schedule.steps()[0], sampler: schedule.sampler, constants: &constants };
-    let contexts = [context];
+    let constants = pid::constants(&config, &*checkpoint, &times).unwrap();
+    let shape = |name: &str| program.graph[program.graph.named(name).unwrap()].shape.clone();
+    let latent = synthetic::latent(&shape("latent"), 7);
+    let caption = synthetic::caption(&shape("caption"), 7);
+    let iterations = pid::iterations(&schedule, &constants);
     let mut names = BTreeSet::new();
     {
-        let session = backend.session(&program, &contexts, &mut NoObserver).unwrap();
+        let session = backend.session(&program, &iterations, &mut NoObserver).unwrap();
         for launch in &program.plan.launches {
-            names.extend(session.kernels(launch, &contexts[0]).unwrap());
+            names.extend(session.kernels(launch, &iterations[0]).unwrap());
         }
     }
-    let inputs = Inputs { latent: &latent, caption: &caption, sigma: &[0.3] };
+    let inputs = [("latent", &*latent), ("caption", &caption), ("sigma", &[0.3])];
     let mut noise = Noise::new(NoiseSource::Philox { seed: 7 });
-    let image = exec::run(&backend, &program, &inputs, &schedule, &[&constants], &mut noise, &mut NoObserver).unwrap();
+    let image = exec::run(&backend, &program, &inputs, &iterations, pid::IMAGE, &mut noise, &mut NoObserver).unwrap();
     (names, image)
 }
 

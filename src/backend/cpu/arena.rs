@@ -3,10 +3,10 @@
 use std::cell::{RefCell, UnsafeCell};
 use std::ops::Range;
 
-use crate::exec::{ExecError, Program};
+use crate::exec::ExecError;
 use crate::graph::TensorId;
 use crate::memory;
-use crate::plan::ByteSize;
+use crate::plan::{ByteSize, Program};
 
 /// All activations of a decode: float32, at the plan's offsets.
 pub(super) struct Arena<'a> {
@@ -51,7 +51,7 @@ impl<'a> Operands<'a> {
         let plan = &self.program.plan;
         let offset = plan.offsets[id.index()].expect("the plan places every tensor that a launch uses");
         let range = offset / 4..(offset + plan.allocated_bytes[id.index()]) / 4;
-        assert!(range.end <= self.len, "the plan placed {} beyond the arena", self.program.network.graph[id].name);
+        assert!(range.end <= self.len, "the plan placed {} beyond the arena", self.program.graph[id].name);
         range
     }
 
@@ -63,7 +63,7 @@ impl<'a> Operands<'a> {
             assert!(
                 apart || !(written || *other_written),
                 "{} shares bytes with another operand of its launch",
-                self.program.network.graph[id].name
+                self.program.graph[id].name
             );
         }
         taken.push((range.clone(), written));

@@ -98,7 +98,7 @@ fn pad(source: ConvInput, tokens: Tokens, padding: Padding, input: &[f32]) -> Ve
     let (rows, cols) = (tokens.grid_rows, tokens.grid_cols);
     let channels = match source {
         ConvInput::Tokens { channels } => channels,
-        ConvInput::Latent { channels, unpatchify, .. } => channels / (unpatchify * unpatchify),
+        ConvInput::Image { channels, unpatchify, .. } => channels / (unpatchify * unpatchify),
     };
     let mut padded = vec![0.0; (rows + 2) * (cols + 2) * channels];
     parallel::pieces(&mut padded, (cols + 2) * channels, &|y, line| {
@@ -119,7 +119,7 @@ fn read_pixel(source: ConvInput, tokens: Tokens, input: &[f32], (row, col): (usi
         ConvInput::Tokens { channels } => {
             out.copy_from_slice(&input[(row * tokens.grid_cols + col) * channels..][..channels]);
         }
-        ConvInput::Latent { height, width, unpatchify: f, .. } => {
+        ConvInput::Image { height, width, unpatchify: f, .. } => {
             // Nearest upsampling of the unpatchified latent [C / f^2, f h, f w].
             let y = row * (height * f) / tokens.grid_rows;
             let x = col * (width * f) / tokens.grid_cols;

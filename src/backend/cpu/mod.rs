@@ -17,7 +17,8 @@ mod tokens;
 
 use std::sync::Arc;
 
-use crate::exec::{Backend, Ceilings, ExecError, Observer, Program, Session, StepContext};
+use crate::exec::{Backend, Ceilings, ExecError, Observer, Session};
+use crate::plan::{Iteration, Program};
 use crate::weights::{TensorSource, WeightStore};
 use session::CpuSession;
 
@@ -39,7 +40,7 @@ impl Backend for CpuBackend {
     fn session<'a>(
         &'a self,
         program: &'a Program,
-        _steps: &'a [StepContext<'a>],
+        _steps: &'a [Iteration<'a>],
         _observer: &mut dyn Observer,
     ) -> Result<Box<dyn Session + 'a>, ExecError> {
         Ok(Box::new(CpuSession::new(&self.weights, program)?))

@@ -5,9 +5,9 @@ use multiversion::multiversion;
 
 use super::gemm::{self, Factor, Shared};
 use super::math;
-use crate::exec::StepContext;
 use crate::graph::op::Tokens;
 use crate::parallel;
+use crate::plan::Iteration;
 use crate::sampler::Sampler;
 use crate::weights::Matrix;
 
@@ -254,9 +254,9 @@ pub(super) fn velocity(
 }
 
 /// The sampler's step on every element, in float64 as in the public code.
-pub(super) fn sample_step(image: &mut [f32], velocity: &[f32], noise: &[f32], context: &StepContext<'_>) {
-    let (t, next) = (context.step.t, context.step.t_next);
-    let sampler = context.sampler;
+pub(super) fn sample_step(image: &mut [f32], velocity: &[f32], noise: &[f32], iteration: &Iteration<'_>) {
+    let (t, next) = (iteration.step.t, iteration.step.t_next);
+    let sampler = iteration.sampler;
     parallel::pieces(image, STEP_TASK, &|piece, image| {
         let operands = velocity[piece * STEP_TASK..].iter().zip(&noise[piece * STEP_TASK..]);
         for (x, (v, n)) in image.iter_mut().zip(operands) {

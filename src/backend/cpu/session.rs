@@ -10,14 +10,14 @@ use super::folded;
 use super::pixel::{self, PixelMlp, UpdateWeights};
 use super::rotary::RotaryTable;
 use super::tokens::{self, GateInputs, Heads, Modulated, QkvWeights};
-use crate::exec::{ExecError, Program, Session, StepContext};
+use crate::exec::{ExecError, Session};
 use crate::graph::op::{
-    Affine, Attention, Conv3x3, Copy, Emit, GatedResidual, GroupNormSilu, LatentGate, Linear, Modulation, PatchEmbed,
-    PixelEmbed, PixelModulate, PixelUpdate, QkvProject, QkvStream, Rotary, SampleStep, SwiGlu, TextEmbed, TimeSilu,
-    Tokens,
+    AddSilu, Affine, Attention, Conv3x3, Copy, EmbedRows, Emit, FeatureGate, GatedResidual, GroupNormSilu, Linear,
+    NormModulate, PatchEmbed, PixelEmbed, PixelModulate, PixelUpdate, QkvProject, QkvStream, Rotary, SampleStep,
+    SwiGlu, Tokens,
 };
 use crate::graph::{Op, TensorId, WeightId};
-use crate::plan::Launch;
+use crate::plan::{Iteration, Launch, Program};
 use crate::sampler::Noise;
 use crate::weights::{Matrix, WeightStore};
 
@@ -52,8 +52,8 @@ impl Session for CpuSession<'_> {
         Ok(noise.fill(draw, self.arena.operands().write(id))?)
     }
 
-    fn launch(&mut self, launch: &Launch, context: &StepContext<'_>) -> Result<(), ExecError> {
-        let op = &self.program.network.graph.nodes[launch.node].op;
+    fn launch(&mut self, launch: &Launch, iteration: &Iteration<'_>) -> Result<(), ExecError> {
+        let op = &self.program.graph.nodes[launch.node].op;
         if let Op::QkvProject(op) = op {
             self.prepare_rotary(op);
         }
@@ -62,7 +62,7 @@ impl Session for CpuSession<'_> {
             program: self.program,
             rotary: &self.rotary,
             operands: self.arena.operands(),
-            context,
+            iteration,
         };
         run.launch(op, launch.rows.clone())
     }
@@ -78,7 +78,7 @@ struct Run<'a> {
     program: &'a Program,
     rotary: &'a HashMap<(Rotary, Tokens, usize), RotaryTable>,
     operands: Operands<'a>,
-    context: &'a StepContext<'a>,
+    iteration: &'a Iteration<'a>,
 }
 
 impl<'a> Run<'a> {
@@ -87,15 +87,15 @@ impl<'a> Run<'a> {
             Op::Conv3x3(op) => self.conv3x3(op),
             Op::GroupNormSilu(op) => self.group_norm_silu(op),
             Op::Linear(op) => self.linear(op, rows),
-            Op::TextEmbed(op) => self.text_embed(op),
+            Op::EmbedRows(op) => self.embed_rows(op),
             Op::Copy(op) => self.copy(op),
             Op::PatchEmbed(op) => self.patch_embed(op),
-            Op::LatentGate(op) => self.latent_gate(op),
+            Op::FeatureGate(op) => self.feature_gate(op),
             Op::QkvProject(op) => self.qkv_project(op),
             Op::Attention(op) => self.attention(op),
             Op::SwiGlu(op) => self.swiglu(op, rows),
             Op::GatedResidual(op) => self.gated_residual(op, rows),
-            Op::TimeSilu(op) => self.time_silu(op),
+            Op::AddSilu(op) => self.add_silu(op),
             Op::PixelEmbed(op) => self.pixel_embed(op),
             Op::PixelModulate(op) => self.pixel_modulate(op, rows),
             Op::PixelUpdate(op) => self.pixel_update(op),
@@ -106,7 +106,7 @@ impl<'a> Run<'a> {
     }
 
     fn matrix(&self, id: WeightId) -> Result<Matrix<'a>, ExecError> {
-        Ok(self.weights.matrix(&self.program.network.graph[id])?)
+        Ok(self.weights.matrix(&self.program.graph[id])?)
     }
 
     fn vector(&self, id: WeightId) -> Result<Vec<f32>, ExecError> {
@@ -125,7 +125,7 @@ impl<'a> Run<'a> {
 
     /// Rows `range` of a tensor of `total` rows; a chunked tensor holds nothing but that range.
     fn rows_of(&self, id: TensorId, total: usize, range: &Range<usize>) -> Range<usize> {
-        let graph = &self.program.network.graph;
+        let graph = &self.program.graph;
         let width = graph[id].elements() / total;
         if self.program.plan.chunked[id.index()] {
             0..range.len() * width
@@ -163,11 +163,11 @@ impl<'a> Run<'a> {
         Ok(())
     }
 
-    fn text_embed(&self, op: &TextEmbed) -> Result<(), ExecError> {
+    fn embed_rows(&self, op: &EmbedRows) -> Result<(), ExecError> {
         let (weight, bias) = self.biased(op.affine)?;
         let (norm, position) = (self.vector(op.norm)?, self.vector(op.position)?);
         let output = self.operands.write(op.output);
-        tokens::text_embed(self.operands.read(op.caption), &weight, &bias, &norm, &position, op.tokens.text, output);
+        tokens::embed_rows(self.operands.read(op.input), &weight, &bias, &norm, &position, op.tokens.text, output);
         Ok(())
     }
 
@@ -189,7 +189,7 @@ impl<'a> Run<'a> {
         let Some(emit) = emit else { return Ok(()) };
         let factor = match emit.norm {
             Some(norm) => {
-                let [_, scale, _] = self.context.constants.modulation(norm.modulation);
+                let scale = self.iteration.constant(norm.scale);
                 let weight = self.vector(norm.weight)?;
                 Some(weight.iter().zip(scale).map(|(w, s)| w * (1.0 + s)).collect::<Vec<f32>>())
             }
@@ -200,26 +200,26 @@ impl<'a> Run<'a> {
         Ok(())
     }
 
-    fn latent_gate(&self, op: &LatentGate) -> Result<(), ExecError> {
+    fn feature_gate(&self, op: &FeatureGate) -> Result<(), ExecError> {
         let weight = self.matrix(op.weight)?;
-        let alpha = self.vector(op.log_alpha)?[0].exp();
+        let slope = self.vector(op.log_slope)?[0].exp();
         let image = op.tokens.image();
         let written = self.operands.write(op.stream);
         let stream = written.chunks_exact_mut(image * op.hidden);
         let features = self.operands.read(op.features).chunks_exact(image * op.hidden);
         let half = self.operands.read(op.feature_half).chunks_exact(image * op.gate_width);
         let operand = op.operand.map(|id| self.operands.read(id));
-        let inputs = features.zip(half).zip(self.operands.read(op.sigma)).enumerate();
-        for (stream, (sample, ((features, half), sigma))) in stream.zip(inputs) {
+        let inputs = features.zip(half).zip(self.operands.read(op.level)).enumerate();
+        for (stream, (sample, ((features, half), level))) in stream.zip(inputs) {
             let operand = operand.map(|o| &o[sample * stream.len()..][..stream.len()]);
-            tokens::latent_gate(stream, GateInputs { features, half, operand }, &weight, alpha * sigma);
+            tokens::feature_gate(stream, GateInputs { features, half, operand }, &weight, slope * level);
         }
         self.emit(op.emit, written)
     }
 
-    fn modulated<'b>(&'b self, norm: &'b [f32], modulation: Modulation) -> Modulated<'b> {
-        let [shift, scale, _] = self.context.constants.modulation(modulation);
-        Modulated { weight: norm, shift, scale, sums: None }
+    fn modulated<'b>(&'b self, weight: &'b [f32], norm: &NormModulate) -> Modulated<'b> {
+        let [shift, scale] = [norm.shift, norm.scale].map(|id| self.iteration.constant(id));
+        Modulated { weight, shift, scale, sums: None }
     }
 
     fn qkv_project(&self, op: &QkvProject) -> Result<(), ExecError> {
@@ -233,10 +233,10 @@ impl<'a> Run<'a> {
     fn qkv_stream(&self, op: &QkvProject, stream: &QkvStream, qkv: [&mut [f32]; 3]) -> Result<(), ExecError> {
         let weight = self.matrix(stream.weight)?;
         let (q_norm, k_norm) = (self.vector(stream.q_norm)?, self.vector(stream.k_norm)?);
-        let norm = stream.norm.map(|n| Ok::<_, ExecError>((self.vector(n.weight)?, n.modulation))).transpose()?;
+        let norm = stream.norm.map(|n| Ok::<_, ExecError>((self.vector(n.weight)?, n))).transpose()?;
         let mut weights = QkvWeights {
             weight: &weight,
-            norm: norm.as_ref().map(|(norm, modulation)| self.modulated(norm, *modulation)),
+            norm: norm.as_ref().map(|(weight, norm)| self.modulated(weight, norm)),
             q_norm: &q_norm,
             k_norm: &k_norm,
             rotary: &self.rotary[&(stream.rotary, op.tokens, op.head_dim)],
@@ -274,7 +274,7 @@ impl<'a> Run<'a> {
         let segments = op.tokens.segments(&rows);
         for stream in &op.streams {
             let (weight, norm) = (self.matrix(stream.weight)?, self.vector(stream.norm.weight)?);
-            let mut norm = self.modulated(&norm, stream.norm.modulation);
+            let mut norm = self.modulated(&norm, &stream.norm);
             let input = self.operands.read(stream.input);
             let sums = stream.sums.map(|id| self.operands.read(id));
             for segment in segments.iter().filter(|s| s.stream == stream.stream) {
@@ -294,7 +294,7 @@ impl<'a> Run<'a> {
         let segments = op.tokens.segments(&rows);
         for stream in &op.streams {
             let (weight, bias) = self.affine(stream.affine)?;
-            let [_, _, gate] = self.context.constants.modulation(stream.gate);
+            let gate = self.iteration.constant(stream.gate);
             let residual = self.operands.write(stream.residual);
             for segment in segments.iter().filter(|s| s.stream == stream.stream) {
                 let at = (segment.joint - rows.start) * op.in_features;
@@ -307,9 +307,9 @@ impl<'a> Run<'a> {
         Ok(())
     }
 
-    fn time_silu(&self, op: &TimeSilu) -> Result<(), ExecError> {
+    fn add_silu(&self, op: &AddSilu) -> Result<(), ExecError> {
         let stream = self.operands.write(op.stream);
-        tokens::time_silu(stream, &self.context.constants.t_emb);
+        tokens::add_silu(stream, self.iteration.constant(op.vector));
         self.emit(op.emit, stream)
     }
 
@@ -366,7 +366,7 @@ impl<'a> Run<'a> {
         let (weight, bias) = self.biased(op.affine)?;
         let norm = self.vector(op.norm)?;
         let velocity = pixel::velocity(pixels, op.tokens, op.patch, &norm, &weight.to_vector(), &bias);
-        pixel::sample_step(self.operands.write(op.image), &velocity, self.operands.read(op.noise), self.context);
+        pixel::sample_step(self.operands.write(op.image), &velocity, self.operands.read(op.noise), self.iteration);
         if let Some(id) = op.velocity {
             self.operands.write(id).copy_from_slice(&velocity);
         }

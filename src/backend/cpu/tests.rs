@@ -196,8 +196,8 @@ fn convolution_of_latents_and_tokens() {
     {
         for source in [
             ConvInput::Tokens { channels: 5 },
-            ConvInput::Latent { channels: 5, height: 3, width: 2, unpatchify: 1 },
-            ConvInput::Latent { channels: 20, height: 3, width: 2, unpatchify: 2 },
+            ConvInput::Image { channels: 5, height: 3, width: 2, unpatchify: 1 },
+            ConvInput::Image { channels: 20, height: 3, width: 2, unpatchify: 2 },
         ] {
             convolution(source, padding, then);
         }
@@ -209,7 +209,7 @@ fn convolution(source: ConvInput, padding: Padding, then: Then) {
     let (channels, outs) = (5, 67);
     let stored_per_sample = match source {
         ConvInput::Tokens { .. } => tokens.image() * channels,
-        ConvInput::Latent { channels, height, width, .. } => channels * height * width,
+        ConvInput::Image { channels, height, width, .. } => channels * height * width,
     };
     let (input, w, bias) = (values(2 * stored_per_sample, 1), values(outs * channels * 9, 2), values(outs, 3));
     let at = |b: usize, c: usize, y: isize, x: isize| -> f64 {
@@ -221,7 +221,7 @@ fn convolution(source: ConvInput, padding: Padding, then: Then) {
         let sample = &input[b * stored_per_sample..];
         f64::from(match source {
             ConvInput::Tokens { .. } => sample[(y * 8 + x) * channels + c],
-            ConvInput::Latent { height, width, unpatchify: f, .. } => {
+            ConvInput::Image { height, width, unpatchify: f, .. } => {
                 let (y, x) = (y * height * f / 6, x * width * f / 8);
                 sample[((c * f * f + y % f * f + x % f) * height + y / f) * width + x / f]
             }
@@ -294,7 +294,7 @@ fn gates_per_token_and_per_channel() {
             })
             .collect();
         let inputs = GateInputs { features: &features, half: &half, operand: None };
-        with_matrix(&w, stored(width, d), |w| tokens::latent_gate(&mut stream, inputs, w, 0.75));
+        with_matrix(&w, stored(width, d), |w| tokens::feature_gate(&mut stream, inputs, w, 0.75));
         close(&stream, &expected, 1e-6);
     }
 }

@@ -25,7 +25,7 @@ pub(super) fn linear(a: &[f32], weight: &Matrix<'_>, bias: &[f32], out: &mut [f3
 }
 
 /// `rms(caption W^T + b; norm) + position[t]`.
-pub(super) fn text_embed(
+pub(super) fn embed_rows(
     caption: &[f32],
     weight: &Matrix<'_>,
     bias: &[f32],
@@ -178,7 +178,7 @@ pub(super) struct GateInputs<'a> {
 }
 
 /// `stream += sigmoid(stream W^T + half - bias) * features` on one sample's rows.
-pub(super) fn latent_gate(stream: &mut [f32], inputs: GateInputs<'_>, weight: &Matrix<'_>, bias: f32) {
+pub(super) fn feature_gate(stream: &mut [f32], inputs: GateInputs<'_>, weight: &Matrix<'_>, bias: f32) {
     let GateInputs { features, half, operand } = inputs;
     let (g, d) = (weight.rows(), weight.cols());
     if g == 1 {
@@ -212,9 +212,9 @@ pub(super) fn latent_gate(stream: &mut [f32], inputs: GateInputs<'_>, weight: &M
     }
 }
 
-/// `stream = silu(t_emb + stream)`.
-pub(super) fn time_silu(stream: &mut [f32], t_emb: &[f32]) {
-    parallel::pieces(stream, t_emb.len(), &|_, row| math::add_silu(row, t_emb));
+/// `stream = silu(vector + stream)`.
+pub(super) fn add_silu(stream: &mut [f32], vector: &[f32]) {
+    parallel::pieces(stream, vector.len(), &|_, row| math::add_silu(row, vector));
 }
 
 /// Patches of `image [B, 3, H, W]` through a linear: `[B, L, D]`.

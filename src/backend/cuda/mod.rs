@@ -16,7 +16,8 @@ use std::sync::{Arc, Mutex, MutexGuard, OnceLock, PoisonError};
 
 use cudarc::driver::{CudaContext, CudaStream, result, sys};
 
-use super::device::{Command, DeviceBackend, DeviceError, Driver, Labelled, Upload};
+use super::device::{Command, DeviceBackend, Driver, Labelled, Upload};
+use crate::exec::DeviceError;
 use crate::exec::Telemetry;
 use crate::kernels::cubins::{self, CUBINS, Cubin};
 use crate::kernels::params::PidTensorMap;

@@ -5,9 +5,10 @@ use std::sync::Arc;
 use half::bf16;
 use rayon::prelude::*;
 
-use super::driver::{Command, DeviceError, Driver};
+use super::driver::{Command, Driver};
 use super::memory::Buffer;
 use crate::exec::Ceilings;
+use crate::exec::DeviceError;
 use crate::kernels::params::{PidGemm, PidGroup, PidLinearParams, PidRows};
 use crate::kernels::{KernelCall, OpCall, RowsOfA, Selection};
 

@@ -1,15 +1,15 @@
-//! Vectors that depend on a step's time alone, made on the CPU and uploaded once per time.
+//! Vectors that are constant within a pass of the loop, made on the CPU and uploaded once for each key of their values.
 
 use half::bf16;
 use rayon::prelude::*;
 
 use super::memory::Buffer;
 use super::{ConstantKey, DeviceBackend, Resident};
-use crate::exec::{ExecError, StepContext};
-use crate::graph::op::Modulation;
-use crate::graph::{Graph, WeightId};
+use crate::exec::ExecError;
+use crate::graph::{ConstantId, Graph, WeightId};
 use crate::kernels::needs::Needs;
 use crate::kernels::{Constant, Tables};
+use crate::plan::Iteration;
 
 impl DeviceBackend {
     /// Makes what is missing of `needs` for every step, and enters all addresses.
@@ -17,7 +17,7 @@ impl DeviceBackend {
         &self,
         graph: &Graph,
         needs: &Needs,
-        steps: &[StepContext<'_>],
+        steps: &[Iteration<'_>],
         tables: &mut Tables,
     ) -> Result<(), ExecError> {
         // Keys hold whole weights: made once for each constant, not for each step.
@@ -26,7 +26,7 @@ impl DeviceBackend {
         // A fixed order, so that two decoders lay their constants out alike.
         wanted.sort_by_cached_key(|(c, _)| format!("{c:?}"));
         for (constant, key) in &wanted {
-            let missing: Vec<&StepContext<'_>> = {
+            let missing: Vec<&Iteration<'_>> = {
                 let resident = self.resident();
                 steps.iter().filter(|s| resident.constant(key, s).is_none()).collect()
             };
@@ -39,7 +39,7 @@ impl DeviceBackend {
             let mut resident = self.resident();
             let places = resident.constants.entry(key.clone()).or_default();
             for (i, step) in missing.iter().enumerate() {
-                places.insert(step.step.t.to_bits(), buffer.address() + (i * len * 4) as u64);
+                places.insert(step.constants.key, buffer.address() + (i * len * 4) as u64);
             }
             resident.constant_buffers.push(buffer);
         }
@@ -52,15 +52,14 @@ impl DeviceBackend {
     }
 
     /// Bytes of the constants in `needs` that are not on the device yet.
-    pub(super) fn missing_constant_bytes(&self, graph: &Graph, needs: &Needs, steps: &[StepContext<'_>]) -> usize {
+    pub(super) fn missing_constant_bytes(&self, graph: &Graph, needs: &Needs, steps: &[Iteration<'_>]) -> usize {
         let resident = self.resident();
         let bytes = |constant: &Constant| {
             let key = key_of(graph, *constant);
-            let missing = |s: &&StepContext<'_>| resident.constant(&key, s).is_none();
-            let elements = |s: &StepContext<'_>| match constant {
-                Constant::TimeEmbedding => s.constants.t_emb.len(),
-                Constant::Gate(modulation) => s.constants.modulation(*modulation)[2].len(),
-                Constant::Scale(norm) => s.constants.modulation(norm.modulation)[1].len(),
+            let missing = |s: &&Iteration<'_>| resident.constant(&key, s).is_none();
+            let elements = |s: &Iteration<'_>| match constant {
+                Constant::Vector(id) => s.constant(*id).len(),
+                Constant::Scale(norm) => s.constant(norm.scale).len(),
                 Constant::ShiftProduct(_, weight) => graph[*weight].rows,
             };
             steps.iter().filter(missing).map(|s| 4 * elements(s)).sum::<usize>()
@@ -69,21 +68,20 @@ impl DeviceBackend {
     }
 
     /// The constant at each of `steps`, one after the other.
-    fn values(&self, graph: &Graph, constant: Constant, steps: &[&StepContext<'_>]) -> Result<Vec<f32>, ExecError> {
-        let part = |step: &StepContext<'_>, m: Modulation, part: usize| step.constants.modulation(m)[part].to_vec();
+    fn values(&self, graph: &Graph, constant: Constant, steps: &[&Iteration<'_>]) -> Result<Vec<f32>, ExecError> {
+        let vector = |step: &Iteration<'_>, id: ConstantId| step.constant(id).to_vec();
         Ok(match constant {
-            Constant::TimeEmbedding => steps.iter().flat_map(|s| s.constants.t_emb.clone()).collect(),
-            Constant::Gate(modulation) => steps.iter().flat_map(|s| part(s, modulation, 2)).collect(),
+            Constant::Vector(id) => steps.iter().flat_map(|s| vector(s, id)).collect(),
             Constant::Scale(norm) => {
                 let weight = self.store.matrix(&graph[norm.weight])?.to_vector();
-                let scale = |s: &&StepContext<'_>| {
-                    let scale = part(s, norm.modulation, 1);
+                let scale = |s: &&Iteration<'_>| {
+                    let scale = vector(s, norm.scale);
                     weight.iter().zip(scale).map(|(w, s)| w * (1.0 + s)).collect::<Vec<f32>>()
                 };
                 steps.iter().flat_map(scale).collect()
             }
-            Constant::ShiftProduct(modulation, weight) => {
-                let shifts: Vec<Vec<f32>> = steps.iter().map(|s| part(s, modulation, 0)).collect();
+            Constant::ShiftProduct(shift, weight) => {
+                let shifts: Vec<Vec<f32>> = steps.iter().map(|s| vector(s, shift)).collect();
                 self.shift_products(graph, weight, &shifts)?
             }
         })
@@ -110,8 +108,8 @@ impl DeviceBackend {
 
 impl Resident {
     /// Address of a constant at the time of `step`.
-    fn constant(&self, key: &ConstantKey, step: &StepContext<'_>) -> Option<u64> {
-        self.constants.get(key)?.get(&step.step.t.to_bits()).copied()
+    fn constant(&self, key: &ConstantKey, step: &Iteration<'_>) -> Option<u64> {
+        self.constants.get(key)?.get(&step.constants.key).copied()
     }
 }
 
@@ -120,11 +118,11 @@ fn key_of(graph: &Graph, constant: Constant) -> ConstantKey {
     let weight = match constant {
         Constant::Scale(norm) => Some(norm.weight),
         Constant::ShiftProduct(_, weight) => Some(weight),
-        Constant::TimeEmbedding | Constant::Gate(_) => None,
+        Constant::Vector(_) => None,
     };
     let anonymous = match constant {
         Constant::Scale(norm) => Constant::Scale(crate::graph::op::NormModulate { weight: WeightId(0), ..norm }),
-        Constant::ShiftProduct(modulation, _) => Constant::ShiftProduct(modulation, WeightId(0)),
+        Constant::ShiftProduct(shift, _) => Constant::ShiftProduct(shift, WeightId(0)),
         other => other,
     };
     ConstantKey { constant: anonymous, weight: weight.map(|id| graph[id].clone()) }

@@ -3,9 +3,8 @@
 use std::fmt;
 use std::time::Instant;
 
-use crate::exec::Telemetry;
-use crate::kernels::{KernelCall, LaunchError, Target};
-use crate::plan::ByteSize;
+use crate::exec::{DeviceError, Telemetry};
+use crate::kernels::{KernelCall, Target};
 
 /// A device with memory and kernels. Addresses are the device's own.
 pub trait Driver: Target + Send + Sync + fmt::Debug {
@@ -123,20 +122,4 @@ pub struct Labelled {
     pub label: String,
     /// What to launch.
     pub call: KernelCall,
-}
-
-/// What can go wrong on a device.
-#[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
-#[allow(missing_docs)]
-pub enum DeviceError {
-    #[error(
-        "out of device memory: {what} needs {needed}, {free} free; decode a smaller picture or pass --budget {budget}"
-    )]
-    OutOfMemory { what: String, needed: ByteSize, free: ByteSize, budget: ByteSize },
-    #[error("{label} ({kernel}): {message}")]
-    Call { label: String, kernel: String, message: String },
-    #[error(transparent)]
-    Launch(#[from] LaunchError),
-    #[error("{0}")]
-    Driver(String),
 }

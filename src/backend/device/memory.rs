@@ -2,7 +2,8 @@
 
 use std::sync::Arc;
 
-use super::driver::{DeviceError, Driver};
+use super::driver::Driver;
+use crate::exec::DeviceError;
 
 /// An allocation, freed with its owner.
 #[derive(Debug)]

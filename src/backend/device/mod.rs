@@ -10,14 +10,15 @@ mod rotary;
 mod session;
 mod slots;
 
-pub use driver::{Command, DeviceError, Driver, Labelled, Upload};
+pub use driver::{Command, Driver, Labelled, Upload};
 pub(crate) use memory::{Buffer, HostBuffer};
 
 use std::collections::HashMap;
 use std::sync::{Arc, Mutex, PoisonError};
 
-use crate::exec::{Backend, Ceilings, ExecError, Observer, Program, Session, StepContext, Telemetry};
+use crate::exec::{Backend, Ceilings, ExecError, Observer, Session, Telemetry};
 use crate::kernels::{Constant, KernelChoice, RotaryKey, Selection};
+use crate::plan::{Iteration, Program};
 use crate::weights::Weight;
 use crate::weights::{Form, TensorSource, WeightStore};
 
@@ -38,7 +39,7 @@ struct Resident {
     weights: HashMap<(Weight, Form), Arc<WeightBuffer>>,
     /// Weights that are copied to the device when launches need them.
     streamed: HashMap<(Weight, Form), Arc<HostBuffer>>,
-    /// By the bits of the time. A [`Constant`] names weights by graph index; [`ConstantKey`] does not.
+    /// By the key of their values. A [`Constant`] names weights by graph index; [`ConstantKey`] does not.
     constants: HashMap<ConstantKey, HashMap<u64, u64>>,
     constant_buffers: Vec<Buffer>,
     rotary: HashMap<RotaryKey, (Buffer, Buffer)>,
@@ -86,7 +87,7 @@ impl Backend for DeviceBackend {
     fn session<'a>(
         &'a self,
         program: &'a Program,
-        steps: &'a [StepContext<'a>],
+        steps: &'a [Iteration<'a>],
         observer: &mut dyn Observer,
     ) -> Result<Box<dyn Session + 'a>, ExecError> {
         Ok(Box::new(session::DeviceSession::new(self, program, steps, observer)?))

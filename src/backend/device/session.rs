@@ -5,19 +5,18 @@ use std::time::Instant;
 
 use half::bf16;
 
-use super::driver::{Command, DeviceError, Driver};
+use super::driver::{Command, Driver};
 use super::memory::Buffer;
 use super::slots::{Layout, Slots};
 use super::{DeviceBackend, Resident, WeightBuffer};
-use crate::exec::{
-    Alternatives, ExecError, Observer, Program, RunAlternative, Session, StepContext, VisitAlternatives,
-};
+use crate::exec::DeviceError;
+use crate::exec::{Alternatives, ExecError, Observer, RunAlternative, Session, VisitAlternatives};
 use crate::graph::{ElementType, Graph, Op, TensorId};
 use crate::kernels::lower::Lowering;
 use crate::kernels::needs::{Needs, needs};
 use crate::kernels::params::PidNoiseParams;
 use crate::kernels::{KernelCall, OpCall, Selection, Tables};
-use crate::plan::{ByteSize, Launch};
+use crate::plan::{ByteSize, Iteration, Launch, Program};
 use crate::sampler::Noise;
 
 /// Room for the noise's seed, aligned as tensors are.
@@ -43,10 +42,10 @@ impl<'a> DeviceSession<'a> {
     pub(super) fn new(
         backend: &'a DeviceBackend,
         program: &'a Program,
-        steps: &[StepContext<'_>],
+        steps: &[Iteration<'_>],
         observer: &mut dyn Observer,
     ) -> Result<Self, ExecError> {
-        let graph = &program.network.graph;
+        let graph = &program.graph;
         let needs = needs(graph, &backend.selection);
         let mut wanted: Vec<_> = needs.weights.iter().copied().collect();
         wanted.sort_by_key(|(id, _)| *id);
@@ -131,7 +130,7 @@ impl<'a> DeviceSession<'a> {
 
     /// The call that draws the noise; `None` where the caller's was uploaded instead.
     fn noise_call(&mut self, id: TensorId, noise: &mut Noise, draw: usize) -> Result<Option<KernelCall>, ExecError> {
-        let count = self.program.network.graph[id].elements();
+        let count = self.program.graph[id].elements();
         let Some(seed) = noise.philox_seed() else {
             let mut values = vec![0.0; count];
             noise.fill(draw, &mut values)?;
@@ -156,7 +155,7 @@ impl<'a> DeviceSession<'a> {
         // What was launched before may read what lies there now.
         self.flush()?;
         let address = self.tables.tensor(id);
-        match self.program.network.graph[id].element {
+        match self.program.graph[id].element {
             ElementType::F32 => self.driver().upload(address, bytemuck::cast_slice(values))?,
             ElementType::Bf16 => {
                 let narrow: Vec<bf16> = values.iter().map(|v| bf16::from_f32(*v)).collect();
@@ -166,8 +165,8 @@ impl<'a> DeviceSession<'a> {
         Ok(())
     }
 
-    fn lower(&self, launch: &Launch, context: &StepContext<'_>) -> Result<Vec<KernelCall>, DeviceError> {
-        self.lower_by(&self.backend.selection, launch, context)
+    fn lower(&self, launch: &Launch, iteration: &Iteration<'_>) -> Result<Vec<KernelCall>, DeviceError> {
+        self.lower_by(&self.backend.selection, launch, iteration)
     }
 
     /// By other kernels than the backend's: those must read the weights in the order in which they lie there.
@@ -175,14 +174,14 @@ impl<'a> DeviceSession<'a> {
         &self,
         selection: &Selection,
         launch: &Launch,
-        context: &StepContext<'_>,
+        iteration: &Iteration<'_>,
     ) -> Result<Vec<KernelCall>, DeviceError> {
         let (program, tables, target) = (self.program, &self.tables, self.driver());
-        Ok(Lowering { program, tables, context, target, selection }.launch(launch)?)
+        Ok(Lowering { program, tables, iteration, target, selection }.launch(launch)?)
     }
 
     fn label(&self, launch: &Launch) -> &str {
-        &self.program.network.graph.nodes[launch.node].name
+        &self.program.graph.nodes[launch.node].name
     }
 }
 
@@ -217,7 +216,7 @@ fn check_memory(driver: &dyn Driver, missing: usize, program: &Program) -> Resul
 
 impl DeviceBackend {
     /// Bytes of constants, angles, zeros and ones that are read and not on the device yet.
-    fn missing_other_bytes(&self, graph: &Graph, needs: &Needs, steps: &[StepContext<'_>]) -> usize {
+    fn missing_other_bytes(&self, graph: &Graph, needs: &Needs, steps: &[Iteration<'_>]) -> usize {
         let fillers = {
             let resident = self.resident();
             let short = |slot: &&Option<Arc<Buffer>>| slot.as_ref().is_none_or(|b| b.bytes() < 4 * needs.widest);
@@ -270,10 +269,10 @@ impl Session for DeviceSession<'_> {
         if pending.is_empty() { Ok(None) } else { Ok(Some(self.driver().replay_timed(&pending)?)) }
     }
 
-    fn launch(&mut self, launch: &Launch, context: &StepContext<'_>) -> Result<(), ExecError> {
+    fn launch(&mut self, launch: &Launch, iteration: &Iteration<'_>) -> Result<(), ExecError> {
         let group = self.fill_slot(launch);
-        let calls = self.lower(launch, context)?;
-        let label = &self.program.network.graph.nodes[launch.node].name;
+        let calls = self.lower(launch, iteration)?;
+        let label = &self.program.graph.nodes[launch.node].name;
         self.pending.extend(calls.into_iter().map(|call| Command::launch(label, call)));
         if let Some(group) = group {
             self.slots.read(group, &self.pending);
@@ -281,31 +280,31 @@ impl Session for DeviceSession<'_> {
         self.hand_over()
     }
 
-    fn launch_timed(&mut self, launch: &Launch, context: &StepContext<'_>) -> Result<f64, ExecError> {
+    fn launch_timed(&mut self, launch: &Launch, iteration: &Iteration<'_>) -> Result<f64, ExecError> {
         self.fill_slot(launch);
         self.flush()?;
-        let calls = self.lower(launch, context)?;
+        let calls = self.lower(launch, iteration)?;
         let label = self.label(launch);
         let calls: Vec<Command> = calls.into_iter().map(|call| Command::launch(label, call)).collect();
         Ok(self.driver().run_timed(&calls)?)
     }
 
-    fn kernels(&self, launch: &Launch, context: &StepContext<'_>) -> Result<Vec<&'static str>, ExecError> {
-        Ok(match self.program.network.graph.nodes[launch.node].op {
+    fn kernels(&self, launch: &Launch, iteration: &Iteration<'_>) -> Result<Vec<&'static str>, ExecError> {
+        Ok(match self.program.graph.nodes[launch.node].op {
             Op::Noise(_) => vec![NOISE_KERNEL],
-            _ => self.lower(launch, context)?.iter().map(|call| call.kernel).collect(),
+            _ => self.lower(launch, iteration)?.iter().map(|call| call.kernel).collect(),
         })
     }
 
     fn alternatives(
         &mut self,
         launch: &Launch,
-        context: &StepContext<'_>,
+        iteration: &Iteration<'_>,
         visit: &mut VisitAlternatives<'_>,
     ) -> Result<(), ExecError> {
         self.fill_slot(launch);
         self.flush()?;
-        let calls = self.lower(launch, context)?;
+        let calls = self.lower(launch, iteration)?;
         let rows: u32 = calls.iter().filter_map(|call| call.shape).map(|shape| shape.rows).sum();
         for (index, call) in calls.iter().enumerate() {
             let variants = |shape| Some((shape, self.backend.selection.variants(&shape)?));
@@ -313,13 +312,13 @@ impl Session for DeviceSession<'_> {
             let share = f64::from(shape.rows) / f64::from(rows.max(1));
             let (kernels, default) = (&*variants.kernels, variants.default().name);
             let alternatives = Alternatives { shape, kernels, default, share };
-            visit(&alternatives, &mut CallOfLaunch { session: self, launch, context, index })?;
+            visit(&alternatives, &mut CallOfLaunch { session: self, launch, iteration, index })?;
         }
         Ok(())
     }
 
     fn read(&mut self, id: TensorId) -> Result<Vec<f32>, ExecError> {
-        let elements = self.program.network.graph[id].elements();
+        let elements = self.program.graph[id].elements();
         self.read_first(id, elements)
     }
 }
@@ -328,16 +327,16 @@ impl Session for DeviceSession<'_> {
 struct CallOfLaunch<'s, 'a> {
     session: &'s mut DeviceSession<'a>,
     launch: &'s Launch,
-    context: &'s StepContext<'s>,
+    iteration: &'s Iteration<'s>,
     /// Among the launch's calls.
     index: usize,
 }
 
 impl RunAlternative for CallOfLaunch<'_, '_> {
     fn run(&mut self, kernel: &'static str) -> Result<f64, ExecError> {
-        let Self { session, launch, context, index } = self;
+        let Self { session, launch, iteration, index } = self;
         let forced = session.backend.selection.forcing(kernel);
-        let call = session.lower_by(&forced, launch, context)?.swap_remove(*index);
+        let call = session.lower_by(&forced, launch, iteration)?.swap_remove(*index);
         Ok(session.driver().run_timed(&[Command::launch(session.label(launch), call)])?)
     }
 
@@ -354,7 +353,7 @@ impl DeviceSession<'_> {
     /// The first `elements` of tensor `id`, which may hold no more where it holds a range of its rows.
     fn read_first(&mut self, id: TensorId, elements: usize) -> Result<Vec<f32>, ExecError> {
         self.flush()?;
-        let tensor = &self.program.network.graph[id];
+        let tensor = &self.program.graph[id];
         let address = self.tables.tensor(id);
         match tensor.element {
             ElementType::F32 => {

@@ -7,7 +7,8 @@ use std::ffi::{CStr, CString, c_char};
 use std::ptr;
 use std::sync::{Arc, LazyLock};
 
-use super::device::{Command, DeviceBackend, DeviceError, Driver, Labelled, Upload};
+use super::device::{Command, DeviceBackend, Driver, Labelled, Upload};
+use crate::exec::DeviceError;
 use crate::kernels::capabilities::Capability;
 use crate::kernels::entry::{Entry, OperandFormat};
 use crate::kernels::family::{self, Portable};

@@ -13,7 +13,7 @@ use crate::cli::shown;
 use crate::cli::targets::{Kind, Targets, is_stream, stage_text};
 use crate::decoder::{Decoder, Request};
 use crate::latent::{Caption, Latent};
-use crate::model::Config;
+use crate::models::pid::Config;
 use crate::output;
 use crate::sampler::NoiseSource;
 
@@ -59,5 +59,5 @@ pub(super) fn run(args: &DemoArgs) -> Result<Report, CliError> {
 /// A drawing of the decode's plan.
 fn plan(decoder: &Decoder, latent: &Latent, request: &Request) -> Result<String, CliError> {
     let program = decoder.program(decoder.options(latent, request.caption.tokens, false))?;
-    Ok(program.plan.to_svg(&program.network.graph))
+    Ok(program.plan.to_svg(&program.graph))
 }

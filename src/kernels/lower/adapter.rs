@@ -9,13 +9,13 @@ impl Lowering<'_> {
     pub(super) fn conv3x3(&self, op: &Conv3x3) -> Calls {
         let rows = self.image_rows(op.tokens, None);
         let (name, channels, [height, width, unpatchify]) = match op.source {
-            ConvInput::Latent { channels, height, width, unpatchify } => {
+            ConvInput::Image { channels, height, width, unpatchify } => {
                 ("conv3x3_latent", channels / (unpatchify * unpatchify), [height, width, unpatchify])
             }
             ConvInput::Tokens { channels } => ("conv3x3_tokens", channels, [0, 0, 1]),
         };
         let a = match op.source {
-            ConvInput::Latent { .. } => std::ptr::null(),
+            ConvInput::Image { .. } => std::ptr::null(),
             ConvInput::Tokens { .. } => self.at::<u16>(op.input).cast_const(),
         };
         let operands = Operands { a, weight: op.kernel.weight, bias: op.kernel.bias, rows };

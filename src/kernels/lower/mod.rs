@@ -10,10 +10,9 @@ use std::ops::Range;
 
 use super::params::{PidEmit, PidGemm, PidGroup, PidRows};
 use super::{Constant, KernelCall, LaunchError, MatrixAt, OpCall, Selection, Tables, Target};
-use crate::exec::{Program, StepContext};
 use crate::graph::op::{Emit, Stream, Tokens};
 use crate::graph::{Graph, Op, Segment, TensorId, WeightId};
-use crate::plan::Launch;
+use crate::plan::{Iteration, Launch, Program};
 use crate::weights::Form;
 
 /// What one launch is lowered with.
@@ -21,7 +20,7 @@ use crate::weights::Form;
 pub(crate) struct Lowering<'a> {
     pub(crate) program: &'a Program,
     pub(crate) tables: &'a Tables,
-    pub(crate) context: &'a StepContext<'a>,
+    pub(crate) iteration: &'a Iteration<'a>,
     /// What the launches are for.
     pub(crate) target: &'a dyn Target,
     pub(crate) selection: &'a Selection,
@@ -114,15 +113,15 @@ impl<'a> Lowering<'a> {
             Op::Conv3x3(op) => self.conv3x3(op),
             Op::GroupNormSilu(op) => self.group_norm_silu(op),
             Op::Linear(op) => self.linear(op, rows),
-            Op::TextEmbed(op) => self.text_embed(op),
+            Op::EmbedRows(op) => self.embed_rows(op),
             Op::Copy(op) => self.restart(op),
             Op::PatchEmbed(op) => self.patch_embed(op),
-            Op::LatentGate(op) => self.latent_gate(op),
+            Op::FeatureGate(op) => self.feature_gate(op),
             Op::QkvProject(op) => self.qkv_project(op),
             Op::Attention(op) => self.attention(op),
             Op::SwiGlu(op) => self.swiglu(op, rows),
             Op::GatedResidual(op) => self.gated_residual(op, rows),
-            Op::TimeSilu(op) => self.time_silu(op),
+            Op::AddSilu(op) => self.add_silu(op),
             Op::PixelEmbed(op) => self.pixel_embed(op),
             Op::PixelModulate(op) => self.pixel_modulate(op, rows),
             Op::PixelUpdate(op) => self.pixel_update(op),
@@ -132,7 +131,7 @@ impl<'a> Lowering<'a> {
     }
 
     fn graph(&self) -> &'a Graph {
-        &self.program.network.graph
+        &self.program.graph
     }
 
     /// Address of tensor `id`.
@@ -152,7 +151,7 @@ impl<'a> Lowering<'a> {
     }
 
     fn constant(&self, constant: Constant) -> *const f32 {
-        self.tables.constant(self.context.step.index, constant) as *const f32
+        self.tables.constant(self.iteration.step.index, constant) as *const f32
     }
 
     fn vector(&self, id: WeightId) -> *const f32 {

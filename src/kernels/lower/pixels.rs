@@ -86,9 +86,9 @@ impl Lowering<'_> {
     }
 
     fn sample(&self, op: Option<&SampleStep>) -> PidSample {
-        let (t, next) = (self.context.step.t, self.context.step.t_next);
+        let (t, next) = (self.iteration.step.t, self.iteration.step.t_next);
         // The last step ends at x0, by either way.
-        let is_ode = self.context.sampler == Sampler::Ode && next > 0.0;
+        let is_ode = self.iteration.sampler == Sampler::Ode && next > 0.0;
         PidSample {
             image: op.map_or(std::ptr::null_mut(), |op| self.at(op.image)),
             noise: op.map_or(std::ptr::null_mut(), |op| self.at(op.noise)),

@@ -1,7 +1,7 @@
 //! Ops on whole rows of a stream, and the gates.
 
 use super::{Calls, Lowering, Operands};
-use crate::graph::op::{Copy, LatentGate, TimeSilu};
+use crate::graph::op::{AddSilu, Copy, FeatureGate};
 use crate::kernels::params::{PidGemm, PidGroup, PidLatentGateParams, PidRowsParams};
 use crate::kernels::{Constant, OpCall, RowsOfA};
 use crate::weights::Form;
@@ -24,12 +24,12 @@ impl Lowering<'_> {
         self.one(&OpCall::rows("rows_restart", params.num_rows, &params))
     }
 
-    pub(super) fn time_silu(&self, op: &TimeSilu) -> Calls {
+    pub(super) fn add_silu(&self, op: &AddSilu) -> Calls {
         let rows = op.tokens.batch * op.tokens.image();
         let params = PidRowsParams {
             stream: self.at(op.stream),
             source: self.at(op.stream),
-            vector: self.constant(Constant::TimeEmbedding),
+            vector: self.constant(Constant::Vector(op.vector)),
             position: std::ptr::null(),
             emit: self.emit(op.emit),
             num_rows: rows as u32,
@@ -40,7 +40,7 @@ impl Lowering<'_> {
         self.one(&OpCall::rows("rows_time_silu", params.num_rows, &params))
     }
 
-    pub(super) fn latent_gate(&self, op: &LatentGate) -> Calls {
+    pub(super) fn feature_gate(&self, op: &FeatureGate) -> Calls {
         const OP: &str = "gemm_latent_gate";
         let rows = self.image_rows(op.tokens, None);
         let per_token = op.gate_width == 1;
@@ -60,14 +60,14 @@ impl Lowering<'_> {
             stream: self.at(op.stream),
             features: self.at(op.features),
             feature_half: self.at(op.feature_half),
-            sigma: self.at(op.sigma),
+            sigma: self.at(op.level),
             gate_weight: if per_token {
                 self.tables.vector(op.weight, Form::VECTOR) as *const f32
             } else {
                 std::ptr::null()
             },
             emit: self.emit(op.emit),
-            alpha: self.tables.scalars[&op.log_alpha].exp(),
+            alpha: self.tables.scalars[&op.log_slope].exp(),
             reserved: 0,
         };
         if per_token {

@@ -4,8 +4,8 @@ use std::ops::Range;
 
 use super::{Calls, Lowering, Operands, PidRowsKey, for_both, plain_rows};
 use crate::graph::op::{
-    Attention, GatedResidual, GatedResidualStream, Linear, PatchEmbed, QkvProject, QkvStream, Rotary, SwiGlu,
-    SwiGluStream, TextEmbed,
+    Attention, EmbedRows, GatedResidual, GatedResidualStream, Linear, PatchEmbed, QkvProject, QkvStream, Rotary,
+    SwiGlu, SwiGluStream,
 };
 use crate::kernels::needs::{qkv_op, query_factor};
 use crate::kernels::params::{
@@ -30,13 +30,13 @@ impl Lowering<'_> {
         self.one(&OpCall::product(OP, RowsOfA::Stream, &params))
     }
 
-    pub(super) fn text_embed(&self, op: &TextEmbed) -> Calls {
+    pub(super) fn embed_rows(&self, op: &EmbedRows) -> Calls {
         const OP: &str = "gemm_embed_rows";
         let total = op.tokens.batch * op.tokens.text;
         let rows = plain_rows(total, op.tokens.text, None);
         let operands = Operands { a: std::ptr::null(), weight: op.affine.weight, bias: op.affine.bias, rows };
         let gemm = self.gemm(OP, &[operands], op.in_features);
-        let (source, output) = (self.at(op.caption), self.at(op.output));
+        let (source, output) = (self.at(op.input), self.at(op.output));
         let params = PidEmbedParams { gemm, source, output, emit: self.emit(None), height: 0, width: 0 };
         let norm = PidRowsParams {
             stream: output,
@@ -106,7 +106,7 @@ impl Lowering<'_> {
         let fold = match (&stream.norm, stream.sums) {
             (Some(norm), Some(sums)) => PidFold {
                 sums: self.at(sums),
-                shift_product: self.constant(Constant::ShiftProduct(norm.modulation, stream.weight)),
+                shift_product: self.constant(Constant::ShiftProduct(norm.shift, stream.weight)),
             },
             _ => PidFold { sums: std::ptr::null(), shift_product: std::ptr::null() },
         };
@@ -165,7 +165,7 @@ impl Lowering<'_> {
                 let gemm = self.gemm(OP, &groups.iter().map(operands).collect::<Vec<_>>(), op.hidden);
                 let fold = |(s, _): &(&SwiGluStream, PidRowsKey)| PidFold {
                     sums: s.sums.map_or(std::ptr::null_mut(), |sums| self.at(sums)),
-                    shift_product: self.constant(Constant::ShiftProduct(s.norm.modulation, s.weight)),
+                    shift_product: self.constant(Constant::ShiftProduct(s.norm.shift, s.weight)),
                 };
                 let output = self.row_zero(op.output, total, range);
                 let params = PidSwiGluParams { gemm, fold: for_both(groups, fold), output };
@@ -192,7 +192,7 @@ impl Lowering<'_> {
                 let gemm = self.gemm(OP, &groups.iter().map(operands).collect::<Vec<_>>(), op.in_features);
                 let stream = |(s, _): &(&GatedResidualStream, PidRowsKey)| PidResidualStream {
                     residual: self.at(s.residual),
-                    gate: self.constant(Constant::Gate(s.gate)),
+                    gate: self.constant(Constant::Vector(s.gate)),
                     emit: self.emit(s.emit),
                 };
                 let params = PidResidualParams { gemm, stream: for_both(groups, stream) };

@@ -1,9 +1,10 @@
 //! Pieces of the graph that repeat: weights by name, and a joint text-image patch block.
 
 use super::config::Config;
+use super::constants::{Part, of_block};
 use crate::graph::op::{
-    Affine, Attention, Emit, GatedResidual, GatedResidualStream, Modulation, ModulationHalf, NormModulate, QkvProject,
-    QkvStream, Rotary, Stream, SwiGlu, SwiGluStream, Tokens,
+    Affine, Attention, Emit, GatedResidual, GatedResidualStream, NormModulate, QkvProject, QkvStream, Rotary, Stream,
+    SwiGlu, SwiGluStream, Tokens,
 };
 use crate::graph::{ElementType, Graph, GraphError, Op, Phase, Role, TensorId, WeightId};
 use crate::weights::{Recipe, Weight};
@@ -73,6 +74,13 @@ pub(super) fn emit(graph: &mut Graph, stream: Stream, shape: [usize; 3], norm: O
     Emit { operand, sums, norm }
 }
 
+/// Half of a patch block.
+#[derive(Clone, Copy, PartialEq, Eq)]
+enum Half {
+    Attention,
+    FeedForward,
+}
+
 /// What follows a patch block on the image stream.
 #[derive(Clone, Copy, PartialEq, Eq)]
 pub(super) enum Next {
@@ -106,13 +114,13 @@ impl PatchBlock<'_> {
     ) -> Result<[Carried; 2], GraphError> {
         let streams = [(Stream::Text, y), (Stream::Image, s)];
         let attended = self.attention(graph, &streams)?;
-        let norms = |graph: &mut Graph, stream| Some(self.norm(graph, stream, ModulationHalf::FeedForward));
+        let norms = |graph: &mut Graph, stream| Some(self.norm(graph, stream, Half::FeedForward));
         let outputs = if self.text_output { &streams[..] } else { &streams[1..] };
         let emits = |graph: &mut Graph, stream| self.emit(graph, stream, norms);
-        let streams = self.residual(graph, outputs, attended, ModulationHalf::Attention, &emits)?;
+        let streams = self.residual(graph, outputs, attended, Half::Attention, &emits)?;
         let inner = self.feed_forward(graph, &streams)?;
         let emits = |graph: &mut Graph, stream| self.emit_for_next(graph, stream, next);
-        let streams = self.residual(graph, &streams, inner, ModulationHalf::FeedForward, &emits)?;
+        let streams = self.residual(graph, &streams, inner, Half::FeedForward, &emits)?;
         let image = streams.iter().find(|(stream, _)| *stream == Stream::Image);
         let text = streams.iter().find(|(stream, _)| *stream == Stream::Text);
         Ok([image.map_or(s, |(_, c)| *c), text.map_or(y, |(_, c)| *c)])
@@ -120,7 +128,7 @@ impl PatchBlock<'_> {
 
     /// What this block's first product reads, emitted by whatever writes the stream before it.
     pub(super) fn emit_first(&self, graph: &mut Graph, stream: Stream) -> Option<Emit> {
-        self.emit(graph, stream, |graph, stream| Some(self.norm(graph, stream, ModulationHalf::Attention)))
+        self.emit(graph, stream, |graph, stream| Some(self.norm(graph, stream, Half::Attention)))
     }
 
     fn emit_for_next(&self, graph: &mut Graph, stream: Stream, next: Next) -> Option<Emit> {
@@ -157,17 +165,15 @@ impl PatchBlock<'_> {
         graph.tensor(name, shape, self.element, Role::Temporary)
     }
 
-    fn modulation(&self, stream: Stream, half: ModulationHalf) -> Modulation {
-        Modulation { block: self.block, stream, half }
-    }
-
-    fn norm(&self, graph: &mut Graph, stream: Stream, half: ModulationHalf) -> NormModulate {
-        let number = if half == ModulationHalf::Attention { 1 } else { 2 };
+    fn norm(&self, graph: &mut Graph, stream: Stream, half: Half) -> NormModulate {
+        let number = if half == Half::Attention { 1 } else { 2 };
         let name = self.name(&format!("norm_{}{number}.weight", letter(stream)));
-        NormModulate {
-            weight: vector(graph, &name, self.config.hidden_size),
-            modulation: self.modulation(stream, half),
-        }
+        let parts = match half {
+            Half::Attention => [Part::ShiftAttention, Part::ScaleAttention],
+            Half::FeedForward => [Part::ShiftFeedForward, Part::ScaleFeedForward],
+        };
+        let [shift, scale] = parts.map(|part| of_block(self.block, stream, part));
+        NormModulate { weight: vector(graph, &name, self.config.hidden_size), shift, scale }
     }
 
     fn attention(&self, graph: &mut Graph, streams: &[(Stream, Carried)]) -> Result<TensorId, GraphError> {
@@ -194,7 +200,7 @@ impl PatchBlock<'_> {
             stream,
             input: carried.input(),
             sums: carried.sums(),
-            norm: Some(self.norm(graph, stream, ModulationHalf::Attention)),
+            norm: Some(self.norm(graph, stream, Half::Attention)),
             weight: stored(graph, &self.name(&format!("attn.qkv_{x}.weight")), 3 * d, d),
             q_norm: vector(graph, &self.name(&format!("attn.q_norm_{x}.weight")), head_dim),
             k_norm: vector(graph, &self.name(&format!("attn.k_norm_{x}.weight")), head_dim),
@@ -217,7 +223,7 @@ impl PatchBlock<'_> {
                     stream,
                     input: carried.input(),
                     sums: carried.sums(),
-                    norm: self.norm(graph, stream, ModulationHalf::FeedForward),
+                    norm: self.norm(graph, stream, Half::FeedForward),
                     weight: graph.weight(Weight { rows: 2 * inner, cols: hidden, recipe }),
                 }
             })
@@ -233,19 +239,19 @@ impl PatchBlock<'_> {
         graph: &mut Graph,
         streams: &[(Stream, Carried)],
         input: TensorId,
-        half: ModulationHalf,
+        half: Half,
         emits: &dyn Fn(&mut Graph, Stream) -> Option<Emit>,
     ) -> Result<Vec<(Stream, Carried)>, GraphError> {
         let (tokens, hidden) = (self.tokens, self.config.hidden_size);
-        let (kind, in_features) = match half {
-            ModulationHalf::Attention => ("attn.proj", hidden),
-            ModulationHalf::FeedForward => ("mlp.w2", self.config.ffn_inner()),
+        let (kind, gate, in_features) = match half {
+            Half::Attention => ("attn.proj", Part::GateAttention, hidden),
+            Half::FeedForward => ("mlp.w2", Part::GateFeedForward, self.config.ffn_inner()),
         };
         let mut ops = Vec::new();
         let mut after = Vec::new();
         for &(stream, carried) in streams {
             let affine = self.residual_affine(graph, stream, half);
-            let (gate, emit) = (self.modulation(stream, half), emits(graph, stream));
+            let (gate, emit) = (of_block(self.block, stream, gate), emits(graph, stream));
             ops.push(GatedResidualStream { stream, residual: carried.stream, affine, gate, emit });
             after.push((stream, Carried { emitted: emit, ..carried }));
         }
@@ -254,11 +260,11 @@ impl PatchBlock<'_> {
         Ok(after)
     }
 
-    fn residual_affine(&self, graph: &mut Graph, stream: Stream, half: ModulationHalf) -> Affine {
+    fn residual_affine(&self, graph: &mut Graph, stream: Stream, half: Half) -> Affine {
         let (x, hidden) = (letter(stream), self.config.hidden_size);
         match half {
-            ModulationHalf::Attention => linear(graph, &self.name(&format!("attn.proj_{x}")), hidden, hidden),
-            ModulationHalf::FeedForward => {
+            Half::Attention => linear(graph, &self.name(&format!("attn.proj_{x}")), hidden, hidden),
+            Half::FeedForward => {
                 let name = self.name(&format!("mlp_{x}.w2.weight"));
                 Affine { weight: stored(graph, &name, hidden, self.config.ffn_inner()), bias: None }
             }

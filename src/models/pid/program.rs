@@ -2,11 +2,21 @@
 
 use super::config::Config;
 use super::network;
-use super::options::{NetworkOptions, Precision};
-use crate::error::Error;
-use crate::exec::Program;
-use crate::graph::ElementType;
-use crate::plan::{self, ByteSize, PlanOptions};
+use super::options::{NetworkOptions, Precision, SizeError, least_common_multiple};
+use crate::graph::{Graph, GraphError};
+use crate::plan::{ByteSize, PlanError, PlanOptions, Program};
+
+/// Why there is no program.
+#[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
+#[allow(missing_docs)]
+pub enum ProgramError {
+    #[error(transparent)]
+    Size(#[from] SizeError),
+    #[error(transparent)]
+    Graph(#[from] GraphError),
+    #[error(transparent)]
+    Plan(#[from] PlanError),
+}
 
 /// Row ranges into which the wide intermediates are cut, cheapest first.
 const CHUNKS: [usize; 6] = [1, 2, 4, 8, 16, 32];
@@ -20,7 +30,7 @@ const ALIGNMENT: usize = 256;
 ///
 /// # Errors
 /// When the sizes do not fit the config, or no candidate fits the budget (the error says by how much).
-pub fn program(config: &Config, options: &NetworkOptions, budget: Option<ByteSize>) -> Result<Program, Error> {
+pub fn program(config: &Config, options: &NetworkOptions, budget: Option<ByteSize>) -> Result<Program, ProgramError> {
     options.check(config)?;
     let mut least: Option<Program> = None;
     for recompute_features in [false, true] {
@@ -39,7 +49,7 @@ pub fn program(config: &Config, options: &NetworkOptions, budget: Option<ByteSiz
     // On the CPU weights are in the mapped file anyway.
     if options.precision == Precision::Bf16 {
         let most_bytes = usize::try_from(budget.0).unwrap_or(usize::MAX);
-        program.plan.stream_weights(&program.network.graph, most_bytes, ALIGNMENT);
+        program.plan.stream_weights(&program.graph, most_bytes, ALIGNMENT);
         let streaming = &program.plan.streaming;
         let size = |bytes: usize| ByteSize(bytes as u64);
         let (once, step, slot) = (size(streaming.once_bytes), size(streaming.step_bytes), size(streaming.slot_bytes));
@@ -49,25 +59,30 @@ pub fn program(config: &Config, options: &NetworkOptions, budget: Option<ByteSiz
         });
     }
     let needed = program.plan.peak_bytes as u64;
-    if needed <= budget.0 { Ok(program) } else { Err(plan::PlanError::over_budget(budget, ByteSize(needed)).into()) }
+    if needed <= budget.0 { Ok(program) } else { Err(PlanError::over_budget(budget, ByteSize(needed)).into()) }
 }
 
-/// The same graph with every tensor in float32, uncut: what the CPU runs to say what `program`'s launches should have
-/// computed. Tensors, nodes and (of a program that is not cut either) launches have the same indices.
+/// The graph of the smallest decode: what holds of its ops holds of any size.
 ///
 /// # Errors
-/// When the graph cannot be planned.
-pub fn float32_twin(program: &Program) -> Result<Program, Error> {
-    let mut network = program.network.clone();
-    network.graph.tensors.iter_mut().for_each(|t| t.element = ElementType::F32);
-    let plan = plan::plan(&network.graph, &PlanOptions { alignment: ALIGNMENT, chunks: 1 })?;
-    Ok(Program { network, plan, form: format!("{}, in float32", program.form) })
+/// Only for a config that [`Config::validate`] refuses.
+pub fn smallest(config: &Config) -> Result<Graph, GraphError> {
+    let side = least_common_multiple(config.patch_size, config.pixels_per_latent());
+    let options = NetworkOptions {
+        batch: 1,
+        text_tokens: 1,
+        width: side,
+        height: side,
+        precision: Precision::Bf16,
+        recompute_features: false,
+        observed: false,
+    };
+    network::build(config, &options)
 }
 
-fn candidate(config: &Config, options: &NetworkOptions, chunks: usize) -> Result<Program, Error> {
-    let network = network::build(config, options)?;
+fn candidate(config: &Config, options: &NetworkOptions, chunks: usize) -> Result<Program, ProgramError> {
+    let graph = network::build(config, options)?;
     let plan_options = PlanOptions { alignment: ALIGNMENT, chunks };
-    let plan = plan::plan(&network.graph, &plan_options)?;
     let mut form = vec![format!("{:?}", options.precision).to_lowercase()];
     if chunks > 1 {
         form.push(format!("wide intermediates in {chunks} row ranges"));
@@ -75,7 +90,7 @@ fn candidate(config: &Config, options: &NetworkOptions, chunks: usize) -> Result
     if options.recompute_features {
         form.push("latent features recomputed in every step".into());
     }
-    Ok(Program { network, plan, form: form.join(", ") })
+    Ok(Program::new(graph, &plan_options, form.join(", "))?)
 }
 
 #[cfg(test)]
@@ -85,25 +100,24 @@ mod tests {
     use super::*;
     use crate::backend::cpu::CpuBackend;
     use crate::checkpoint::{Checkpoint, synthetic};
-    use crate::exec::{self, Inputs, NoObserver};
-    use crate::model::{GateType, TimeConstants};
+    use crate::exec::{self, NoObserver};
+    use crate::models::pid::{self, GateType};
     use crate::progress::NoProgress;
     use crate::sampler::{Noise, NoiseSource, Sampler, Schedule};
 
     /// Two samples through `program` on the CPU.
     fn decode(config: &Config, program: &Program, checkpoint: &Arc<Checkpoint>) -> Vec<f32> {
-        let shape = |id: crate::graph::TensorId| program.network.graph[id].shape.clone();
-        let (latent, caption) = (shape(program.network.latent), shape(program.network.caption));
-        let latent = synthetic::latent(&latent, 3);
-        let caption = synthetic::caption(&caption, 3);
+        let shape = |name: &str| program.graph[program.graph.named(name).unwrap()].shape.clone();
+        let latent = synthetic::latent(&shape("latent"), 3);
+        let caption = synthetic::caption(&shape("caption"), 3);
         let schedule = Schedule::new(2, Sampler::Sde).unwrap();
         let times: Vec<f64> = schedule.steps().iter().map(|s| s.t).collect();
-        let constants = TimeConstants::compute(config, &**checkpoint, &times).unwrap();
-        let constants: Vec<&TimeConstants> = constants.iter().collect();
+        let constants = pid::constants(config, &**checkpoint, &times).unwrap();
         let backend = CpuBackend::new(checkpoint.clone());
-        let inputs = Inputs { latent: &latent, caption: &caption, sigma: &[0.1, 0.4] };
+        let inputs = [("latent", &*latent), ("caption", &caption), ("sigma", &[0.1, 0.4])];
+        let iterations = pid::iterations(&schedule, &constants);
         let mut noise = Noise::new(NoiseSource::Philox { seed: 5 });
-        exec::run(&backend, program, &inputs, &schedule, &constants, &mut noise, &mut NoObserver).unwrap()
+        exec::run(&backend, program, &inputs, &iterations, pid::IMAGE, &mut noise, &mut NoObserver).unwrap()
     }
 
     /// What bf16 graphs do otherwise (streams emitted for the next product, folded norms, the last step fused) is the same
@@ -124,7 +138,7 @@ mod tests {
             };
             let plain = program(&config, &options, None).unwrap();
             let bf16 = program(&config, &NetworkOptions { precision: Precision::Bf16, ..options }, None).unwrap();
-            let twin = float32_twin(&bf16).unwrap();
+            let twin = bf16.float32_twin().unwrap();
             assert_eq!(twin.plan.launches, bf16.plan.launches);
             let [expected, found] = [plain, twin].map(|p| decode(&config, &p, &checkpoint));
             let worst = expected.iter().zip(&found).map(|(e, f)| (e - f).abs()).fold(0.0, f32::max);

@@ -6,38 +6,23 @@
 //! `expand_from_attn` are one matrix; the last block has no text output branch.
 
 use super::config::{Config, PaddingMode};
+use super::constants;
 use super::layers::{Carried, Next, PatchBlock, emit, linear, pixel_slots, stored, vector};
 use super::options::NetworkOptions;
 use crate::graph::op::{
-    Affine, Attention, Conv3x3, ConvInput, Copy, Emit, GROUP_NORM_SLABS, GroupNormSilu, LatentGate, Linear, Noise,
-    NormModulate, Padding, PatchEmbed, PixelEmbed, PixelModulate, PixelUpdate, QkvProject, QkvStream, Rotary,
-    SampleStep, Stream, TextEmbed, TimeSilu, Tokens,
+    AddSilu, Affine, Attention, Conv3x3, ConvInput, Copy, EmbedRows, Emit, FeatureGate, GROUP_NORM_SLABS,
+    GroupNormSilu, Linear, Noise, NormModulate, Padding, PatchEmbed, PixelEmbed, PixelModulate, PixelUpdate,
+    QkvProject, QkvStream, Rotary, SampleStep, Stream, Tokens,
 };
 use crate::graph::{ElementType, Graph, GraphError, Op, Phase, Role, TensorId};
 use crate::weights::{Recipe, Weight};
 
-/// A graph with the tensors that the executor fills and reads.
-#[derive(Clone, Debug)]
-pub struct Network {
-    /// The ops.
-    pub graph: Graph,
-    /// `[B, C, h, w]` float32.
-    pub latent: TensorId,
-    /// `[B, T, E]` float32.
-    pub caption: TensorId,
-    /// `[B]` float32.
-    pub sigma: TensorId,
-    /// `[B, 3, H, W]` float32: the noisy image, in the end the result.
-    pub image: TensorId,
-    /// `[B, 3, H, W]` float32, when asked for.
-    pub velocity: Option<TensorId>,
-}
-
-/// Builds the graph.
+/// Builds the graph. Inputs: `latent` `[B, C, h, w]`, `caption` `[B, T, E]`, `sigma` `[B]`; outputs: `image` `[B, 3, H, W]`, in
+/// the end the result, and, observed, `velocity` `[B, 3, H, W]`; all float32.
 ///
 /// # Errors
 /// Only for a config that [`Config::validate`] refuses, or sizes it does not divide.
-pub fn build(config: &Config, options: &NetworkOptions) -> Result<Network, GraphError> {
+pub fn build(config: &Config, options: &NetworkOptions) -> Result<Graph, GraphError> {
     Builder::new(config, options).build()
 }
 
@@ -65,7 +50,9 @@ impl<'a> Builder<'a> {
             grid_rows: options.height / config.patch_size,
             grid_cols: options.width / config.patch_size,
         };
-        Self { config, options, graph: Graph::default(), tokens }
+        let mut graph = Graph::default();
+        constants::declare(&mut graph, config);
+        Self { config, options, graph, tokens }
     }
 
     fn temporary(&mut self, name: &str, shape: &[usize]) -> TensorId {
@@ -82,7 +69,7 @@ impl<'a> Builder<'a> {
         self.options.precision.activation() == ElementType::Bf16
     }
 
-    fn build(mut self) -> Result<Network, GraphError> {
+    fn build(mut self) -> Result<Graph, GraphError> {
         let (config, batch) = (self.config, self.options.batch);
         let per = config.pixels_per_latent();
         let (height, width) = (self.options.height, self.options.width);
@@ -107,7 +94,7 @@ impl<'a> Builder<'a> {
 
         let stream = self.patch_blocks(image, caption_rows, sigma, &GateSource { trunk, kept: &kept })?;
         self.pixel_blocks(image, stream.emitted.map_or(stream.stream, |e| e.operand), noise, velocity)?;
-        Ok(Network { graph: self.graph, latent, caption, sigma, image, velocity })
+        Ok(self.graph)
     }
 
     /// Gates between patch blocks, then the one before the pixel blocks.
@@ -121,7 +108,7 @@ impl<'a> Builder<'a> {
         let shape = [tokens.batch, tokens.image(), hid];
         let first = self.temporary("adapter.first", &shape);
         let trunk = self.temporary("adapter.trunk", &shape);
-        let source = ConvInput::Latent {
+        let source = ConvInput::Image {
             channels: latent_shape[1],
             height: latent_shape[2],
             width: latent_shape[3],
@@ -243,23 +230,22 @@ impl<'a> Builder<'a> {
         let source = format!("{module}.content_proj.weight");
         let recipe = Recipe::Columns { source, start: 0, width: 2 * hidden };
         let weight = self.graph.weight(Weight { rows: gate_width, cols: hidden, recipe });
-        let log_alpha = vector(&mut self.graph, &format!("{module}.log_alpha"), 1);
         let (tokens, stream) = (self.tokens, carried.stream);
         let operand = carried.emitted.map(|e| e.operand);
-        let op = LatentGate {
+        let op = FeatureGate {
             tokens,
             stream,
             features,
             feature_half,
-            sigma,
+            level: sigma,
             weight,
-            log_alpha,
+            log_slope: vector(&mut self.graph, &format!("{module}.log_alpha"), 1),
             hidden,
             gate_width,
             operand,
             emit,
         };
-        self.graph.push(module, Phase::Step, Op::LatentGate(op))?;
+        self.graph.push(module, Phase::Step, Op::FeatureGate(op))?;
         Ok(Carried { stream, emitted: emit })
     }
 
@@ -272,9 +258,9 @@ impl<'a> Builder<'a> {
     fn text_embed(&mut self, caption: TensorId) -> Result<TensorId, GraphError> {
         let (d, width) = (self.config.hidden_size, self.config.txt_embed_dim);
         let output = self.float("text.embedded", &[self.tokens.batch, self.tokens.text, d], Role::Temporary);
-        let op = TextEmbed {
+        let op = EmbedRows {
             tokens: self.tokens,
-            caption,
+            input: caption,
             output,
             affine: linear(&mut self.graph, "y_embedder.proj", d, width),
             norm: vector(&mut self.graph, "y_embedder.norm.weight", d),
@@ -282,7 +268,7 @@ impl<'a> Builder<'a> {
             in_features: width,
             out_features: d,
         };
-        self.graph.push("y_embedder", Phase::Once, Op::TextEmbed(op))?;
+        self.graph.push("y_embedder", Phase::Once, Op::EmbedRows(op))?;
         Ok(output)
     }
 
@@ -346,8 +332,9 @@ impl<'a> Builder<'a> {
     fn time_silu(&mut self, s: Carried, sigma: TensorId, features: &GateSource<'_>) -> Result<Carried, GraphError> {
         let gated = self.config.pit_lq_inject;
         let emit = (self.folds() && (!gated || self.gate_is_product())).then(|| self.emit_image(None));
-        let op = TimeSilu { tokens: self.tokens, stream: s.stream, hidden: self.config.hidden_size, emit };
-        self.graph.push("time_silu", Phase::Step, Op::TimeSilu(op))?;
+        let (vector, hidden) = (constants::TIME_EMBEDDING, self.config.hidden_size);
+        let op = AddSilu { tokens: self.tokens, stream: s.stream, vector, hidden, emit };
+        self.graph.push("time_silu", Phase::Step, Op::AddSilu(op))?;
         let s = Carried { emitted: emit, ..s };
         if !gated {
             return Ok(s);

@@ -1,15 +1,7 @@
 //! Names and shapes of a checkpoint's tensors, spelled as in the public code.
 
 use super::config::Config;
-
-/// A tensor that a checkpoint of a [`Config`] holds.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub struct TensorSpec {
-    /// Without prefix.
-    pub name: String,
-    /// Extents, outermost first.
-    pub shape: Vec<usize>,
-}
+use crate::models::TensorSpec;
 
 /// Tensors that decoding does not use but released checkpoints may hold: never missing, never unexpected.
 pub const TRAINING_ONLY: &[&str] = &["lq_proj.lq_aux_rgb_head.", "_repa_projector."];
