@@ -9,7 +9,7 @@ use pid_engine::graph::op::{
     Affine, Copy, GatedResidual, GatedResidualStream, Linear, NormModulate, Stream, SwiGlu, SwiGluStream, Tokens,
 };
 use pid_engine::graph::{ElementType, Graph, Op, Phase, Role, TensorId, WeightId};
-use pid_engine::models::pid::{self, Config, NetworkOptions, Precision, ProgramError, Release, network};
+use pid_engine::models::pid::{self, Config, NetworkOptions, Precision, ProgramError, Release};
 use pid_engine::plan::{ByteSize, Plan, PlanError, PlanOptions, plan};
 use pid_engine::weights::{Recipe, Weight};
 use rayon::prelude::*;
@@ -308,7 +308,7 @@ fn model_arenas_are_tight() {
                 recompute_features,
                 ..network_options(width, height, precision)
             };
-            let graph = network::build(&config, &options_n).unwrap();
+            let graph = pid::graph(&config, &options_n).unwrap();
             let made = plan(&graph, &options(chunks)).unwrap();
             let ratio = made.arena_bytes as f64 / made.max_live_bytes as f64;
             let bound = match (width < 1024, recompute_features) {
@@ -328,7 +328,7 @@ fn model_arenas_are_tight() {
 fn promised_memory() {
     let config = Config::by_name("flux-v1.5").unwrap();
     for (side, most) in [(2048, 3_500_000_000), (4096, 7_500_000_000)] {
-        let graph = network::build(&config, &network_options(side, side, Precision::Bf16)).unwrap();
+        let graph = pid::graph(&config, &network_options(side, side, Precision::Bf16)).unwrap();
         let made = plan(&graph, &options(1)).unwrap();
         println!("{side}x{side}: {} bytes", made.peak_bytes);
         assert!(made.peak_bytes <= most, "{side}: {}", made.peak_bytes);
@@ -342,7 +342,7 @@ fn small_model_graphs_simulate() {
         let small = NetworkOptions { text_tokens: 8, ..network_options(64, 96, Precision::F32) };
         for recompute_features in [false, true] {
             let small = NetworkOptions { recompute_features, ..small };
-            let graph = network::build(&config, &small).unwrap();
+            let graph = pid::graph(&config, &small).unwrap();
             let made = plan(&graph, &options(1)).unwrap();
             simulate(&graph, &made).unwrap();
         }

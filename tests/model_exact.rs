@@ -8,7 +8,7 @@ use pid_engine::backend::cpu::CpuBackend;
 use pid_engine::checkpoint::{Checkpoint, synthetic};
 use pid_engine::exec::{self, Backend, NoObserver, Observer};
 use pid_engine::latent::{Caption, Latent, Sigma};
-use pid_engine::models::pid::{self, Config, NetworkOptions, Precision, network};
+use pid_engine::models::pid::{self, Config, NetworkOptions, Precision};
 use pid_engine::plan::{ByteSize, PlanOptions, Program};
 use pid_engine::progress::NoProgress;
 use pid_engine::sampler::{Noise, NoiseSource, Sampler, Schedule};
@@ -98,7 +98,7 @@ fn assert_forms_agree(backend: &dyn Backend, checkpoint: &Checkpoint, precision:
             recompute_features,
             observed: false,
         };
-        let graph = network::build(&config, &options).unwrap();
+        let graph = pid::graph(&config, &options).unwrap();
         let options = PlanOptions { alignment: 256, chunks };
         let program = Program::new(graph, &options, String::new()).unwrap();
         let (arena, launches) = (program.plan.arena_bytes, program.plan.launches.len());

@@ -7,12 +7,14 @@
 mod access;
 mod check;
 mod constant;
+mod fuse;
 pub mod op;
 mod segment;
 mod work;
 
 pub use check::GraphError;
 pub use constant::{Constant, ConstantId, GraphConstants};
+pub use fuse::fuse;
 pub use op::Op;
 pub use segment::Segment;
 

@@ -3,8 +3,8 @@
 use super::config::Config;
 use super::constants::{Part, of_block};
 use crate::graph::op::{
-    Affine, Attention, Emit, GatedResidual, GatedResidualStream, NormModulate, QkvProject, QkvStream, Rotary, Stream,
-    SwiGlu, SwiGluStream, Tokens,
+    Affine, Attention, GatedResidual, GatedResidualStream, NormModulate, QkvProject, QkvStream, Rotary, Stream, SwiGlu,
+    SwiGluStream, Tokens,
 };
 use crate::graph::{ElementType, Graph, GraphError, Op, Phase, Role, TensorId, WeightId};
 use crate::weights::{Recipe, Weight};
@@ -45,35 +45,6 @@ const fn letter(stream: Stream) -> &'static str {
     }
 }
 
-/// A token stream on its way from op to op.
-#[derive(Clone, Copy)]
-pub(super) struct Carried {
-    /// float32 `[B, T or L, D]`, updated in place.
-    pub stream: TensorId,
-    /// What the op that wrote it last has left for the next product (bf16 graphs).
-    pub emitted: Option<Emit>,
-}
-
-impl Carried {
-    /// What a product reads.
-    fn input(self) -> TensorId {
-        self.emitted.map_or(self.stream, |e| e.operand)
-    }
-
-    fn sums(self) -> Option<TensorId> {
-        self.emitted.map(|e| e.sums)
-    }
-}
-
-/// Adds the buffers of an [`Emit`] for a stream of `rows` rows per sample.
-pub(super) fn emit(graph: &mut Graph, stream: Stream, shape: [usize; 3], norm: Option<NormModulate>) -> Emit {
-    let name = if stream == Stream::Image { "patch" } else { "text" };
-    let operand = graph.tensor(format!("{name}.operand"), &shape, ElementType::Bf16, Role::Temporary);
-    let slices = [shape[0], shape[1], shape[2] / 64];
-    let sums = graph.tensor(format!("{name}.sums"), &slices, ElementType::F32, Role::Temporary);
-    Emit { operand, sums, norm }
-}
-
 /// Half of a patch block.
 #[derive(Clone, Copy, PartialEq, Eq)]
 enum Half {
@@ -81,80 +52,26 @@ enum Half {
     FeedForward,
 }
 
-/// What follows a patch block on the image stream.
-#[derive(Clone, Copy, PartialEq, Eq)]
-pub(super) enum Next {
-    /// The next block's norm.
-    Norm,
-    /// A product on the stream as it is.
-    Product,
-    /// An op that reads the float32 stream.
-    Rows,
-}
-
 /// One patch block, pushed onto a graph.
 pub(super) struct PatchBlock<'a> {
     pub config: &'a Config,
     pub tokens: Tokens,
     pub block: usize,
-    /// Element type of the activations between the streams; bf16 graphs hand streams over by [`Emit`].
+    /// Element type of the activations between the streams.
     pub element: ElementType,
     /// Whether anybody reads the text stream after this block; the last block's feeds nothing.
     pub text_output: bool,
 }
 
 impl PatchBlock<'_> {
-    /// Pushes the block; `s` and `y` are the image and text streams as the ops before have left them.
-    pub(super) fn build(
-        &self,
-        graph: &mut Graph,
-        s: Carried,
-        y: Carried,
-        next: Next,
-    ) -> Result<[Carried; 2], GraphError> {
-        let streams = [(Stream::Text, y), (Stream::Image, s)];
-        let attended = self.attention(graph, &streams)?;
-        let norms = |graph: &mut Graph, stream| Some(self.norm(graph, stream, Half::FeedForward));
-        let outputs = if self.text_output { &streams[..] } else { &streams[1..] };
-        let emits = |graph: &mut Graph, stream| self.emit(graph, stream, norms);
-        let streams = self.residual(graph, outputs, attended, Half::Attention, &emits)?;
-        let inner = self.feed_forward(graph, &streams)?;
-        let emits = |graph: &mut Graph, stream| self.emit_for_next(graph, stream, next);
-        let streams = self.residual(graph, &streams, inner, Half::FeedForward, &emits)?;
-        let image = streams.iter().find(|(stream, _)| *stream == Stream::Image);
-        let text = streams.iter().find(|(stream, _)| *stream == Stream::Text);
-        Ok([image.map_or(s, |(_, c)| *c), text.map_or(y, |(_, c)| *c)])
-    }
-
-    /// What this block's first product reads, emitted by whatever writes the stream before it.
-    pub(super) fn emit_first(&self, graph: &mut Graph, stream: Stream) -> Option<Emit> {
-        self.emit(graph, stream, |graph, stream| Some(self.norm(graph, stream, Half::Attention)))
-    }
-
-    fn emit_for_next(&self, graph: &mut Graph, stream: Stream, next: Next) -> Option<Emit> {
-        let follower = PatchBlock { block: self.block + 1, config: self.config, tokens: self.tokens, ..*self };
-        let last = follower.block == self.config.patch_depth;
-        match (stream, next) {
-            (Stream::Text, _) if last => None,
-            (Stream::Text, _) | (Stream::Image, Next::Norm) => follower.emit_first(graph, stream),
-            (Stream::Image, Next::Product) => self.emit(graph, stream, |_, _| None),
-            (Stream::Image, Next::Rows) => None,
-        }
-    }
-
-    /// In bf16 graphs, buffers for what the next product reads.
-    fn emit(
-        &self,
-        graph: &mut Graph,
-        stream: Stream,
-        norm: impl FnOnce(&mut Graph, Stream) -> Option<NormModulate>,
-    ) -> Option<Emit> {
-        if self.element != ElementType::Bf16 {
-            return None;
-        }
-        let norm = norm(graph, stream);
-        let rows = if stream == Stream::Image { self.tokens.image() } else { self.tokens.text };
-        Some(emit(graph, stream, [self.tokens.batch, rows, self.config.hidden_size], norm))
+    /// Pushes the block, which updates the text and the image stream.
+    pub(super) fn build(&self, graph: &mut Graph, text: TensorId, image: TensorId) -> Result<(), GraphError> {
+        let both = [(Stream::Text, text), (Stream::Image, image)];
+        let updated = if self.text_output { &both[..] } else { &both[1..] };
+        let attended = self.attention(graph, &both)?;
+        self.residual(graph, updated, attended, Half::Attention)?;
+        let inner = self.feed_forward(graph, updated)?;
+        self.residual(graph, updated, inner, Half::FeedForward)
     }
 
     fn name(&self, rest: &str) -> String {
@@ -176,13 +93,13 @@ impl PatchBlock<'_> {
         NormModulate { weight: vector(graph, &name, self.config.hidden_size), shift, scale }
     }
 
-    fn attention(&self, graph: &mut Graph, streams: &[(Stream, Carried)]) -> Result<TensorId, GraphError> {
+    fn attention(&self, graph: &mut Graph, streams: &[(Stream, TensorId)]) -> Result<TensorId, GraphError> {
         let (config, tokens) = (self.config, self.tokens);
         let (d, heads, head_dim) = (config.hidden_size, config.num_groups, config.head_dim());
         let shape = [tokens.batch, heads, tokens.joint(), head_dim];
         let [q, k, v] = ["patch.q", "patch.k", "patch.v"].map(|name| self.temporary(graph, name, &shape));
         let attended = self.temporary(graph, "patch.attended", &[tokens.batch, tokens.joint(), d]);
-        let streams = streams.iter().map(|&(stream, carried)| self.qkv_stream(graph, stream, carried)).collect();
+        let streams = streams.iter().map(|&(stream, input)| self.qkv_stream(graph, stream, input)).collect();
         let op = QkvProject { tokens, streams, q, k, v, in_features: d, heads, head_dim };
         graph.push(self.name("attn.qkv"), Phase::Step, Op::QkvProject(op))?;
         let query_start = if self.text_output { 0 } else { tokens.text };
@@ -191,15 +108,15 @@ impl PatchBlock<'_> {
         Ok(attended)
     }
 
-    fn qkv_stream(&self, graph: &mut Graph, stream: Stream, carried: Carried) -> QkvStream {
+    fn qkv_stream(&self, graph: &mut Graph, stream: Stream, input: TensorId) -> QkvStream {
         let (config, x) = (self.config, letter(stream));
         let (d, head_dim) = (config.hidden_size, config.head_dim());
         let reference_rows = config.rope_ref_h / config.patch_size;
         let reference_cols = config.rope_ref_w / config.patch_size;
         QkvStream {
             stream,
-            input: carried.input(),
-            sums: carried.sums(),
+            input,
+            sums: None,
             norm: Some(self.norm(graph, stream, Half::Attention)),
             weight: stored(graph, &self.name(&format!("attn.qkv_{x}.weight")), 3 * d, d),
             q_norm: vector(graph, &self.name(&format!("attn.q_norm_{x}.weight")), head_dim),
@@ -211,18 +128,18 @@ impl PatchBlock<'_> {
         }
     }
 
-    fn feed_forward(&self, graph: &mut Graph, streams: &[(Stream, Carried)]) -> Result<TensorId, GraphError> {
+    fn feed_forward(&self, graph: &mut Graph, streams: &[(Stream, TensorId)]) -> Result<TensorId, GraphError> {
         let (tokens, hidden, inner) = (self.tokens, self.config.hidden_size, self.config.ffn_inner());
         let output = self.temporary(graph, "patch.inner", &[tokens.batch, tokens.joint(), inner]);
         let streams = streams
             .iter()
-            .map(|&(stream, carried)| {
+            .map(|&(stream, input)| {
                 let mlp = self.name(&format!("mlp_{}", letter(stream)));
                 let recipe = Recipe::Interleave { even: format!("{mlp}.w1.weight"), odd: format!("{mlp}.w3.weight") };
                 SwiGluStream {
                     stream,
-                    input: carried.input(),
-                    sums: carried.sums(),
+                    input,
+                    sums: None,
                     norm: self.norm(graph, stream, Half::FeedForward),
                     weight: graph.weight(Weight { rows: 2 * inner, cols: hidden, recipe }),
                 }
@@ -237,27 +154,23 @@ impl PatchBlock<'_> {
     fn residual(
         &self,
         graph: &mut Graph,
-        streams: &[(Stream, Carried)],
+        streams: &[(Stream, TensorId)],
         input: TensorId,
         half: Half,
-        emits: &dyn Fn(&mut Graph, Stream) -> Option<Emit>,
-    ) -> Result<Vec<(Stream, Carried)>, GraphError> {
+    ) -> Result<(), GraphError> {
         let (tokens, hidden) = (self.tokens, self.config.hidden_size);
         let (kind, gate, in_features) = match half {
             Half::Attention => ("attn.proj", Part::GateAttention, hidden),
             Half::FeedForward => ("mlp.w2", Part::GateFeedForward, self.config.ffn_inner()),
         };
         let mut ops = Vec::new();
-        let mut after = Vec::new();
-        for &(stream, carried) in streams {
+        for &(stream, residual) in streams {
             let affine = self.residual_affine(graph, stream, half);
-            let (gate, emit) = (of_block(self.block, stream, gate), emits(graph, stream));
-            ops.push(GatedResidualStream { stream, residual: carried.stream, affine, gate, emit });
-            after.push((stream, Carried { emitted: emit, ..carried }));
+            let gate = of_block(self.block, stream, gate);
+            ops.push(GatedResidualStream { stream, residual, affine, gate, emit: None });
         }
         let op = GatedResidual { tokens, input, streams: ops, in_features, hidden };
-        graph.push(self.name(kind), Phase::Step, Op::GatedResidual(op))?;
-        Ok(after)
+        graph.push(self.name(kind), Phase::Step, Op::GatedResidual(op))
     }
 
     fn residual_affine(&self, graph: &mut Graph, stream: Stream, half: Half) -> Affine {

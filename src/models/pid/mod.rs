@@ -6,7 +6,7 @@ mod constants;
 mod detect;
 mod layers;
 pub mod names;
-pub mod network;
+mod network;
 mod options;
 mod program;
 mod release;
@@ -14,7 +14,7 @@ mod release;
 pub use config::{Config, ConfigError, GateType, PaddingMode};
 pub use constants::{constants, iterations};
 pub use options::{NetworkOptions, Precision, SizeError};
-pub use program::{ProgramError, program, smallest};
+pub use program::{ProgramError, graph, program, smallest};
 pub use release::{Release, TrainedSizes};
 
 use crate::exec::Output;

@@ -7,12 +7,12 @@
 
 use super::config::{Config, PaddingMode};
 use super::constants;
-use super::layers::{Carried, Next, PatchBlock, emit, linear, pixel_slots, stored, vector};
+use super::layers::{PatchBlock, linear, pixel_slots, stored, vector};
 use super::options::NetworkOptions;
 use crate::graph::op::{
-    AddSilu, Affine, Attention, Conv3x3, ConvInput, Copy, EmbedRows, Emit, FeatureGate, GROUP_NORM_SLABS,
-    GroupNormSilu, Linear, Noise, NormModulate, Padding, PatchEmbed, PixelEmbed, PixelModulate, PixelUpdate,
-    QkvProject, QkvStream, Rotary, SampleStep, Stream, Tokens,
+    AddSilu, Affine, Attention, Conv3x3, ConvInput, Copy, EmbedRows, FeatureGate, GroupNormSilu, Linear, Noise,
+    Padding, PatchEmbed, PixelEmbed, PixelModulate, PixelUpdate, QkvProject, QkvStream, Rotary, SampleStep, Stream,
+    Tokens,
 };
 use crate::graph::{ElementType, Graph, GraphError, Op, Phase, Role, TensorId};
 use crate::weights::{Recipe, Weight};
@@ -64,11 +64,6 @@ impl<'a> Builder<'a> {
         self.graph.tensor(name, shape, ElementType::F32, role)
     }
 
-    /// Whether streams are handed to products by [`Emit`]: what the kernels do.
-    fn folds(&self) -> bool {
-        self.options.precision.activation() == ElementType::Bf16
-    }
-
     fn build(mut self) -> Result<Graph, GraphError> {
         let (config, batch) = (self.config, self.options.batch);
         let per = config.pixels_per_latent();
@@ -93,7 +88,7 @@ impl<'a> Builder<'a> {
         self.graph.push("noise.first", Phase::Once, Op::Noise(Noise { output: image, first_draw: 0 }))?;
 
         let stream = self.patch_blocks(image, caption_rows, sigma, &GateSource { trunk, kept: &kept })?;
-        self.pixel_blocks(image, stream.emitted.map_or(stream.stream, |e| e.operand), noise, velocity)?;
+        self.pixel_blocks(image, stream, noise, velocity)?;
         Ok(self.graph)
     }
 
@@ -163,8 +158,6 @@ impl<'a> Builder<'a> {
 
     fn group_norm(&mut self, name: &str, input: TensorId, output: TensorId) -> Result<(), GraphError> {
         let (channels, groups) = (self.config.lq_hidden_dim, 4);
-        let shape = [self.tokens.batch, groups, GROUP_NORM_SLABS, 2];
-        let slab_sums = self.folds().then(|| self.float("adapter.slab_sums", &shape, Role::Temporary));
         let op = GroupNormSilu {
             tokens: self.tokens,
             input,
@@ -173,7 +166,7 @@ impl<'a> Builder<'a> {
             groups,
             weight: vector(&mut self.graph, &format!("{name}.weight"), channels),
             bias: vector(&mut self.graph, &format!("{name}.bias"), channels),
-            slab_sums,
+            slab_sums: None,
         };
         self.graph.push(name, Phase::Once, Op::GroupNormSilu(op))
     }
@@ -197,7 +190,7 @@ impl<'a> Builder<'a> {
         let (in_features, out_features) = (self.config.lq_hidden_dim, d);
         let op = Linear { rows, input: trunk, output: features, affine, in_features, out_features };
         self.graph.push(head, phase, Op::Linear(op))?;
-        self.graph.tap(features, format!("lq_proj.{gate}"));
+        self.tap(features, format!("lq_proj.{gate}"));
         let source = format!("{module}.content_proj.weight");
         let recipe = Recipe::Columns { source, start: d, width: 2 * d };
         let weight = self.graph.weight(Weight { rows: width, cols: d, recipe });
@@ -208,19 +201,13 @@ impl<'a> Builder<'a> {
         Ok((features, half))
     }
 
-    /// The gate's product reads the stream as it is; a gate per token is a dot with the float32 stream instead.
-    fn gate_is_product(&self) -> bool {
-        self.folds() && self.config.gate_width() > 1
-    }
-
     fn gate(
         &mut self,
         gate: usize,
-        carried: Carried,
-        emit: Option<Emit>,
+        stream: TensorId,
         sigma: TensorId,
         features: &GateSource<'_>,
-    ) -> Result<Carried, GraphError> {
+    ) -> Result<(), GraphError> {
         let (features, feature_half) = match features.kept.get(gate) {
             Some(kept) => *kept,
             None => self.features(gate, features.trunk, Phase::Step)?,
@@ -230,10 +217,8 @@ impl<'a> Builder<'a> {
         let source = format!("{module}.content_proj.weight");
         let recipe = Recipe::Columns { source, start: 0, width: 2 * hidden };
         let weight = self.graph.weight(Weight { rows: gate_width, cols: hidden, recipe });
-        let (tokens, stream) = (self.tokens, carried.stream);
-        let operand = carried.emitted.map(|e| e.operand);
         let op = FeatureGate {
-            tokens,
+            tokens: self.tokens,
             stream,
             features,
             feature_half,
@@ -242,17 +227,10 @@ impl<'a> Builder<'a> {
             log_slope: vector(&mut self.graph, &format!("{module}.log_alpha"), 1),
             hidden,
             gate_width,
-            operand,
-            emit,
+            operand: None,
+            emit: None,
         };
-        self.graph.push(module, Phase::Step, Op::FeatureGate(op))?;
-        Ok(Carried { stream, emitted: emit })
-    }
-
-    /// Buffers for what the next product reads of the image stream.
-    fn emit_image(&mut self, norm: Option<NormModulate>) -> Emit {
-        let shape = [self.tokens.batch, self.tokens.image(), self.config.hidden_size];
-        emit(&mut self.graph, Stream::Image, shape, norm)
+        self.graph.push(module, Phase::Step, Op::FeatureGate(op))
     }
 
     fn text_embed(&mut self, caption: TensorId) -> Result<TensorId, GraphError> {
@@ -278,16 +256,6 @@ impl<'a> Builder<'a> {
         PatchBlock { config: self.config, tokens: self.tokens, block, element, text_output }
     }
 
-    /// What the image stream meets before patch block `block` (`patch_depth`: after the last).
-    fn next(&self, block: usize) -> Next {
-        match (block == self.config.patch_depth, block.is_multiple_of(self.config.lq_interval)) {
-            (true, _) => Next::Rows,
-            (false, true) if self.gate_is_product() => Next::Product,
-            (false, true) => Next::Rows,
-            (false, false) => Next::Norm,
-        }
-    }
-
     /// The image stream after the last patch block, as the pixel blocks read it.
     fn patch_blocks(
         &mut self,
@@ -295,52 +263,46 @@ impl<'a> Builder<'a> {
         caption_rows: TensorId,
         sigma: TensorId,
         features: &GateSource<'_>,
-    ) -> Result<Carried, GraphError> {
+    ) -> Result<TensorId, GraphError> {
         let (config, tokens) = (self.config, self.tokens);
         let d = config.hidden_size;
         let s = self.float("patch.stream", &[tokens.batch, tokens.image(), d], Role::Temporary);
         let y = self.float("text.stream", &[tokens.batch, tokens.text, d], Role::Temporary);
-        let mut y = Carried { stream: y, emitted: self.patch_block(0).emit_first(&mut self.graph, Stream::Text) };
-        let op = Copy { input: caption_rows, output: y.stream, emit: y.emitted };
+        let op = Copy { input: caption_rows, output: y, emit: None };
         self.graph.push("text.restart", Phase::Step, Op::Copy(op))?;
-        self.graph.tap(y.stream, "y_embedder");
-        let mut s = self.patch_embed(image, s)?;
+        self.tap(y, "y_embedder");
+        self.patch_embed(image, s)?;
         for block in 0..config.patch_depth {
-            let layer = self.patch_block(block);
             if block.is_multiple_of(config.lq_interval) {
-                let emit = layer.emit_first(&mut self.graph, Stream::Image);
-                s = self.gate(block / config.lq_interval, s, emit, sigma, features)?;
+                self.gate(block / config.lq_interval, s, sigma, features)?;
             }
-            let next = self.next(block + 1);
-            [s, y] = layer.build(&mut self.graph, s, y, next)?;
-            self.graph.tap(s.stream, format!("patch_blocks.{block}.0"));
-            self.graph.tap(y.stream, format!("patch_blocks.{block}.1"));
+            self.patch_block(block).build(&mut self.graph, y, s)?;
+            self.tap(s, format!("patch_blocks.{block}.0"));
+            self.tap(y, format!("patch_blocks.{block}.1"));
         }
-        self.time_silu(s, sigma, features)
+        let (vector, hidden) = (constants::TIME_EMBEDDING, self.config.hidden_size);
+        let op = AddSilu { tokens: self.tokens, stream: s, vector, hidden, emit: None };
+        self.graph.push("time_silu", Phase::Step, Op::AddSilu(op))?;
+        if config.pit_lq_inject {
+            self.gate(config.num_gates(), s, sigma, features)?;
+        }
+        Ok(s)
     }
 
-    fn patch_embed(&mut self, image: TensorId, stream: TensorId) -> Result<Carried, GraphError> {
+    fn patch_embed(&mut self, image: TensorId, stream: TensorId) -> Result<(), GraphError> {
         let (tokens, hidden, patch) = (self.tokens, self.config.hidden_size, self.config.patch_size);
         let affine = linear(&mut self.graph, "s_embedder.proj", hidden, self.config.in_channels * patch * patch);
-        let emit = (self.next(0) == Next::Product).then(|| self.emit_image(None));
-        let op = PatchEmbed { tokens, image, stream, affine, patch, hidden, emit };
+        let op = PatchEmbed { tokens, image, stream, affine, patch, hidden, emit: None };
         self.graph.push("s_embedder", Phase::Step, Op::PatchEmbed(op))?;
-        self.graph.tap(stream, "s_embedder");
-        Ok(Carried { stream, emitted: emit })
+        self.tap(stream, "s_embedder");
+        Ok(())
     }
 
-    fn time_silu(&mut self, s: Carried, sigma: TensorId, features: &GateSource<'_>) -> Result<Carried, GraphError> {
-        let gated = self.config.pit_lq_inject;
-        let emit = (self.folds() && (!gated || self.gate_is_product())).then(|| self.emit_image(None));
-        let (vector, hidden) = (constants::TIME_EMBEDDING, self.config.hidden_size);
-        let op = AddSilu { tokens: self.tokens, stream: s.stream, vector, hidden, emit };
-        self.graph.push("time_silu", Phase::Step, Op::AddSilu(op))?;
-        let s = Carried { emitted: emit, ..s };
-        if !gated {
-            return Ok(s);
+    /// Names what `tensor` holds now, for observers.
+    fn tap(&mut self, tensor: TensorId, name: impl Into<String>) {
+        if self.options.observed {
+            self.graph.tap(tensor, name);
         }
-        let emit = self.folds().then(|| self.emit_image(None));
-        self.gate(self.config.num_gates(), s, emit, sigma, features)
     }
 
     fn pixel_blocks(
@@ -356,26 +318,21 @@ impl<'a> Builder<'a> {
         let affine = linear(&mut self.graph, "pixel_embedder.proj", channels, config.in_channels);
         let op = PixelEmbed { tokens, image, pixels, affine, patch, channels };
         self.graph.push("pixel_embedder", Phase::Step, Op::PixelEmbed(op))?;
-        self.graph.tap(pixels, "pixel_embedder");
+        self.tap(pixels, "pixel_embedder");
         let sample = self.sample_step(pixels, image, noise, velocity);
-        // The kernels end the step in the last block's epilogue, unless somebody wants to see the pixels.
-        let fused = self.folds() && !self.options.observed;
         for block in 0..config.pixel_depth {
             let last = block + 1 == config.pixel_depth;
             let attended = self.pixel_attention(block, stream, pixels)?;
             if last {
                 self.graph.push("noise", Phase::Step, Op::Noise(Noise { output: noise, first_draw: 1 }))?;
             }
-            self.pixel_update(block, stream, pixels, attended, (last && fused).then(|| sample.clone()))?;
-            self.graph.tap(pixels, format!("pixel_blocks.{block}"));
-        }
-        if fused {
-            return Ok(());
+            self.pixel_update(block, stream, pixels, attended)?;
+            self.tap(pixels, format!("pixel_blocks.{block}"));
         }
         self.graph.push("sample_step", Phase::Step, Op::SampleStep(sample))?;
-        self.graph.tap(image, "x");
+        self.tap(image, "x");
         if let Some(velocity) = velocity {
-            self.graph.tap(velocity, "velocity");
+            self.tap(velocity, "velocity");
         }
         Ok(())
     }
@@ -412,7 +369,6 @@ impl<'a> Builder<'a> {
         stream: TensorId,
         pixels: TensorId,
         attention: TensorId,
-        sample: Option<SampleStep>,
     ) -> Result<(), GraphError> {
         let (config, tokens) = (self.config, self.tokens.image_only());
         let p = format!("pixel_blocks.{block}");
@@ -432,7 +388,7 @@ impl<'a> Builder<'a> {
             mlp_width: config.pixel_mlp(),
             patch: config.patch_size,
             channels,
-            sample,
+            sample: None,
         };
         self.graph.push(format!("{p}.update"), Phase::Step, Op::PixelUpdate(op))
     }

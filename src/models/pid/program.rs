@@ -3,7 +3,7 @@
 use super::config::Config;
 use super::network;
 use super::options::{NetworkOptions, Precision, SizeError, least_common_multiple};
-use crate::graph::{Graph, GraphError};
+use crate::graph::{Graph, GraphError, fuse};
 use crate::plan::{ByteSize, PlanError, PlanOptions, Program};
 
 /// Why there is no program.
@@ -62,6 +62,18 @@ pub fn program(config: &Config, options: &NetworkOptions, budget: Option<ByteSiz
     if needed <= budget.0 { Ok(program) } else { Err(PlanError::over_budget(budget, ByteSize(needed)).into()) }
 }
 
+/// The graph of a decode, fused where kernels run it.
+///
+/// # Errors
+/// As [`crate::models::Model::build`].
+pub fn graph(config: &Config, options: &NetworkOptions) -> Result<Graph, GraphError> {
+    let mut graph = network::build(config, options)?;
+    if options.precision == Precision::Bf16 {
+        fuse(&mut graph, options.precision.activation())?;
+    }
+    Ok(graph)
+}
+
 /// The graph of the smallest decode: what holds of its ops holds of any size.
 ///
 /// # Errors
@@ -81,7 +93,7 @@ pub fn smallest(config: &Config) -> Result<Graph, GraphError> {
 }
 
 fn candidate(config: &Config, options: &NetworkOptions, chunks: usize) -> Result<Program, ProgramError> {
-    let graph = network::build(config, options)?;
+    let graph = graph(config, options)?;
     let plan_options = PlanOptions { alignment: ALIGNMENT, chunks };
     let mut form = vec![format!("{:?}", options.precision).to_lowercase()];
     if chunks > 1 {
