@@ -13,11 +13,19 @@ pub struct GraphError {
     pub message: String,
 }
 
+/// Checks `node` as the next of `graph`: as [`check`], and its place.
+pub(super) fn check_next(graph: &Graph, node: &Node) -> Result<(), GraphError> {
+    let late = graph.nodes.last().is_some_and(|n| n.phase == Phase::Step) && node.phase == Phase::Once;
+    if late {
+        let message = "runs once but stands after nodes of the loop".into();
+        return Err(GraphError { node: node.name.clone(), message });
+    }
+    check(graph, node)
+}
+
 /// Checks every operand of `node` against its op.
 pub(super) fn check(graph: &Graph, node: &Node) -> Result<(), GraphError> {
     let mut rules = Rules { graph, problem: None };
-    let late = graph.nodes.last().is_some_and(|n| n.phase == Phase::Step) && node.phase == Phase::Once;
-    rules.require(!late, || "runs once per decode but stands after nodes of the step".into());
     let idle = node.phase == Phase::Step || node.op.constants().is_empty();
     rules.require(idle, || "runs before the loop but reads constants of its passes".into());
     rules.op(&node.op);

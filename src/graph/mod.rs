@@ -181,7 +181,7 @@ impl Graph {
     /// [`GraphError`] names the node, the operand, its shape and the expected one.
     pub fn push(&mut self, name: impl Into<String>, phase: Phase, op: Op) -> Result<(), GraphError> {
         let node = Node { name: name.into(), phase, op, taps: Vec::new() };
-        check::check(self, &node)?;
+        check::check_next(self, &node)?;
         self.nodes.push(node);
         Ok(())
     }
