@@ -228,6 +228,22 @@ typedef struct PidRowsParams {
 } PidRowsParams;
 PID_ASSERT_SIZE(PidRowsParams, 80);
 
+/** rows_lookup: `output[r] = table[ids[r]]`, NaN where an id names no row of the table. */
+typedef struct PidLookupParams {
+    /** int32 `[num_rows]`. */
+    const int32_t* ids;
+    /** bf16 `[num_entries, hidden]`. */
+    const uint16_t* table;
+    /** float32 `[num_rows, hidden]`. */
+    float* output;
+    PidEmit emit;
+    uint32_t num_rows;
+    uint32_t num_entries;
+    uint32_t hidden;
+    uint32_t reserved;
+} PidLookupParams;
+PID_ASSERT_SIZE(PidLookupParams, 72);
+
 /** gemm_pixel_modulate: columns are `[pixel, shift | scale, 16]`;
  * `output = rms(pixels; norm) (1 + scale) + shift`. A by stream row. */
 typedef struct PidPixelModulateParams {

@@ -6,7 +6,7 @@
 use std::collections::HashMap;
 
 use pid_engine::graph::op::{
-    Affine, Copy, GatedResidual, GatedResidualStream, Linear, NormModulate, Stream, SwiGlu, SwiGluStream, Tokens,
+    Affine, Copy, GatedResidual, GatedResidualStream, Linear, Modulation, Norm, Stream, SwiGlu, SwiGluStream, Tokens,
 };
 use pid_engine::graph::{ElementType, Graph, Op, Phase, Role, TensorId, WeightId};
 use pid_engine::models::pid::{self, Config, NetworkOptions, Precision, ProgramError, Release};
@@ -137,7 +137,9 @@ impl RandomGraph {
         let inner = 64;
         let output = self.tensor(inner, Role::Temporary);
         let [shift, scale, gate] = ["shift", "scale", "gate"].map(|name| self.graph.constant(name, hidden));
-        let norm = NormModulate { weight: self.weight(1, hidden), shift, scale };
+        let modulation = Some(Modulation { shift, scale });
+        let norm = Norm { weight: self.weight(1, hidden), modulation };
+        let gate = Some(gate);
         let weight = self.weight(2 * inner, hidden);
         let streams = vec![SwiGluStream { stream: Stream::Image, input: residual, norm, weight, sums: None }];
         let op = SwiGlu { tokens: self.tokens(), streams, output, hidden, inner };

@@ -3,14 +3,15 @@
 //   rows_restart      stream = source;                                    emit
 //   rows_time_silu    stream = silu(vector + stream);                     emit
 //   rows_latent_gate  stream += sigmoid(stream . gate_weight + half - alpha sigma) features;  emit
+//   rows_lookup       stream = table[ids], NaN where an id names no row;  emit
 //   emit: operand = bf16(stream scale), sums of stream^2 over 64 columns (common/emit.cuh)
 //   stream, source [rows, D] f32, vector, scale, gate_weight [D] f32, features, operand [rows, D] bf16,
-//   position [>= T, D] bf16, feature_half [rows] bf16, sums [rows, D / 64] f32, sigma [B] f32; rows 16-byte aligned,
+//   position [>= T, D], table [entries, D] bf16, ids [rows] int32, feature_half [rows] bf16, sums [rows, D / 64] f32, sigma [B] f32; rows 16-byte aligned,
 //   D a multiple of 64; arithmetic in f32
 //   sm_80+; one warp per row, a lane has 8 columns of each 256; grid ceil(rows / 8), block 256, smem 0
 //   rows_text_norm and rows_latent_gate keep the row in registers: D at most kMaxHidden
-//   memory bound, bytes per element: text_norm 8 (+ 2 from the cache), restart 10, time_silu 10, latent_gate 12
-//   source: ops TextEmbed, Copy, TimeSilu, LatentGate of src/graph/op.rs
+//   memory bound, bytes per element: text_norm 8 (+ 2 from the cache), restart 10, time_silu 10, latent_gate 12, lookup 8
+//   source: ops EmbedRows, Copy, AddSilu, FeatureGate, Lookup of src/graph/op.rs
 #include "../common/emit.cuh"
 #include "../common/rows.cuh"
 
@@ -25,7 +26,7 @@ constexpr std::uint32_t kMaxHidden = kMaxIterations * kColumns;
 static_assert(kMaxHidden >= 1536, "the released networks have 1536 columns");
 
 // What each fault lacks.
-enum : int { kNoRowGuard = 1, kNoColumnGuard = 2 };
+enum : int { kNoRowGuard = 1, kNoColumnGuard = 2, kNoIdGuard = 3 };
 
 PID_DEVICE std::uint32_t warp_row() { return blockIdx.x * kWarpRows + threadIdx.x / 32; }
 PID_DEVICE std::uint32_t lane_column() { return threadIdx.x % 32 * 8; }
@@ -170,12 +171,35 @@ PID_DEVICE void latent_gate(const PidLatentGateParams& params) {
     }
 }
 
+template <int kFault>
+PID_DEVICE void lookup(const PidLookupParams& params) {
+    const std::uint32_t row = warp_row(), hidden = params.hidden;
+    if (!is_row<kFault>(row, params.num_rows)) return;
+    const std::uint32_t id = static_cast<std::uint32_t>(params.ids[row]);  // a negative one is above every entry
+    const bool known = kFault == kNoIdGuard || id < params.num_entries;
+    const std::uint16_t* from = params.table + row_offset(known ? id : 0, hidden);
+    float* stream = params.output + row_offset(row, hidden);
+    for (std::uint32_t first = 0; first < hidden; first += kColumns) {
+        const std::uint32_t column = first + lane_column();
+        const bool inside = is_column<kFault>(column, hidden);
+        float x[8] = {};
+        if (inside) {
+            load_bf16(x, from + column);
+            PID_UNROLL
+            for (int i = 0; i < 8; ++i) x[i] = known ? x[i] : bits_to_float(0x7fffffffu);
+            store_floats(stream + column, x);
+        }
+        emit_columns(params.emit, row, hidden, column, inside, x);
+    }
+}
+
 }  // namespace
 
 PID_KERNEL(rows_text_norm, PidRowsParams, plain_entry("rows_text_norm", kWarpRows, kThreads, 2)) { text_norm<0>(params); }
 PID_KERNEL(rows_restart, PidRowsParams, plain_entry("rows_restart", kWarpRows, kThreads, 4)) { restart<0>(params); }
 PID_KERNEL(rows_time_silu, PidRowsParams, plain_entry("rows_time_silu", kWarpRows, kThreads, 4)) { time_silu<0>(params); }
 PID_KERNEL(rows_latent_gate, PidLatentGateParams, plain_entry("rows_latent_gate", kWarpRows, kThreads, 2)) { latent_gate<0>(params); }
+PID_KERNEL(rows_lookup, PidLookupParams, plain_entry("rows_lookup", kWarpRows, kThreads, 4)) { lookup<0>(params); }
 
 PID_FAULT(rows_text_norm, no_row_guard, text_norm<kNoRowGuard>)
 PID_FAULT(rows_text_norm, no_column_guard, text_norm<kNoColumnGuard>)
@@ -185,3 +209,6 @@ PID_FAULT(rows_time_silu, no_row_guard, time_silu<kNoRowGuard>)
 PID_FAULT(rows_time_silu, no_column_guard, time_silu<kNoColumnGuard>)
 PID_FAULT(rows_latent_gate, no_row_guard, latent_gate<kNoRowGuard>)
 PID_FAULT(rows_latent_gate, no_column_guard, latent_gate<kNoColumnGuard>)
+PID_FAULT(rows_lookup, no_row_guard, lookup<kNoRowGuard>)
+PID_FAULT(rows_lookup, no_column_guard, lookup<kNoColumnGuard>)
+PID_FAULT(rows_lookup, no_id_guard, lookup<kNoIdGuard>)

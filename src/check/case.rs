@@ -209,7 +209,7 @@ impl Prepared {
     }
 
     pub(super) fn inputs(&self) -> [Input<'_>; 3] {
-        [("latent", &self.latent), ("caption", &self.caption), ("sigma", &self.sigma)]
+        [Input::floats("latent", &self.latent), Input::floats("caption", &self.caption), Input::floats("sigma", &self.sigma)]
     }
 
     /// The program as a decode runs it.

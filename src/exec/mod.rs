@@ -14,7 +14,7 @@ use std::time::Instant;
 
 use rayon::prelude::*;
 
-use crate::graph::{GraphConstants, Op, Phase, TensorId};
+use crate::graph::{ElementType, GraphConstants, Op, Phase, TensorId};
 use crate::kernels::OpShape;
 use crate::plan::{ByteSize, Iteration, Launch, Program};
 use crate::sampler::{Noise, Sampler, Step};
@@ -47,7 +47,7 @@ pub trait RunAlternative {
 
 /// A backend's arena for one decode, and the launches on it.
 pub trait Session {
-    /// Fills tensor `id`, rounding to its element type.
+    /// Fills tensor `id`, rounding to its element type; of ids `values` are the bits.
     fn write(&mut self, id: TensorId, values: &[f32]) -> Result<(), ExecError>;
     /// Fills tensor `id` with standard normal draw `draw`.
     fn noise(&mut self, id: TensorId, noise: &mut Noise, draw: usize) -> Result<(), ExecError>;
@@ -142,8 +142,8 @@ pub enum ExecError {
     NotFinite { name: String, value: f32, index: usize },
     #[error("the program has no input or output called {name}")]
     Unnamed { name: String },
-    #[error("{name}: {found} values, expected {expected}")]
-    InputSize { name: String, found: usize, expected: usize },
+    #[error("{name}: {found}, expected {expected}")]
+    Input { name: String, found: String, expected: String },
 }
 
 /// Is told what happens during a decode. Every method has an empty default.
@@ -209,7 +209,29 @@ pub enum DecodePhase {
 }
 
 /// An input's name and values.
-pub type Input<'a> = (&'a str, &'a [f32]);
+#[derive(Clone, Copy, Debug)]
+pub struct Input<'a> {
+    name: &'a str,
+    values: Values<'a>,
+}
+
+#[derive(Clone, Copy, Debug)]
+enum Values<'a> {
+    Floats(&'a [f32]),
+    Ids(&'a [i32]),
+}
+
+impl<'a> Input<'a> {
+    /// Input `name`, whose elements are numbers.
+    pub const fn floats(name: &'a str, values: &'a [f32]) -> Self {
+        Self { name, values: Values::Floats(values) }
+    }
+
+    /// Input `name`, whose elements name rows of a table.
+    pub const fn ids(name: &'a str, values: &'a [i32]) -> Self {
+        Self { name, values: Values::Ids(values) }
+    }
+}
 
 /// An output that a caller reads.
 #[derive(Clone, Copy, Debug)]
@@ -271,13 +293,24 @@ pub fn run(
 /// # Errors
 /// When one is not the program's or of another size.
 pub fn write_inputs(session: &mut dyn Session, program: &Program, inputs: &[Input<'_>]) -> Result<(), ExecError> {
-    for (name, values) in inputs {
+    for Input { name, values } in inputs {
         let id = named(program, name)?;
-        let (expected, found) = (program.graph[id].elements(), values.len());
-        if found != expected {
-            return Err(ExecError::InputSize { name: (*name).into(), found, expected });
+        let tensor = &program.graph[id];
+        let (found, is_ids) = match values {
+            Values::Floats(values) => (values.len(), false),
+            Values::Ids(values) => (values.len(), true),
+        };
+        if found != tensor.elements() || is_ids != (tensor.element == ElementType::I32) {
+            let kind = if is_ids { "ids" } else { "numbers" };
+            let (name, found) = ((*name).into(), format!("{found} {kind}"));
+            let expected = format!("{} of {}", tensor.elements(), tensor.element);
+            return Err(ExecError::Input { name, found, expected });
         }
-        session.write(id, values)?;
+        match values {
+            Values::Floats(values) => session.write(id, values)?,
+            // Four bytes are four bytes.
+            Values::Ids(values) => session.write(id, bytemuck::cast_slice(values))?,
+        }
     }
     Ok(())
 }

@@ -1,7 +1,7 @@
 //! Which tensors and weights an op touches, and whether it may run on a range of its rows. All that the
 //! planner knows of ops.
 
-use super::op::{Affine, Emit, NormModulate, Op};
+use super::op::{Affine, Emit, Norm, Op};
 use super::{ConstantId, TensorId, WeightId};
 
 /// A stream that is written, and what is left of it for the next product.
@@ -17,6 +17,7 @@ impl Op {
             Self::GroupNormSilu(_) => "group_norm_silu",
             Self::Linear(_) => "linear",
             Self::EmbedRows(_) => "embed_rows",
+            Self::Lookup(_) => "lookup",
             Self::Copy(_) => "copy",
             Self::PatchEmbed(_) => "patch_embed",
             Self::FeatureGate(_) => "feature_gate",
@@ -41,6 +42,7 @@ impl Op {
             Self::GroupNormSilu(op) => vec![op.input],
             Self::Linear(op) => vec![op.input],
             Self::EmbedRows(op) => vec![op.input],
+            Self::Lookup(op) => vec![op.ids],
             Self::Copy(op) => vec![op.input],
             Self::PatchEmbed(op) => vec![op.image],
             Self::FeatureGate(op) => {
@@ -69,6 +71,7 @@ impl Op {
             Self::GroupNormSilu(op) => [op.output].into_iter().chain(op.slab_sums).collect(),
             Self::Linear(op) => vec![op.output],
             Self::EmbedRows(op) => vec![op.output],
+            Self::Lookup(op) => with_emit(op.output, op.emit).collect(),
             Self::Copy(op) => with_emit(op.output, op.emit).collect(),
             Self::PatchEmbed(op) => with_emit(op.stream, op.emit).collect(),
             Self::FeatureGate(op) => with_emit(op.stream, op.emit).collect(),
@@ -98,6 +101,7 @@ impl Op {
             Self::GroupNormSilu(op) => vec![op.weight, op.bias],
             Self::Linear(op) => both(&op.affine).collect(),
             Self::EmbedRows(op) => both(&op.affine).chain([op.norm, op.position]).collect(),
+            Self::Lookup(op) => vec![op.table],
             Self::PatchEmbed(op) => both(&op.affine).collect(),
             Self::FeatureGate(op) => vec![op.weight, op.log_slope],
             Self::QkvProject(op) => op
@@ -133,18 +137,19 @@ impl Op {
 
     /// Constants that the op reads.
     pub fn constants(&self) -> Vec<ConstantId> {
-        fn of_norm(norm: NormModulate) -> [ConstantId; 2] {
-            [norm.shift, norm.scale]
+        fn of_norm(norm: Norm) -> impl Iterator<Item = ConstantId> {
+            norm.modulation.into_iter().flat_map(|m| [m.shift, m.scale])
         }
         let emitted = |emit: Option<Emit>| emit.and_then(|e| e.norm).map(of_norm).into_iter().flatten();
         match self {
             Self::QkvProject(op) => op.streams.iter().filter_map(|s| s.norm).flat_map(of_norm).collect(),
             Self::SwiGlu(op) => op.streams.iter().flat_map(|s| of_norm(s.norm)).collect(),
             Self::GatedResidual(op) => {
-                op.streams.iter().flat_map(|s| [s.gate].into_iter().chain(emitted(s.emit))).collect()
+                op.streams.iter().flat_map(|s| s.gate.into_iter().chain(emitted(s.emit))).collect()
             }
             Self::AddSilu(op) => [op.vector].into_iter().chain(emitted(op.emit)).collect(),
             Self::Copy(op) => emitted(op.emit).collect(),
+            Self::Lookup(op) => emitted(op.emit).collect(),
             Self::PatchEmbed(op) => emitted(op.emit).collect(),
             Self::FeatureGate(op) => emitted(op.emit).collect(),
             _ => Vec::new(),

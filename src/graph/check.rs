@@ -1,7 +1,7 @@
 //! Shape rules of the ops, checked when a node is pushed.
 
-use super::op::{Affine, ConvInput, Emit, GROUP_NORM_SLABS, NormModulate, Op, SampleStep, Stream, Tokens};
-use super::{ConstantId, Graph, Node, Phase, TensorId, WeightId};
+use super::op::{Affine, ConvInput, Emit, GROUP_NORM_SLABS, Norm, Op, SampleStep, Stream, Tokens};
+use super::{ConstantId, ElementType, Graph, Node, Phase, TensorId, WeightId};
 
 /// An operand that does not fit its op.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
@@ -67,6 +67,15 @@ impl Rules<'_> {
         }
     }
 
+    fn elements(&mut self, id: TensorId, expected: &[ElementType]) {
+        if let Some(t) = self.graph.tensors.get(id.index()) {
+            let names: Vec<String> = expected.iter().map(ToString::to_string).collect();
+            self.require(expected.contains(&t.element), || {
+                format!("{}: elements are {}, expected {}", t.name, t.element, names.join(" or "))
+            });
+        }
+    }
+
     fn matrix(&mut self, id: WeightId, rows: usize, cols: usize) {
         match self.graph.weights.get(id.index()) {
             Some(w) => self.require((w.rows, w.cols) == (rows, cols), || {
@@ -92,10 +101,12 @@ impl Rules<'_> {
         }
     }
 
-    fn norm(&mut self, norm: &NormModulate, width: usize) {
+    fn norm(&mut self, norm: &Norm, width: usize) {
         self.vector(norm.weight, width);
-        self.constant(norm.shift, width);
-        self.constant(norm.scale, width);
+        if let Some(modulation) = &norm.modulation {
+            self.constant(modulation.shift, width);
+            self.constant(modulation.scale, width);
+        }
     }
 
     fn constant(&mut self, id: ConstantId, len: usize) {
@@ -159,6 +170,15 @@ impl Rules<'_> {
                 self.require(rows >= o.tokens.text, || format!("{} positions for {} tokens", rows, o.tokens.text));
                 self.matrix(o.position, rows, o.out_features);
             }
+            Op::Lookup(o) => {
+                let found = self.graph.tensors.get(o.ids.index()).map_or(0, |t| t.elements());
+                self.require(found == o.rows, || format!("{found} ids for {} rows", o.rows));
+                self.rows(o.output, o.rows, o.width);
+                self.elements(o.ids, &[ElementType::I32]);
+                self.elements(o.output, &[ElementType::F32]);
+                self.matrix(o.table, o.entries, o.width);
+                self.emit(o.emit, o.rows, o.width);
+            }
             Op::Copy(o) => {
                 let shape = self.graph.tensors.get(o.input.index()).map(|t| t.shape.clone()).unwrap_or_default();
                 self.shape(o.output, &shape);
@@ -204,7 +224,9 @@ impl Rules<'_> {
                     self.stream(s.residual, s.stream, o.tokens, o.hidden);
                     self.affine(s.affine, o.hidden, o.in_features);
                     let count = if s.stream == Stream::Text { o.tokens.text } else { o.tokens.image() };
-                    self.constant(s.gate, o.hidden);
+                    if let Some(gate) = s.gate {
+                        self.constant(gate, o.hidden);
+                    }
                     self.emit(s.emit, o.tokens.batch * count, o.hidden);
                 }
             }

@@ -8,7 +8,7 @@
 //! - Norms that are summed slab by slab first get room for the sums.
 
 use super::check::check;
-use super::op::{Emit, GROUP_NORM_SLABS, NormModulate, Op};
+use super::op::{Emit, GROUP_NORM_SLABS, Norm, Op};
 use super::{ElementType, Graph, GraphError, Role, TensorId};
 
 /// Columns of a slice whose squares are summed by themselves.
@@ -41,6 +41,7 @@ pub fn fuse(graph: &mut Graph, element: ElementType) -> Result<(), GraphError> {
 fn written_streams(op: &Op) -> Vec<TensorId> {
     match op {
         Op::Copy(op) => vec![op.output],
+        Op::Lookup(op) => vec![op.output],
         Op::PatchEmbed(op) => vec![op.stream],
         Op::FeatureGate(op) => vec![op.stream],
         Op::AddSilu(op) => vec![op.stream],
@@ -50,7 +51,7 @@ fn written_streams(op: &Op) -> Vec<TensorId> {
 }
 
 /// The norm, if any, through which a product of the op reads `stream`; `None` when no product of it does.
-fn product_of(op: &Op, stream: TensorId) -> Option<Option<NormModulate>> {
+fn product_of(op: &Op, stream: TensorId) -> Option<Option<Norm>> {
     match op {
         Op::QkvProject(op) => op.streams.iter().find(|s| s.input == stream).map(|s| s.norm),
         Op::SwiGlu(op) => op.streams.iter().find(|s| s.input == stream).map(|s| Some(s.norm)),
@@ -81,6 +82,7 @@ fn emit(graph: &mut Graph, writer: usize, stream: TensorId, element: ElementType
     let emitted = Some(Emit { operand, sums, norm });
     match &mut graph.nodes[writer].op {
         Op::Copy(op) => op.emit = emitted,
+        Op::Lookup(op) => op.emit = emitted,
         Op::PatchEmbed(op) => op.emit = emitted,
         Op::FeatureGate(op) => op.emit = emitted,
         Op::AddSilu(op) => op.emit = emitted,

@@ -51,13 +51,15 @@ impl WeightId {
 pub enum ElementType {
     F32,
     Bf16,
+    /// Whole numbers that name rows of a table.
+    I32,
 }
 
 impl ElementType {
     /// Bytes of one element.
     pub const fn size(self) -> usize {
         match self {
-            Self::F32 => 4,
+            Self::F32 | Self::I32 => 4,
             Self::Bf16 => 2,
         }
     }
@@ -68,6 +70,7 @@ impl fmt::Display for ElementType {
         f.write_str(match self {
             Self::F32 => "f32",
             Self::Bf16 => "bf16",
+            Self::I32 => "i32",
         })
     }
 }

@@ -26,11 +26,18 @@ pub enum Stream {
     Text,
 }
 
-/// `rms(x; weight) * (1 + scale) + shift`.
+/// `rms(x; weight)`, and with a modulation `rms(x; weight) * (1 + scale) + shift`.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
-pub struct NormModulate {
+pub struct Norm {
     /// `[D]`.
     pub weight: WeightId,
+    /// The same in every row.
+    pub modulation: Option<Modulation>,
+}
+
+/// See [`Norm`].
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+pub struct Modulation {
     /// `[D]`.
     pub shift: ConstantId,
     /// `[D]`.
@@ -47,7 +54,7 @@ pub struct Emit {
     /// `[B, rows, D / 64]` float32.
     pub sums: TensorId,
     /// The norm that the next product needs.
-    pub norm: Option<NormModulate>,
+    pub norm: Option<Norm>,
 }
 
 /// Sizes shared by the ops on tokens.
@@ -162,6 +169,23 @@ pub struct EmbedRows {
     pub out_features: usize,
 }
 
+/// `output[r] = table[ids[r]]`; NaN where an id names no row of the table.
+#[derive(Clone, Debug, PartialEq, Eq, Hash)]
+#[allow(missing_docs)]
+pub struct Lookup {
+    pub rows: usize,
+    /// int32, as many elements as rows.
+    pub ids: TensorId,
+    /// float32, `rows` rows of `width`.
+    pub output: TensorId,
+    /// `[entries, width]`.
+    pub table: WeightId,
+    pub entries: usize,
+    pub width: usize,
+    /// See [`Emit`].
+    pub emit: Option<Emit>,
+}
+
 /// `output = input`.
 #[derive(Clone, Debug, PartialEq, Eq, Hash)]
 #[allow(missing_docs)]
@@ -231,7 +255,7 @@ pub struct QkvStream {
     pub stream: Stream,
     /// `[B, T or L, in_features]`.
     pub input: TensorId,
-    pub norm: Option<NormModulate>,
+    pub norm: Option<Norm>,
     /// `[3 * heads * head_dim, in_features]`, no bias.
     pub weight: WeightId,
     /// `[head_dim]`.
@@ -280,7 +304,7 @@ pub struct SwiGluStream {
     pub stream: Stream,
     /// `[B, T or L, D]`.
     pub input: TensorId,
-    pub norm: NormModulate,
+    pub norm: Norm,
     /// `[2 * inner, D]`, row `2i` is w1's row i, row `2i + 1` is w3's.
     pub weight: WeightId,
     /// Sums of squares when `input` is an [`Emit`]'s operand.
@@ -307,8 +331,8 @@ pub struct GatedResidualStream {
     pub residual: TensorId,
     /// `[D, in_features]`.
     pub affine: Affine,
-    /// `[D]`.
-    pub gate: ConstantId,
+    /// `[D]`; 1 without.
+    pub gate: Option<ConstantId>,
     /// See [`Emit`].
     pub emit: Option<Emit>,
 }
@@ -445,6 +469,7 @@ pub enum Op {
     GroupNormSilu(GroupNormSilu),
     Linear(Linear),
     EmbedRows(EmbedRows),
+    Lookup(Lookup),
     Copy(Copy),
     PatchEmbed(PatchEmbed),
     FeatureGate(FeatureGate),

@@ -82,9 +82,18 @@ impl List<'_> {
     }
 
     fn emit(&mut self, emit: Option<Emit>) {
-        if let Some(norm) = emit.and_then(|e| e.norm) {
-            self.needs.constants.insert(Constant::Scale(norm));
+        match emit.and_then(|e| e.norm) {
+            Some(Norm { weight, modulation: Some(m) }) => {
+                self.needs.constants.insert(Constant::Scale(weight, m.scale));
+            }
+            Some(Norm { weight, modulation: None }) => self.vectors([weight]),
+            None => {}
         }
+    }
+
+    /// What a modulated norm adds to the product with `weight`.
+    fn shift(&mut self, norm: &Norm, weight: WeightId) {
+        self.needs.constants.extend(norm.modulation.map(|m| Constant::ShiftProduct(m.shift, weight)));
     }
 
     fn op(&mut self, op: &Op) {
@@ -101,6 +110,10 @@ impl List<'_> {
                 self.needs.weights.insert((op.position, Form::MATRIX));
             }
             Op::Copy(op) => self.emit(op.emit),
+            Op::Lookup(op) => {
+                self.needs.weights.insert((op.table, Form::MATRIX));
+                self.emit(op.emit);
+            }
             Op::PatchEmbed(op) => {
                 self.affine("gemm_embed_patch", &op.affine);
                 self.emit(op.emit);
@@ -118,13 +131,13 @@ impl List<'_> {
             Op::SwiGlu(op) => {
                 for s in &op.streams {
                     self.matrix("gemm_swiglu", s.weight);
-                    self.needs.constants.insert(Constant::ShiftProduct(s.norm.shift, s.weight));
+                    self.shift(&s.norm, s.weight);
                 }
             }
             Op::GatedResidual(op) => {
                 for s in &op.streams {
                     self.affine("gemm_residual", &s.affine);
-                    self.needs.constants.insert(Constant::Vector(s.gate));
+                    self.needs.constants.extend(s.gate.map(Constant::Vector));
                     self.emit(s.emit);
                 }
             }
@@ -167,7 +180,7 @@ impl List<'_> {
             self.vectors([s.k_norm]);
             self.needs.rotary.insert(RotaryKey { rotary: s.rotary, tokens: op.tokens, head_dim: op.head_dim });
             if let (Some(norm), Some(_)) = (&s.norm, s.sums) {
-                self.needs.constants.insert(Constant::ShiftProduct(norm.shift, s.weight));
+                self.shift(norm, s.weight);
             }
         }
         let norms = |f: fn(&crate::graph::op::QkvStream) -> WeightId| op.streams.iter().map(f).collect();

@@ -53,6 +53,7 @@ fn rules(node: &Node) -> Vec<Rule> {
             let [first, second] = stream(op.out_features);
             vec![multiple("inputs", op.in_features, 8, EIGHT), first, second]
         }
+        Op::Lookup(op) => stream(op.width).to_vec(),
         Op::PatchEmbed(op) => stream(op.hidden).to_vec(),
         Op::FeatureGate(op) => stream(op.hidden).to_vec(),
         Op::AddSilu(op) => stream(op.hidden).to_vec(),

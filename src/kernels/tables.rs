@@ -2,7 +2,7 @@
 
 use std::collections::HashMap;
 
-use crate::graph::op::{NormModulate, Rotary, Tokens};
+use crate::graph::op::{Rotary, Tokens};
 use crate::graph::{ConstantId, TensorId, WeightId};
 use crate::weights::{Form, RowOrder};
 
@@ -20,7 +20,7 @@ pub(crate) enum Constant {
     /// As it is.
     Vector(ConstantId),
     /// `weight (1 + scale)`, `[D]`.
-    Scale(NormModulate),
+    Scale(WeightId, ConstantId),
     /// `shift W^T`, `[rows of W]`.
     ShiftProduct(ConstantId, WeightId),
 }

@@ -13,7 +13,7 @@ use super::tokens::{self, GateInputs, Heads, Modulated, QkvWeights};
 use crate::exec::{ExecError, Session};
 use crate::graph::op::{
     AddSilu, Affine, Attention, Conv3x3, Copy, EmbedRows, Emit, FeatureGate, GatedResidual, GroupNormSilu, Linear,
-    NormModulate, PatchEmbed, PixelEmbed, PixelModulate, PixelUpdate, QkvProject, QkvStream, Rotary, SampleStep,
+    Lookup, Norm, PatchEmbed, PixelEmbed, PixelModulate, PixelUpdate, QkvProject, QkvStream, Rotary, SampleStep,
     SwiGlu, Tokens,
 };
 use crate::graph::{Op, TensorId, WeightId};
@@ -26,11 +26,16 @@ pub(super) struct CpuSession<'a> {
     program: &'a Program,
     arena: Arena<'a>,
     rotary: HashMap<(Rotary, Tokens, usize), RotaryTable>,
+    /// As wide as any row.
+    zeros: Vec<f32>,
+    ones: Vec<f32>,
 }
 
 impl<'a> CpuSession<'a> {
     pub(super) fn new(weights: &'a WeightStore, program: &'a Program) -> Result<Self, ExecError> {
-        Ok(Self { weights, program, arena: Arena::new(program)?, rotary: HashMap::new() })
+        let widest = program.graph.weights.iter().map(|w| w.rows.max(w.cols)).max().unwrap_or(0);
+        let (zeros, ones) = (vec![0.0; widest], vec![1.0; widest]);
+        Ok(Self { weights, program, arena: Arena::new(program)?, rotary: HashMap::new(), zeros, ones })
     }
 
     /// Makes the angles that `op` will need, once per decode.
@@ -61,6 +66,8 @@ impl Session for CpuSession<'_> {
             weights: self.weights,
             program: self.program,
             rotary: &self.rotary,
+            zeros: &self.zeros,
+            ones: &self.ones,
             operands: self.arena.operands(),
             iteration,
         };
@@ -77,6 +84,9 @@ struct Run<'a> {
     weights: &'a WeightStore,
     program: &'a Program,
     rotary: &'a HashMap<(Rotary, Tokens, usize), RotaryTable>,
+    /// As wide as any row.
+    zeros: &'a [f32],
+    ones: &'a [f32],
     operands: Operands<'a>,
     iteration: &'a Iteration<'a>,
 }
@@ -89,6 +99,7 @@ impl<'a> Run<'a> {
             Op::Linear(op) => self.linear(op, rows),
             Op::EmbedRows(op) => self.embed_rows(op),
             Op::Copy(op) => self.copy(op),
+            Op::Lookup(op) => self.lookup(op),
             Op::PatchEmbed(op) => self.patch_embed(op),
             Op::FeatureGate(op) => self.feature_gate(op),
             Op::QkvProject(op) => self.qkv_project(op),
@@ -171,6 +182,19 @@ impl<'a> Run<'a> {
         Ok(())
     }
 
+    fn lookup(&self, op: &Lookup) -> Result<(), ExecError> {
+        let table = self.matrix(op.table)?;
+        let output = self.operands.write(op.output);
+        for (id, row) in self.operands.read(op.ids).iter().zip(output.chunks_exact_mut(op.width)) {
+            // Ids are kept as bits.
+            match usize::try_from(id.to_bits().cast_signed()) {
+                Ok(id) if id < op.entries => table.widen_rows(id..id + 1, row),
+                _ => row.fill(f32::NAN),
+            }
+        }
+        self.emit(op.emit, output)
+    }
+
     fn copy(&self, op: &Copy) -> Result<(), ExecError> {
         let output = self.operands.write(op.output);
         output.copy_from_slice(self.operands.read(op.input));
@@ -188,10 +212,12 @@ impl<'a> Run<'a> {
     fn emit(&self, emit: Option<Emit>, stream: &[f32]) -> Result<(), ExecError> {
         let Some(emit) = emit else { return Ok(()) };
         let factor = match emit.norm {
-            Some(norm) => {
-                let scale = self.iteration.constant(norm.scale);
-                let weight = self.vector(norm.weight)?;
-                Some(weight.iter().zip(scale).map(|(w, s)| w * (1.0 + s)).collect::<Vec<f32>>())
+            Some(Norm { weight, modulation }) => {
+                let weight = self.vector(weight)?;
+                Some(match modulation.map(|m| self.iteration.constant(m.scale)) {
+                    Some(scale) => weight.iter().zip(scale).map(|(w, s)| w * (1.0 + s)).collect::<Vec<f32>>(),
+                    None => weight,
+                })
             }
             None => None,
         };
@@ -217,8 +243,11 @@ impl<'a> Run<'a> {
         self.emit(op.emit, written)
     }
 
-    fn modulated<'b>(&'b self, weight: &'b [f32], norm: &NormModulate) -> Modulated<'b> {
-        let [shift, scale] = [norm.shift, norm.scale].map(|id| self.iteration.constant(id));
+    fn modulated<'b>(&'b self, weight: &'b [f32], norm: &Norm) -> Modulated<'b> {
+        let [shift, scale] = match norm.modulation {
+            Some(m) => [m.shift, m.scale].map(|id| self.iteration.constant(id)),
+            None => [&self.zeros[..weight.len()]; 2],
+        };
         Modulated { weight, shift, scale, sums: None }
     }
 
@@ -294,7 +323,10 @@ impl<'a> Run<'a> {
         let segments = op.tokens.segments(&rows);
         for stream in &op.streams {
             let (weight, bias) = self.affine(stream.affine)?;
-            let gate = self.iteration.constant(stream.gate);
+            let gate = match stream.gate {
+                Some(id) => self.iteration.constant(id),
+                None => &self.ones[..op.hidden],
+            };
             let residual = self.operands.write(stream.residual);
             for segment in segments.iter().filter(|s| s.stream == stream.stream) {
                 let at = (segment.joint - rows.start) * op.in_features;

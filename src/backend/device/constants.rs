@@ -59,7 +59,7 @@ impl DeviceBackend {
             let missing = |s: &&Iteration<'_>| resident.constant(&key, s).is_none();
             let elements = |s: &Iteration<'_>| match constant {
                 Constant::Vector(id) => s.constant(*id).len(),
-                Constant::Scale(norm) => s.constant(norm.scale).len(),
+                Constant::Scale(_, scale) => s.constant(*scale).len(),
                 Constant::ShiftProduct(_, weight) => graph[*weight].rows,
             };
             steps.iter().filter(missing).map(|s| 4 * elements(s)).sum::<usize>()
@@ -72,13 +72,13 @@ impl DeviceBackend {
         let vector = |step: &Iteration<'_>, id: ConstantId| step.constant(id).to_vec();
         Ok(match constant {
             Constant::Vector(id) => steps.iter().flat_map(|s| vector(s, id)).collect(),
-            Constant::Scale(norm) => {
-                let weight = self.store.matrix(&graph[norm.weight])?.to_vector();
-                let scale = |s: &&Iteration<'_>| {
-                    let scale = vector(s, norm.scale);
+            Constant::Scale(weight, scale) => {
+                let weight = self.store.matrix(&graph[weight])?.to_vector();
+                let scaled = |s: &&Iteration<'_>| {
+                    let scale = vector(s, scale);
                     weight.iter().zip(scale).map(|(w, s)| w * (1.0 + s)).collect::<Vec<f32>>()
                 };
-                steps.iter().flat_map(scale).collect()
+                steps.iter().flat_map(scaled).collect()
             }
             Constant::ShiftProduct(shift, weight) => {
                 let shifts: Vec<Vec<f32>> = steps.iter().map(|s| vector(s, shift)).collect();
@@ -116,12 +116,12 @@ impl Resident {
 /// Weights by recipe instead of by index.
 fn key_of(graph: &Graph, constant: Constant) -> ConstantKey {
     let weight = match constant {
-        Constant::Scale(norm) => Some(norm.weight),
+        Constant::Scale(weight, _) => Some(weight),
         Constant::ShiftProduct(_, weight) => Some(weight),
         Constant::Vector(_) => None,
     };
     let anonymous = match constant {
-        Constant::Scale(norm) => Constant::Scale(crate::graph::op::NormModulate { weight: WeightId(0), ..norm }),
+        Constant::Scale(_, scale) => Constant::Scale(WeightId(0), scale),
         Constant::ShiftProduct(shift, _) => Constant::ShiftProduct(shift, WeightId(0)),
         other => other,
     };

@@ -156,7 +156,7 @@ impl<'a> DeviceSession<'a> {
         self.flush()?;
         let address = self.tables.tensor(id);
         match self.program.graph[id].element {
-            ElementType::F32 => self.driver().upload(address, bytemuck::cast_slice(values))?,
+            ElementType::F32 | ElementType::I32 => self.driver().upload(address, bytemuck::cast_slice(values))?,
             ElementType::Bf16 => {
                 let narrow: Vec<bf16> = values.iter().map(|v| bf16::from_f32(*v)).collect();
                 self.driver().upload(address, bytemuck::cast_slice(&narrow))?;
@@ -356,7 +356,7 @@ impl DeviceSession<'_> {
         let tensor = &self.program.graph[id];
         let address = self.tables.tensor(id);
         match tensor.element {
-            ElementType::F32 => {
+            ElementType::F32 | ElementType::I32 => {
                 let mut values = vec![0.0f32; elements];
                 self.driver().download(address, bytemuck::cast_slice_mut(&mut values))?;
                 Ok(values)

@@ -10,7 +10,7 @@ use std::ops::Range;
 
 use super::params::{PidEmit, PidGemm, PidGroup, PidRows};
 use super::{Constant, KernelCall, LaunchError, MatrixAt, OpCall, Selection, Tables, Target};
-use crate::graph::op::{Emit, Stream, Tokens};
+use crate::graph::op::{Emit, Norm, Stream, Tokens};
 use crate::graph::{Graph, Op, Segment, TensorId, WeightId};
 use crate::plan::{Iteration, Launch, Program};
 use crate::weights::Form;
@@ -115,6 +115,7 @@ impl<'a> Lowering<'a> {
             Op::Linear(op) => self.linear(op, rows),
             Op::EmbedRows(op) => self.embed_rows(op),
             Op::Copy(op) => self.restart(op),
+            Op::Lookup(op) => self.lookup(op),
             Op::PatchEmbed(op) => self.patch_embed(op),
             Op::FeatureGate(op) => self.feature_gate(op),
             Op::QkvProject(op) => self.qkv_project(op),
@@ -154,6 +155,14 @@ impl<'a> Lowering<'a> {
         self.tables.constant(self.iteration.step.index, constant) as *const f32
     }
 
+    /// What a modulated norm adds to the product with `weight`: zeros without a modulation.
+    fn shift_product(&self, norm: &Norm, weight: WeightId) -> *const f32 {
+        match norm.modulation {
+            Some(m) => self.constant(Constant::ShiftProduct(m.shift, weight)),
+            None => self.tables.zeros as *const f32,
+        }
+    }
+
     fn vector(&self, id: WeightId) -> *const f32 {
         self.tables.vector(id, Form::VECTOR) as *const f32
     }
@@ -164,7 +173,8 @@ impl<'a> Lowering<'a> {
             return PidEmit { operand, scale, sums, enabled: 0, reserved: 0 };
         };
         let scale = match emit.norm {
-            Some(norm) => self.constant(Constant::Scale(norm)),
+            Some(Norm { weight, modulation: Some(m) }) => self.constant(Constant::Scale(weight, m.scale)),
+            Some(Norm { weight, modulation: None }) => self.vector(weight),
             None => self.tables.ones as *const f32,
         };
         PidEmit { operand: self.at(emit.operand), scale, sums: self.at(emit.sums), enabled: 1, reserved: 0 }

@@ -1,10 +1,10 @@
 //! Ops on whole rows of a stream, and the gates.
 
 use super::{Calls, Lowering, Operands};
-use crate::graph::op::{AddSilu, Copy, FeatureGate};
-use crate::kernels::params::{PidGemm, PidGroup, PidLatentGateParams, PidRowsParams};
+use crate::graph::op::{AddSilu, Copy, FeatureGate, Lookup};
+use crate::kernels::params::{PidGemm, PidGroup, PidLatentGateParams, PidLookupParams, PidRowsParams};
 use crate::kernels::{Constant, OpCall, RowsOfA};
-use crate::weights::Form;
+use crate::weights::{Form, RowOrder};
 
 impl Lowering<'_> {
     pub(super) fn restart(&self, op: &Copy) -> Calls {
@@ -22,6 +22,20 @@ impl Lowering<'_> {
             reserved: 0,
         };
         self.one(&OpCall::rows("rows_restart", params.num_rows, &params))
+    }
+
+    pub(super) fn lookup(&self, op: &Lookup) -> Calls {
+        let params = PidLookupParams {
+            ids: self.at::<i32>(op.ids).cast_const(),
+            table: self.tables.matrix(op.table, RowOrder::Plain).address as *const u16,
+            output: self.at(op.output),
+            emit: self.emit(op.emit),
+            num_rows: op.rows as u32,
+            num_entries: op.entries as u32,
+            hidden: op.width as u32,
+            reserved: 0,
+        };
+        self.one(&OpCall::rows("rows_lookup", params.num_rows, &params))
     }
 
     pub(super) fn add_silu(&self, op: &AddSilu) -> Calls {

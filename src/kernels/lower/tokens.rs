@@ -106,7 +106,7 @@ impl Lowering<'_> {
         let fold = match (&stream.norm, stream.sums) {
             (Some(norm), Some(sums)) => PidFold {
                 sums: self.at(sums),
-                shift_product: self.constant(Constant::ShiftProduct(norm.shift, stream.weight)),
+                shift_product: self.shift_product(norm, stream.weight),
             },
             _ => PidFold { sums: std::ptr::null(), shift_product: std::ptr::null() },
         };
@@ -165,7 +165,7 @@ impl Lowering<'_> {
                 let gemm = self.gemm(OP, &groups.iter().map(operands).collect::<Vec<_>>(), op.hidden);
                 let fold = |(s, _): &(&SwiGluStream, PidRowsKey)| PidFold {
                     sums: s.sums.map_or(std::ptr::null_mut(), |sums| self.at(sums)),
-                    shift_product: self.constant(Constant::ShiftProduct(s.norm.shift, s.weight)),
+                    shift_product: self.shift_product(&s.norm, s.weight),
                 };
                 let output = self.row_zero(op.output, total, range);
                 let params = PidSwiGluParams { gemm, fold: for_both(groups, fold), output };
@@ -192,7 +192,7 @@ impl Lowering<'_> {
                 let gemm = self.gemm(OP, &groups.iter().map(operands).collect::<Vec<_>>(), op.in_features);
                 let stream = |(s, _): &(&GatedResidualStream, PidRowsKey)| PidResidualStream {
                     residual: self.at(s.residual),
-                    gate: self.constant(Constant::Vector(s.gate)),
+                    gate: s.gate.map_or(self.tables.ones as *const f32, |gate| self.constant(Constant::Vector(gate))),
                     emit: self.emit(s.emit),
                 };
                 let params = PidResidualParams { gemm, stream: for_both(groups, stream) };

@@ -3,7 +3,7 @@
 use super::config::Config;
 use super::constants::{Part, of_block};
 use crate::graph::op::{
-    Affine, Attention, GatedResidual, GatedResidualStream, NormModulate, QkvProject, QkvStream, Rotary, Stream, SwiGlu,
+    Affine, Attention, GatedResidual, GatedResidualStream, Modulation, Norm, QkvProject, QkvStream, Rotary, Stream, SwiGlu,
     SwiGluStream, Tokens,
 };
 use crate::graph::{ElementType, Graph, GraphError, Op, Phase, Role, TensorId, WeightId};
@@ -82,7 +82,7 @@ impl PatchBlock<'_> {
         graph.tensor(name, shape, self.element, Role::Temporary)
     }
 
-    fn norm(&self, graph: &mut Graph, stream: Stream, half: Half) -> NormModulate {
+    fn norm(&self, graph: &mut Graph, stream: Stream, half: Half) -> Norm {
         let number = if half == Half::Attention { 1 } else { 2 };
         let name = self.name(&format!("norm_{}{number}.weight", letter(stream)));
         let parts = match half {
@@ -90,7 +90,7 @@ impl PatchBlock<'_> {
             Half::FeedForward => [Part::ShiftFeedForward, Part::ScaleFeedForward],
         };
         let [shift, scale] = parts.map(|part| of_block(self.block, stream, part));
-        NormModulate { weight: vector(graph, &name, self.config.hidden_size), shift, scale }
+        Norm { weight: vector(graph, &name, self.config.hidden_size), modulation: Some(Modulation { shift, scale }) }
     }
 
     fn attention(&self, graph: &mut Graph, streams: &[(Stream, TensorId)]) -> Result<TensorId, GraphError> {
@@ -166,7 +166,7 @@ impl PatchBlock<'_> {
         let mut ops = Vec::new();
         for &(stream, residual) in streams {
             let affine = self.residual_affine(graph, stream, half);
-            let gate = of_block(self.block, stream, gate);
+            let gate = Some(of_block(self.block, stream, gate));
             ops.push(GatedResidualStream { stream, residual, affine, gate, emit: None });
         }
         let op = GatedResidual { tokens, input, streams: ops, in_features, hidden };

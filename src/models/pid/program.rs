@@ -112,7 +112,7 @@ mod tests {
     use super::*;
     use crate::backend::cpu::CpuBackend;
     use crate::checkpoint::{Checkpoint, synthetic};
-    use crate::exec::{self, NoObserver};
+    use crate::exec::{self, Input, NoObserver};
     use crate::models::pid::{self, GateType};
     use crate::progress::NoProgress;
     use crate::sampler::{Noise, NoiseSource, Sampler, Schedule};
@@ -126,7 +126,7 @@ mod tests {
         let times: Vec<f64> = schedule.steps().iter().map(|s| s.t).collect();
         let constants = pid::constants(config, &**checkpoint, &times).unwrap();
         let backend = CpuBackend::new(checkpoint.clone());
-        let inputs = [("latent", &*latent), ("caption", &caption), ("sigma", &[0.1, 0.4])];
+        let inputs = [Input::floats("latent", &*latent), Input::floats("caption", &caption), Input::floats("sigma", &[0.1, 0.4])];
         let iterations = pid::iterations(&schedule, &constants);
         let mut noise = Noise::new(NoiseSource::Philox { seed: 5 });
         exec::run(&backend, program, &inputs, &iterations, pid::IMAGE, &mut noise, &mut NoObserver).unwrap()
