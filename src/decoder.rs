@@ -9,7 +9,7 @@ use std::time::Instant;
 use crate::checkpoint::Checkpoint;
 use crate::device::{Device, KernelOptions};
 use crate::error::Error;
-use crate::exec::{self, Input, Backend, DecodePhase, Observer};
+use crate::exec::{self, Backend, DecodePhase, Input, Observer};
 use crate::graph::GraphConstants;
 use crate::kernels::{KernelChoice, TuningFile};
 use crate::latent::{Backbone, Caption, Latent, Sigma};
@@ -275,7 +275,11 @@ impl Decoder {
         let mut noise = Noise::new(request.noise.clone());
         let mut clock = Clock { inner: observer, timings: Timings::default(), since: Instant::now(), phase: None };
         clock.timings.plan = begin.elapsed().as_secs_f64();
-        let inputs = [Input::floats("latent", &*latent.data), Input::floats("caption", &caption.data), Input::floats("sigma", &sigma)];
+        let inputs = [
+            Input::floats("latent", &latent.data),
+            Input::floats("caption", &caption.data),
+            Input::floats("sigma", &sigma),
+        ];
         let image = exec::run(&*self.backend, &program, &inputs, &iterations, pid::IMAGE, &mut noise, &mut clock)?;
         Ok(Decoded {
             picture: Picture { data: image, batch: latent.batch, height: options.height, width: options.width },

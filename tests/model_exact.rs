@@ -6,7 +6,7 @@ use std::sync::Arc;
 
 use pid_engine::backend::cpu::CpuBackend;
 use pid_engine::checkpoint::{Checkpoint, synthetic};
-use pid_engine::exec::{self, Input, Backend, NoObserver, Observer};
+use pid_engine::exec::{self, Backend, Input, NoObserver, Observer};
 use pid_engine::latent::{Caption, Latent, Sigma};
 use pid_engine::models::pid::{self, Config, NetworkOptions, Precision};
 use pid_engine::plan::{ByteSize, PlanOptions, Program};
@@ -102,7 +102,11 @@ fn assert_forms_agree(backend: &dyn Backend, checkpoint: &Checkpoint, precision:
         let options = PlanOptions { alignment: 256, chunks };
         let program = Program::new(graph, &options, String::new()).unwrap();
         let (arena, launches) = (program.plan.arena_bytes, program.plan.launches.len());
-        let inputs = [Input::floats("latent", &*latent.data), Input::floats("caption", &caption.data), Input::floats("sigma", &[0.0, 0.4])];
+        let inputs = [
+            Input::floats("latent", &latent.data),
+            Input::floats("caption", &caption.data),
+            Input::floats("sigma", &[0.0, 0.4]),
+        ];
         let mut noise = Noise::new(NoiseSource::Philox { seed: 1 });
         let image =
             exec::run(backend, &program, &inputs, &iterations, pid::IMAGE, &mut noise, &mut NoObserver).unwrap();
@@ -155,7 +159,11 @@ fn schedules_of_the_emulator_agree() {
     let program = pid::program(&config, &options, None).unwrap();
     let run = |order: Scheduler| {
         let backend = Emulator::new(order).backend(checkpoint.clone());
-        let inputs = [Input::floats("latent", &*latent.data), Input::floats("caption", &caption.data), Input::floats("sigma", &[0.2])];
+        let inputs = [
+            Input::floats("latent", &latent.data),
+            Input::floats("caption", &caption.data),
+            Input::floats("sigma", &[0.2]),
+        ];
         let mut noise = Noise::new(NoiseSource::Philox { seed: 1 });
         exec::run(&backend, &program, &inputs, &iterations, pid::IMAGE, &mut noise, &mut NoObserver).unwrap()
     };

@@ -44,7 +44,7 @@ impl Distance {
     pub(super) fn is_rounding(self, element: ElementType) -> bool {
         let (relative_l2, worst) = match element {
             ElementType::Bf16 => (1e-2, 3e-2),
-            ElementType::F32 => (1e-3, 3e-3),
+            ElementType::F32 | ElementType::I32 => (1e-3, 3e-3),
         };
         self.relative_l2 <= relative_l2 && self.worst <= worst
     }

@@ -8,7 +8,7 @@ use super::agree::Distance;
 use super::{BenchOptions, Case, Summary};
 use crate::decoder::Decoder;
 use crate::error::Error;
-use crate::exec::{self, Input, Alternatives, DecodePhase, ExecError, Observer, RunAlternative, Session};
+use crate::exec::{self, Alternatives, DecodePhase, ExecError, Input, Observer, RunAlternative, Session};
 use crate::graph::{ElementType, Op, TensorId};
 use crate::kernels::{OpShape, Tuning};
 use crate::models::pid;
@@ -111,7 +111,11 @@ fn in_session<T>(
     let caption = request.caption.for_network(decoder.config(), latent.batch, &mut warnings)?;
     let sigma = request.sigma.for_batch(latent.batch, &mut warnings)?;
     let mut session = decoder.backend().session(program, &iterations, observer)?;
-    let inputs = [Input::floats("latent", &*latent.data), Input::floats("caption", &caption.data), Input::floats("sigma", &sigma)];
+    let inputs = [
+        Input::floats("latent", &latent.data),
+        Input::floats("caption", &caption.data),
+        Input::floats("sigma", &sigma),
+    ];
     exec::write_inputs(&mut *session, program, &inputs)?;
     Ok(work(&mut *session, &iterations[0], observer)?)
 }

@@ -209,7 +209,11 @@ impl Prepared {
     }
 
     pub(super) fn inputs(&self) -> [Input<'_>; 3] {
-        [Input::floats("latent", &self.latent), Input::floats("caption", &self.caption), Input::floats("sigma", &self.sigma)]
+        [
+            Input::floats("latent", &self.latent),
+            Input::floats("caption", &self.caption),
+            Input::floats("sigma", &self.sigma),
+        ]
     }
 
     /// The program as a decode runs it.

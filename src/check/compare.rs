@@ -38,9 +38,13 @@ pub(super) fn slack_of(op: &Op) -> Slack {
         | Op::GatedResidual(_)
         | Op::PixelModulate(_) => slack(2e-5, 1e-5),
         // Short sums in another order, and a GPU's approximate exponentials, roots, sines and logarithms.
-        Op::GroupNormSilu(_) | Op::Copy(_) | Op::AddSilu(_) | Op::PixelEmbed(_) | Op::Noise(_) | Op::SampleStep(_) => {
-            slack(4e-6, 2e-6)
-        }
+        Op::GroupNormSilu(_)
+        | Op::Lookup(_)
+        | Op::Copy(_)
+        | Op::AddSilu(_)
+        | Op::PixelEmbed(_)
+        | Op::Noise(_)
+        | Op::SampleStep(_) => slack(4e-6, 2e-6),
     }
 }
 
@@ -94,7 +98,7 @@ fn or_one(x: f64) -> f64 {
 
 fn rounded(x: f32, element: ElementType) -> f32 {
     match element {
-        ElementType::F32 => x,
+        ElementType::F32 | ElementType::I32 => x,
         ElementType::Bf16 => bf16::from_f32(x).to_f32(),
     }
 }

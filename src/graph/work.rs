@@ -119,6 +119,11 @@ impl Counter<'_> {
                 self.exp += if op.silu { rows * op.out_channels } else { 0 };
             }
             Op::GroupNormSilu(op) => self.exp += op.tokens.batch * op.tokens.image() * op.channels,
+            Op::Lookup(op) => {
+                // As many rows of the table as there are ids.
+                let table = &self.graph[op.table];
+                self.bytes -= table.bytes() - table.bytes() / table.rows * op.rows.min(table.rows);
+            }
             Op::EmbedRows(op) => {
                 self.product(op.tokens.batch * op.tokens.text, op.out_features, op.in_features);
                 // Only as many positions as there are tokens.

@@ -3,7 +3,7 @@
 use std::collections::{BTreeSet, HashSet};
 
 use super::{Constant, RotaryKey, Selection};
-use crate::graph::op::{Affine, ConvInput, Emit, PixelUpdate, QkvProject};
+use crate::graph::op::{Affine, ConvInput, Emit, Norm, PixelUpdate, QkvProject};
 use crate::graph::{Graph, Op, TensorId, WeightId};
 use crate::weights::Form;
 

@@ -430,6 +430,37 @@ const _: () = {
     ["Offset of field: PidRowsParams::reserved"][::core::mem::offset_of!(PidRowsParams, reserved) - 76usize];
 };
 
+/// rows_lookup: `output[r] = table[ids[r]]`, NaN where an id names no row of the table.
+#[repr(C)]
+#[derive(Debug, Copy, Clone)]
+pub struct PidLookupParams {
+    /// int32 `[num_rows]`.
+    pub ids: *const i32,
+    /// bf16 `[num_entries, hidden]`.
+    pub table: *const u16,
+    /// float32 `[num_rows, hidden]`.
+    pub output: *mut f32,
+    pub emit: PidEmit,
+    pub num_rows: u32,
+    pub num_entries: u32,
+    pub hidden: u32,
+    pub reserved: u32,
+}
+
+#[allow(clippy::unnecessary_operation, clippy::identity_op)]
+const _: () = {
+    ["Size of PidLookupParams"][::core::mem::size_of::<PidLookupParams>() - 72usize];
+    ["Alignment of PidLookupParams"][::core::mem::align_of::<PidLookupParams>() - 8usize];
+    ["Offset of field: PidLookupParams::ids"][::core::mem::offset_of!(PidLookupParams, ids) - 0usize];
+    ["Offset of field: PidLookupParams::table"][::core::mem::offset_of!(PidLookupParams, table) - 8usize];
+    ["Offset of field: PidLookupParams::output"][::core::mem::offset_of!(PidLookupParams, output) - 16usize];
+    ["Offset of field: PidLookupParams::emit"][::core::mem::offset_of!(PidLookupParams, emit) - 24usize];
+    ["Offset of field: PidLookupParams::num_rows"][::core::mem::offset_of!(PidLookupParams, num_rows) - 56usize];
+    ["Offset of field: PidLookupParams::num_entries"][::core::mem::offset_of!(PidLookupParams, num_entries) - 60usize];
+    ["Offset of field: PidLookupParams::hidden"][::core::mem::offset_of!(PidLookupParams, hidden) - 64usize];
+    ["Offset of field: PidLookupParams::reserved"][::core::mem::offset_of!(PidLookupParams, reserved) - 68usize];
+};
+
 /// gemm_pixel_modulate: columns are `[pixel, shift | scale, 16]`;
 /// `output = rms(pixels; norm) (1 + scale) + shift`. A by stream row.
 #[repr(C)]

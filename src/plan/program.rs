@@ -26,14 +26,15 @@ impl Program {
         Ok(Self { graph, plan, form })
     }
 
-    /// The same graph with every tensor in float32, uncut: what the CPU runs to say what this program's launches should have
+    /// The same graph with every bf16 tensor in float32, uncut: what the CPU runs to say what this program's launches should have
     /// computed. Tensors, nodes and (of a program that is not cut either) launches have the same indices.
     ///
     /// # Errors
     /// When the graph cannot be planned.
     pub fn float32_twin(&self) -> Result<Self, PlanError> {
         let mut graph = self.graph.clone();
-        graph.tensors.iter_mut().for_each(|t| t.element = ElementType::F32);
+        let narrow = graph.tensors.iter_mut().filter(|t| t.element == ElementType::Bf16);
+        narrow.for_each(|t| t.element = ElementType::F32);
         Self::new(graph, &PlanOptions::default(), format!("{}, in float32", self.form))
     }
 }

@@ -7,7 +7,7 @@ use std::sync::{Arc, LazyLock};
 use pid_engine::backend::device::DeviceBackend;
 use pid_engine::backend::emulator::Emulator;
 use pid_engine::checkpoint::{Checkpoint, synthetic};
-use pid_engine::exec::{self, Input, Backend, NoObserver};
+use pid_engine::exec::{self, Backend, Input, NoObserver};
 use pid_engine::kernels::capabilities::Capability;
 use pid_engine::kernels::family::{self, Family, Portable, Variants};
 use pid_engine::kernels::{Entry, KernelCall, KernelChoice, LaunchError, OpCall, OpShape, Selection, Target};
@@ -84,7 +84,7 @@ fn decode(emulator: Emulator, selection: Selection) -> (BTreeSet<&'static str>, 
             names.extend(session.kernels(launch, &iterations[0]).unwrap());
         }
     }
-    let inputs = [Input::floats("latent", &*latent), Input::floats("caption", &caption), Input::floats("sigma", &[0.3])];
+    let inputs = [Input::floats("latent", &latent), Input::floats("caption", &caption), Input::floats("sigma", &[0.3])];
     let mut noise = Noise::new(NoiseSource::Philox { seed: 7 });
     let image = exec::run(&backend, &program, &inputs, &iterations, pid::IMAGE, &mut noise, &mut NoObserver).unwrap();
     (names, image)

@@ -104,10 +104,9 @@ impl Lowering<'_> {
         let key = RotaryKey { rotary: stream.rotary, tokens: op.tokens, head_dim: op.head_dim };
         let (even, odd) = self.tables.rotary[&key];
         let fold = match (&stream.norm, stream.sums) {
-            (Some(norm), Some(sums)) => PidFold {
-                sums: self.at(sums),
-                shift_product: self.shift_product(norm, stream.weight),
-            },
+            (Some(norm), Some(sums)) => {
+                PidFold { sums: self.at(sums), shift_product: self.shift_product(norm, stream.weight) }
+            }
             _ => PidFold { sums: std::ptr::null(), shift_product: std::ptr::null() },
         };
         let q_form = Form::scaled(query_factor(op.head_dim));

@@ -3,8 +3,8 @@
 use super::config::Config;
 use super::constants::{Part, of_block};
 use crate::graph::op::{
-    Affine, Attention, GatedResidual, GatedResidualStream, Modulation, Norm, QkvProject, QkvStream, Rotary, Stream, SwiGlu,
-    SwiGluStream, Tokens,
+    Affine, Attention, GatedResidual, GatedResidualStream, Modulation, Norm, QkvProject, QkvStream, Rotary, Stream,
+    SwiGlu, SwiGluStream, Tokens,
 };
 use crate::graph::{ElementType, Graph, GraphError, Op, Phase, Role, TensorId, WeightId};
 use crate::weights::{Recipe, Weight};

@@ -126,7 +126,8 @@ mod tests {
         let times: Vec<f64> = schedule.steps().iter().map(|s| s.t).collect();
         let constants = pid::constants(config, &**checkpoint, &times).unwrap();
         let backend = CpuBackend::new(checkpoint.clone());
-        let inputs = [Input::floats("latent", &*latent), Input::floats("caption", &caption), Input::floats("sigma", &[0.1, 0.4])];
+        let inputs =
+            [Input::floats("latent", &latent), Input::floats("caption", &caption), Input::floats("sigma", &[0.1, 0.4])];
         let iterations = pid::iterations(&schedule, &constants);
         let mut noise = Noise::new(NoiseSource::Philox { seed: 5 });
         exec::run(&backend, program, &inputs, &iterations, pid::IMAGE, &mut noise, &mut NoObserver).unwrap()

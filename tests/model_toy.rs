@@ -1,0 +1,164 @@
+//! A second network, of ten lines: embedded ids through a gated MLP. It runs on the CPU and on kernels, and nothing but this
+//! file knows of it.
+
+#![allow(clippy::unwrap_used)]
+
+use std::collections::HashMap;
+use std::sync::Arc;
+
+use pid_engine::backend::cpu::CpuBackend;
+use pid_engine::exec::{self, Backend, ExecError, Input, NoObserver, Output};
+use pid_engine::graph::op::{
+    Affine, GatedResidual, GatedResidualStream, Lookup, Norm, Stream, SwiGlu, SwiGluStream, Tokens,
+};
+use pid_engine::graph::{ElementType, Graph, GraphError, Op, Phase, Role, fuse};
+use pid_engine::plan::{PlanOptions, Program};
+use pid_engine::sampler::{Noise, NoiseSource};
+use pid_engine::weights::{DType, Recipe, TensorSource, TensorView, Weight};
+
+const ROWS: usize = 37;
+const ENTRIES: usize = 11;
+const HIDDEN: usize = 64;
+const INNER: usize = 96;
+
+/// `x = table[ids]; output = x + w2 (silu(w1 rms(x)) * (w3 rms(x)))`.
+fn network(inner: ElementType) -> Result<Graph, GraphError> {
+    let mut g = Graph::default();
+    let ids = g.tensor("ids", &[1, ROWS], ElementType::I32, Role::Input);
+    let output = g.tensor("output", &[1, ROWS, HIDDEN], ElementType::F32, Role::Output);
+    let between = g.tensor("between", &[1, ROWS, INNER], inner, Role::Temporary);
+    let mut weight = |rows, cols, name: &str| g.weight(Weight { rows, cols, recipe: Recipe::Stored(name.into()) });
+    let (table, norm) = (weight(ENTRIES, HIDDEN, "table"), weight(1, HIDDEN, "norm"));
+    let affine = Affine { weight: weight(HIDDEN, INNER, "w2"), bias: None };
+    let recipe = Recipe::Interleave { even: "w1".into(), odd: "w3".into() };
+    let weight = g.weight(Weight { rows: 2 * INNER, cols: HIDDEN, recipe });
+    let (stream, tokens) = (Stream::Image, Tokens { batch: 1, text: 0, grid_rows: 1, grid_cols: ROWS });
+    let lookup = Lookup { rows: ROWS, ids, output, table, entries: ENTRIES, width: HIDDEN, emit: None };
+    g.push("embed", Phase::Once, Op::Lookup(lookup))?;
+    let norm = Norm { weight: norm, modulation: None };
+    let streams = vec![SwiGluStream { stream, input: output, norm, weight, sums: None }];
+    g.push("gate", Phase::Once, Op::SwiGlu(SwiGlu { tokens, streams, output: between, hidden: HIDDEN, inner: INNER }))?;
+    let streams = vec![GatedResidualStream { stream, residual: output, affine, gate: None, emit: None }];
+    let op = GatedResidual { tokens, input: between, streams, in_features: INNER, hidden: HIDDEN };
+    g.push("back", Phase::Once, Op::GatedResidual(op))?;
+    Ok(g)
+}
+
+/// Small numbers that bf16 holds.
+#[derive(Debug)]
+struct Weights(HashMap<&'static str, (Vec<usize>, Vec<u8>)>);
+
+impl Weights {
+    fn new() -> Self {
+        let shapes: [(&str, [usize; 2]); 5] = [
+            ("table", [ENTRIES, HIDDEN]),
+            ("norm", [1, HIDDEN]),
+            ("w1", [INNER, HIDDEN]),
+            ("w3", [INNER, HIDDEN]),
+            ("w2", [HIDDEN, INNER]),
+        ];
+        let tensor = |(name, shape): (&'static str, [usize; 2])| {
+            let value = |i: usize| ((i * 7919 + name.len() * 31) % 33) as f32 / 64.0 - 0.25;
+            let bytes = (0..shape[0] * shape[1]).flat_map(|i| value(i).to_le_bytes()).collect();
+            (name, (shape.to_vec(), bytes))
+        };
+        Self(shapes.map(tensor).into())
+    }
+
+    fn values(&self, name: &str) -> Vec<f64> {
+        self.tensor(name).unwrap().to_f32().into_iter().map(f64::from).collect()
+    }
+}
+
+impl TensorSource for Weights {
+    fn tensor(&self, name: &str) -> Option<TensorView<'_>> {
+        self.0.get(name).map(|(shape, bytes)| TensorView::plain(DType::F32, shape, bytes))
+    }
+}
+
+/// The definition, in float64.
+fn expected(ids: &[i32]) -> Vec<f64> {
+    let weights = Weights::new();
+    let [table, norm, w1, w3, w2] = ["table", "norm", "w1", "w3", "w2"].map(|name| weights.values(name));
+    let dot = |w: &[f64], row: usize, x: &[f64]| w[row * x.len()..][..x.len()].iter().zip(x).map(|(w, x)| w * x).sum();
+    let row = |id: &i32| -> Vec<f64> {
+        let x = &table[*id as usize * HIDDEN..][..HIDDEN];
+        let rms = (x.iter().map(|x| x * x).sum::<f64>() / HIDDEN as f64 + 1e-6).sqrt();
+        let z: Vec<f64> = x.iter().zip(&norm).map(|(x, w)| x / rms * w).collect();
+        let gated = |i| {
+            let (a, b): (f64, f64) = (dot(&w1, i, &z), dot(&w3, i, &z));
+            a / (1.0 + (-a).exp()) * b
+        };
+        let inner: Vec<f64> = (0..INNER).map(gated).collect();
+        x.iter().enumerate().map(|(i, x)| x + dot(&w2, i, &inner)).collect()
+    };
+    ids.iter().flat_map(row).collect()
+}
+
+fn run(backend: &dyn Backend, program: &Program, ids: &[i32]) -> Result<Vec<f32>, ExecError> {
+    let (inputs, output) = ([Input::ids("ids", ids)], Output { name: "output", range: [-1e3, 1e3] });
+    let mut noise = Noise::new(NoiseSource::Philox { seed: 0 });
+    exec::run(backend, program, &inputs, &[], output, &mut noise, &mut NoObserver)
+}
+
+fn program(inner: ElementType, fused: bool) -> Program {
+    let mut graph = network(inner).unwrap();
+    if fused {
+        fuse(&mut graph, ElementType::Bf16).unwrap();
+    }
+    Program::new(graph, &PlanOptions::default(), String::new()).unwrap()
+}
+
+fn relative_l2(found: &[f32], expected: &[f64]) -> f64 {
+    assert_eq!(found.len(), expected.len());
+    let sum = |f: &dyn Fn(f64, f64) -> f64| found.iter().zip(expected).map(|(x, y)| f(f64::from(*x), *y)).sum::<f64>();
+    (sum(&|x, y| (x - y) * (x - y)) / sum(&|_, y| y * y)).sqrt()
+}
+
+fn ids() -> Vec<i32> {
+    (0..ROWS as i32).map(|i| i * 5 % ENTRIES as i32).collect()
+}
+
+#[test]
+fn on_the_cpu() {
+    let backend = CpuBackend::new(Arc::new(Weights::new()));
+    let ids = ids();
+    let (plain, fused) = (program(ElementType::F32, false), program(ElementType::Bf16, true).float32_twin().unwrap());
+    for program in [plain, fused] {
+        let error = relative_l2(&run(&backend, &program, &ids).unwrap(), &expected(&ids));
+        assert!(error < 1e-6, "{error:e}");
+    }
+}
+
+#[test]
+#[cfg(feature = "emulator")]
+fn on_kernels() {
+    use pid_engine::backend::emulator::Emulator;
+    let program = program(ElementType::Bf16, true);
+    pid_engine::kernels::supports(&program.graph).unwrap();
+    let ids = ids();
+    for capability in [(8, 0), (9, 0)] {
+        let backend = Emulator::default().with_capability(capability).backend(Arc::new(Weights::new()));
+        let error = relative_l2(&run(&backend, &program, &ids).unwrap(), &expected(&ids));
+        assert!(error < 5e-3, "{capability:?}: {error:e}");
+    }
+}
+
+#[test]
+fn ids_beyond_the_table_are_seen() {
+    let program = program(ElementType::F32, false);
+    let backend = CpuBackend::new(Arc::new(Weights::new()));
+    for wrong in [ENTRIES as i32, -1, i32::MAX, i32::MIN] {
+        let mut ids = ids();
+        ids[3] = wrong;
+        let error = run(&backend, &program, &ids).unwrap_err();
+        assert!(matches!(error, ExecError::NotFinite { index, .. } if index / HIDDEN == 3), "{wrong}: {error}");
+    }
+    let error = run(&backend, &program, &ids()[1..]).unwrap_err().to_string();
+    assert_eq!(error, "ids: 36 ids, expected 37 of i32");
+    let floats = [Input::floats("ids", &[0.0; ROWS])];
+    let output = Output { name: "output", range: [-1.0, 1.0] };
+    let mut noise = Noise::new(NoiseSource::Philox { seed: 0 });
+    let error = exec::run(&backend, &program, &floats, &[], output, &mut noise, &mut NoObserver).unwrap_err();
+    assert_eq!(error.to_string(), "ids: 37 numbers, expected 37 of i32");
+}
