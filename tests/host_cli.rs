@@ -10,6 +10,7 @@ mod common;
 use std::fs;
 
 use common::{Sandbox, json};
+use pid_engine::plan::ByteSize;
 
 #[test]
 fn decode_writes_png_jpeg_and_safetensors() {
@@ -96,6 +97,21 @@ fn plan_refuses_a_budget_that_is_too_small_and_says_by_how_much() {
     assert_eq!(run.code, 1);
     let error = json(&run.stdout)["error"].as_str().unwrap().to_owned();
     assert!(error.contains("1.00 GB") && error.contains("short"), "{error}");
+}
+
+/// What a refusal says is needed works as it stands there.
+#[test]
+fn the_least_budget_is_named_as_it_can_be_typed() {
+    let sandbox = Sandbox::new();
+    for side in ["512", "1024"] {
+        let args = ["plan", "--config", "flux-v1.5", "--width", side, "--height", side, "--budget"];
+        let refused = sandbox.pid(&[&args[..], &["1MB"]].concat());
+        let least = refused.stderr.split("at least ").nth(1).and_then(|t| t.split(" for").next()).unwrap();
+        let run = sandbox.pid(&[&args[..], &[least]].concat());
+        assert_eq!(run.code, 0, "{least}: {}", run.stderr);
+        let less = ByteSize(least.parse::<ByteSize>().unwrap().0 - 10_000_000).to_string();
+        assert_eq!(sandbox.pid(&[&args[..], &[&less]].concat()).code, 1, "{less}");
+    }
 }
 
 #[test]

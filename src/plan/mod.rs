@@ -84,8 +84,9 @@ pub enum PlanError {
 }
 
 impl PlanError {
-    /// The smallest plan does not fit.
+    /// The smallest plan does not fit. The budget that is named works when it is typed.
     pub fn over_budget(budget: ByteSize, needed: ByteSize) -> Self {
+        let needed = needed.rounded_up();
         Self::OverBudget { needed, budget, short: ByteSize(needed.0.saturating_sub(budget.0)) }
     }
 }
