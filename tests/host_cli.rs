@@ -10,6 +10,7 @@ mod common;
 use std::fs;
 
 use common::{Sandbox, json};
+use pid_engine::plan::ByteSize;
 
 #[test]
 fn decode_writes_png_jpeg_and_safetensors() {
@@ -88,6 +89,30 @@ fn plan_json_has_the_contract_fields() {
     assert!(bytes("peak_bytes") <= 3_500_000_000, "{}", bytes("peak_bytes"));
 }
 
+/// The answer comes first, and alone unless more is asked for.
+#[test]
+fn plan_answers_in_a_screen() {
+    let sandbox = Sandbox::new();
+    let args = ["plan", "--config", "flux-v1.5", "--width", "4096", "--height", "4096", "--budget"];
+    let run = |rest: &[&str]| {
+        let run = sandbox.pid(&[&args[..], rest].concat());
+        assert_eq!(run.code, 0, "{}", run.stderr);
+        run.stdout
+    };
+    let ample = run(&["6GB"]);
+    println!("{ample}");
+    assert!(ample.lines().count() <= 20, "{ample}");
+    for said in
+        ["4096x4096, bf16\n", "6.00 GB  (nothing had to be done)\n", "arena ", "largest live sum", "most live at "]
+    {
+        assert!(ample.contains(said), "{said}: {ample}");
+    }
+    assert!(run(&["4GB"]).contains("4.00 GB  (latent features recomputed in every step)"));
+    let listed = run(&["6GB", "--launches"]);
+    assert!(listed.starts_with(ample.trim_end()) && listed.lines().count() > 100, "{listed}");
+    assert_eq!(listed.matches("<- peak").count(), 1);
+}
+
 #[test]
 fn plan_refuses_a_budget_that_is_too_small_and_says_by_how_much() {
     let sandbox = Sandbox::new();
@@ -96,6 +121,21 @@ fn plan_refuses_a_budget_that_is_too_small_and_says_by_how_much() {
     assert_eq!(run.code, 1);
     let error = json(&run.stdout)["error"].as_str().unwrap().to_owned();
     assert!(error.contains("500.0 MB") && error.contains("short"), "{error}");
+}
+
+/// What a refusal says is needed works as it stands there.
+#[test]
+fn the_least_budget_is_named_as_it_can_be_typed() {
+    let sandbox = Sandbox::new();
+    for side in ["512", "1024"] {
+        let args = ["plan", "--config", "flux-v1.5", "--width", side, "--height", side, "--budget"];
+        let refused = sandbox.pid(&[&args[..], &["1MB"]].concat());
+        let least = refused.stderr.split("at least ").nth(1).and_then(|t| t.split(" for").next()).unwrap();
+        let run = sandbox.pid(&[&args[..], &[least]].concat());
+        assert_eq!(run.code, 0, "{least}: {}", run.stderr);
+        let less = ByteSize(least.parse::<ByteSize>().unwrap().0 - 10_000_000).to_string();
+        assert_eq!(sandbox.pid(&[&args[..], &[&less]].concat()).code, 1, "{less}");
+    }
 }
 
 #[test]

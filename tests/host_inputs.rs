@@ -118,6 +118,39 @@ fn numpys_archives_are_read() {
     assert_eq!(run.code, 0, "{}", run.stderr);
 }
 
+/// What is odd about a safetensors file is said once, and its values are taken.
+#[test]
+fn odd_files_are_read_and_said() {
+    let sandbox = sandbox(&[]);
+    let (plain, _) = picture(&sandbox, &[]);
+    let latent = fs::read(sandbox.path("l.safetensors")).unwrap();
+    let (length, rest) = latent.split_at(8);
+    let length = u64::from_le_bytes(length.try_into().unwrap());
+    let (header, data) = rest.split_at(length as usize);
+    let padded = [&(length + 8).to_le_bytes()[..], header, &[0; 8], data].concat();
+    fs::write(sandbox.path("padded.safetensors"), padded).unwrap();
+    fs::write(sandbox.path("long.safetensors"), [&latent[..], b"abc"].concat()).unwrap();
+    let caption = [&fs::read(sandbox.path("c.safetensors")).unwrap()[..], b"de"].concat();
+    fs::write(sandbox.path("caption.safetensors"), caption).unwrap();
+    for (latent, said) in [
+        ("padded.safetensors", "padded.safetensors: its header is padded with zeros"),
+        ("long.safetensors", "long.safetensors: 3 bytes after its last tensor are of no use"),
+    ] {
+        let (read, run) = picture(&sandbox, &["--latent", latent, "--caption", "caption.safetensors"]);
+        assert!(read == plain, "{latent}");
+        for said in [said, "caption.safetensors: 2 bytes after its last tensor are of no use"] {
+            assert_eq!(run.stderr.matches(said).count(), 1, "{said}: {}", run.stderr);
+        }
+    }
+    let draw: Vec<u8> = (0..3 * 128 * 128).flat_map(|i: u32| (i as f32 * 1e-5).to_le_bytes()).collect();
+    let view = |_| TensorView::new(Dtype::F32, vec![1, 3, 128, 128], &draw).unwrap();
+    let draws = ["noise.0", "noise.1"].map(|name| (name, view(name)));
+    let noise = [safetensors::serialize(draws, None).unwrap(), vec![7; 4]].concat();
+    fs::write(sandbox.path("noise.safetensors"), noise).unwrap();
+    let run = sandbox.decode(&["--noise", "noise.safetensors", "--steps", "2", "--out", "a.png"]);
+    assert_eq!((run.code, run.stderr.matches("4 bytes after").count()), (0, 1), "{}", run.stderr);
+}
+
 #[test]
 fn bfloat16_of_numpy_is_read_and_said() {
     let sandbox = sandbox(&["bf16.npy"]);

@@ -1,9 +1,8 @@
 //! Charts of a report as inline SVG. Colours come from the page's style sheet.
 
-use std::fmt::Write;
-
 use super::text::{optional, seconds};
 use super::{Bench, LaunchRow};
+use crate::output::svg::{Svg, escape};
 
 const WIDTH: f64 = 1040.0;
 /// Room for the names of ops.
@@ -13,14 +12,9 @@ const BAR: f64 = 16.0;
 /// Below the rows: the axis, its numbers and its title.
 const AXIS: f64 = 44.0;
 
-/// Text for an element or an attribute.
-pub(super) fn escape(text: &str) -> String {
-    text.replace('&', "&amp;").replace('<', "&lt;").replace('>', "&gt;").replace('"', "&quot;")
-}
-
-/// An SVG element growing row by row, with a time axis at the bottom.
+/// Rows of a chart, with a time axis at the bottom.
 struct Canvas {
-    out: String,
+    svg: Svg,
     rows: usize,
     /// Seconds at the right end.
     longest: f64,
@@ -30,19 +24,10 @@ struct Canvas {
 impl Canvas {
     fn new(label: &str, rows: usize, longest: f64, right: f64) -> Self {
         let height = ROW * rows as f64 + AXIS;
-        let out = format!(
-            "<svg viewBox=\"0 0 {WIDTH} {height}\" role=\"img\" aria-label=\"{}\" xmlns=\"http://www.w3.org/2000/svg\">\n",
-            escape(label)
-        );
-        let mut canvas = Self { out, rows, longest: longest.max(f64::MIN_POSITIVE), right };
+        let svg = Svg::new(WIDTH, height, &format!(r#"role="img" aria-label="{}""#, escape(label)));
+        let mut canvas = Self { svg, rows, longest: longest.max(f64::MIN_POSITIVE), right };
         canvas.axis();
         canvas
-    }
-
-    /// Appends one element; writing to a String cannot fail.
-    fn add(&mut self, element: std::fmt::Arguments<'_>) {
-        let _ = self.out.write_fmt(element);
-        self.out.push('\n');
     }
 
     fn x(&self, seconds: f64) -> f64 {
@@ -50,15 +35,11 @@ impl Canvas {
     }
 
     fn text(&mut self, x: f64, y: f64, anchor: &str, class: &str, text: &str) {
-        let text = escape(text);
-        self.add(format_args!(r#"<text x="{x:.1}" y="{y:.1}" text-anchor="{anchor}" class="{class}">{text}</text>"#));
+        self.svg.text(x, y, anchor, &format!("class=\"{class}\""), text);
     }
 
-    fn rect(&mut self, x: f64, y: f64, [width, height]: [f64; 2], class: &str, title: &str) {
-        let title = escape(title);
-        self.add(format_args!(
-            r#"<rect x="{x:.2}" y="{y:.2}" width="{width:.2}" height="{height:.2}" class="{class}"><title>{title}</title></rect>"#
-        ));
+    fn rect(&mut self, x: f64, y: f64, size: [f64; 2], class: &str, title: &str) {
+        self.svg.titled_rect(x, y, size, &format!("class=\"{class}\""), title);
     }
 
     fn axis(&mut self) {
@@ -75,17 +56,12 @@ impl Canvas {
         let mut at = 0.0;
         while at <= self.longest * 1.0001 {
             let x = self.x(at);
-            self.add(format_args!(r#"<line x1="{x:.1}" x2="{x:.1}" y1="0" y2="{bottom}" class="grid"/>"#));
+            self.svg.line([x, 0.0], [x, bottom], "class=\"grid\"");
             self.text(x, bottom + 16.0, "middle", "small", &format!("{:.digits$}", at * unit.1));
             at += step;
         }
         let middle = (LEFT + WIDTH - self.right) / 2.0;
         self.text(middle, bottom + 36.0, "middle", "small", unit.0);
-    }
-
-    fn finish(mut self) -> String {
-        self.out.push_str("</svg>\n");
-        self.out
     }
 }
 
@@ -119,7 +95,7 @@ pub(super) fn bars(bench: &Bench) -> Option<String> {
         let x = canvas.x(end) + 8.0;
         canvas.text(x, y + 12.5, "start", "small", &label);
     }
-    (!rows.is_empty()).then(|| canvas.finish())
+    (!rows.is_empty()).then(|| canvas.svg.finish())
 }
 
 /// Launches of one step in order, a lane for each kind of op.
@@ -141,7 +117,7 @@ pub(super) fn timeline(bench: &Bench, step: usize) -> Option<String> {
         canvas.text(LEFT - 8.0, y + 17.5, "end", "name", op);
         canvas.text(WIDTH - 82.0, y + 17.5, "start", "small", &seconds(*sum));
         let (right, y) = (WIDTH - 90.0, y + ROW);
-        canvas.add(format_args!(r#"<line x1="{LEFT}" x2="{right}" y1="{y}" y2="{y}" class="lane"/>"#));
+        canvas.svg.line([LEFT, y], [right, y], "class=\"lane\"");
     }
     let mut begin = 0.0;
     for (launch, time) in &launches {
@@ -156,7 +132,7 @@ pub(super) fn timeline(bench: &Bench, step: usize) -> Option<String> {
         canvas.rect(x, ROW * lane as f64 + (ROW - BAR) / 2.0, [width, BAR], class, &title);
         begin += time;
     }
-    (!launches.is_empty()).then(|| canvas.finish())
+    (!launches.is_empty()).then(|| canvas.svg.finish())
 }
 
 #[cfg(test)]
@@ -170,10 +146,5 @@ mod tests {
             assert!((step / expected - 1.0).abs() < 1e-9, "{longest}: {step}");
             assert!((5.0..=10.0).contains(&(longest / step)), "{longest}: {step}");
         }
-    }
-
-    #[test]
-    fn text_is_escaped() {
-        assert_eq!(escape("a<b & \"c\">"), "a&lt;b &amp; &quot;c&quot;&gt;");
     }
 }

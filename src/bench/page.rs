@@ -2,9 +2,10 @@
 
 use std::fmt::Write;
 
-use super::charts::{bars, escape, timeline};
+use super::charts::{bars, timeline};
 use super::text::{self, OP_COLUMNS, op_cells, phases, total_cells};
 use super::{Bench, Summary};
+use crate::output::svg::escape;
 
 const STYLE: &str = "
 :root { color-scheme: light dark; --ground: #fbfbfa; --ink: #1c2126; --dim: #5f6972; --line: #dfe3e6; --time: #8fb4d9;

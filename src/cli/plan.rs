@@ -37,12 +37,15 @@ pub(super) struct PlanArgs {
     /// Number format: bf16 as on a GPU, f32 as on the CPU.
     #[arg(long, value_enum, default_value = "bf16")]
     precision: PrecisionArg,
-    /// Most memory for weights and activations, e.g. 8GiB.
+    /// Most memory for weights and activations, e.g. 8GiB; a refusal names the least that works.
     #[arg(long, value_name = "BYTES")]
     budget: Option<ByteSize>,
     /// Draw the plan to this .svg (`-` is standard output): tensors as rectangles, launches against addresses.
     #[arg(long, value_name = "FILE", value_parser = output_path())]
     svg: Option<PathBuf>,
+    /// List every launch too: when it runs, on which rows, and what is live there.
+    #[arg(long)]
+    launches: bool,
     #[command(flatten)]
     pub(super) common: Common,
 }
@@ -75,7 +78,15 @@ pub(super) fn run(args: &PlanArgs) -> Result<Report, CliError> {
         map.insert("height".into(), json!(args.height));
         map.insert("form".into(), json!(program.form));
     }
-    let mut text = format!("{config}\n{}x{}, {}\n{}", args.width, args.height, program.form, plan.table(graph));
+    let (precision, done) = program.form.split_once(", ").unwrap_or((&program.form, "nothing had to be done"));
+    let mut text = format!("{config}\n{}x{}, {precision}\n", args.width, args.height);
+    if let Some(budget) = args.budget {
+        text.push_str(&format!("budget           {:>10}  ({done})\n", budget.to_string()));
+    }
+    text.push_str(&plan.summary(graph));
+    if args.launches {
+        text.push_str(&format!("\n\n{}", plan.table(graph)));
+    }
     if let Some(path) = &args.svg {
         targets.commit(vec![stage_text(path, &plan.to_svg(graph))?])?;
         text.push_str(&format!("\nplan drawn to {}", shown(path)));

@@ -100,7 +100,7 @@ impl TensorFile {
     }
 
     /// The tensor called `wanted` or by another of its usual names, or the only one of the file. Values are not checked
-    /// here. What was assumed about them is added to `warnings`.
+    /// here. What was assumed about them, and what is odd about the file, is added to `warnings`.
     ///
     /// # Errors
     /// When the file holds several tensors and none is called so, or several are; or when it is damaged.
@@ -182,6 +182,12 @@ impl TensorFile {
             Store::Npz(bytes, _) => npy::read_npz(&self.path, bytes, name, warnings),
             Store::Tensors(file) => {
                 let view = file.get(name).ok_or_else(|| fail(&self.path, &format!("holds no tensor `{name}`")))?;
+                for warning in file.warnings() {
+                    // A file is often asked for several tensors.
+                    if !warnings.contains(warning) {
+                        warnings.push(warning.clone());
+                    }
+                }
                 if !view.dtype.is_readable() {
                     let message = format!("tensor `{name}` is of type {}; save it as float32", view.dtype);
                     return Err(fail(&self.path, &message));

@@ -7,6 +7,7 @@ mod identity;
 #[cfg(feature = "cli")]
 mod panel;
 mod place;
+pub(crate) mod svg;
 mod unfinished;
 
 pub use atomic::write_atomic;

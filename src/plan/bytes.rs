@@ -10,13 +10,22 @@ pub struct ByteSize(pub u64);
 impl ByteSize {
     /// The largest number that is shown exactly and not above this one.
     pub fn rounded_down(self) -> Self {
-        let shown = match self.0 {
+        Self(self.0 / self.last_digit() * self.last_digit())
+    }
+
+    /// The smallest number that is shown exactly and not below this one.
+    pub fn rounded_up(self) -> Self {
+        Self(self.0.div_ceil(self.last_digit()) * self.last_digit())
+    }
+
+    /// What the last digit stands for where it is shown.
+    const fn last_digit(self) -> u64 {
+        match self.0 {
             0..1_000 => 1,
             1_000..1_000_000 => 100,
             1_000_000..1_000_000_000 => 100_000,
             _ => 10_000_000,
-        };
-        Self(self.0 / shown * shown)
+        }
     }
 }
 
@@ -80,6 +89,11 @@ mod tests {
         for (bytes, down) in [(999, 999), (12_399, 12_300), (5_458_175, 5_400_000), (3_419_999_999, 3_410_000_000)] {
             assert_eq!(ByteSize(bytes).rounded_down(), ByteSize(down));
             assert_eq!(read(&ByteSize(down).to_string()), Ok(down));
+        }
+        for (bytes, up) in [(999, 999), (12_301, 12_400), (999_950_001, 1_000_000_000), (3_410_000_001, 3_420_000_000)]
+        {
+            assert_eq!(ByteSize(bytes).rounded_up(), ByteSize(up));
+            assert_eq!(read(&ByteSize(up).to_string()), Ok(up));
         }
     }
 }

@@ -94,17 +94,22 @@ impl Default for PlanOptions {
 }
 
 impl PlanError {
-    /// The smallest plan does not fit.
+    /// The smallest plan does not fit. The budget that is named works when it is typed.
     pub fn over_budget(budget: ByteSize, needed: ByteSize) -> Self {
+        let needed = needed.rounded_up();
         Self::OverBudget { needed, budget, short: ByteSize(needed.0.saturating_sub(budget.0)) }
     }
 }
 
-/// Plans `graph`.
-///
-/// # Errors
-/// When a node reads what nothing has written, or the alignment is not a power of two.
-pub fn plan(graph: &Graph, options: &PlanOptions) -> Result<Plan, PlanError> {
+/// What is known of a plan before its arena is packed.
+struct Unpacked {
+    schedule: rows::LaunchOrder,
+    live: Vec<Option<Range<usize>>>,
+    items: Vec<arena::Item>,
+    live_sums: Vec<usize>,
+}
+
+fn unpacked(graph: &Graph, options: &PlanOptions) -> Result<Unpacked, PlanError> {
     if !options.alignment.is_power_of_two() {
         return Err(PlanError::Alignment(options.alignment));
     }
@@ -119,6 +124,28 @@ pub fn plan(graph: &Graph, options: &PlanOptions) -> Result<Plan, PlanError> {
         })
         .collect();
     let live_sums = liveness::live_sums(&items, schedule.launches.len());
+    Ok(Unpacked { schedule, live, items, live_sums })
+}
+
+/// Bytes that no plan of `graph` can do without: weights, constants and the largest live sum. Much quicker than a plan.
+///
+/// # Errors
+/// As [`plan`].
+pub fn least_bytes(graph: &Graph, options: &PlanOptions) -> Result<usize, PlanError> {
+    let live = unpacked(graph, options)?.live_sums.into_iter().max().unwrap_or(0);
+    Ok(weights_bytes(graph) + constants_bytes(graph) + live)
+}
+
+fn weights_bytes(graph: &Graph) -> usize {
+    graph.weights.iter().map(|w| w.bytes()).sum()
+}
+
+/// Plans `graph`.
+///
+/// # Errors
+/// When a node reads what nothing has written, or the alignment is not a power of two.
+pub fn plan(graph: &Graph, options: &PlanOptions) -> Result<Plan, PlanError> {
+    let Unpacked { schedule, live, items, live_sums } = unpacked(graph, options)?;
     let packed = arena::pack(&items, &live_sums);
     let mut offsets = vec![None; graph.tensors.len()];
     for (item, offset) in items.iter().zip(&packed.offsets) {
@@ -126,7 +153,7 @@ pub fn plan(graph: &Graph, options: &PlanOptions) -> Result<Plan, PlanError> {
     }
     let max_live_bytes = live_sums.iter().copied().max().unwrap_or(0);
     let peak_launch = live_sums.iter().position(|sum| *sum == max_live_bytes).unwrap_or(0);
-    let weights_bytes = graph.weights.iter().map(|w| w.bytes()).sum();
+    let weights_bytes = weights_bytes(graph);
     let constants_bytes = constants_bytes(graph);
     Ok(Plan {
         step_start: schedule.step_start,

@@ -1,4 +1,4 @@
-//! A plan as a table and as JSON.
+//! A plan in words, as a table and as JSON.
 
 use std::fmt::Write;
 
@@ -6,6 +6,9 @@ use serde_json::{Value, json};
 
 use super::{ByteSize, Plan};
 use crate::graph::{Graph, Phase};
+
+/// Tensors that a summary names.
+const SHOWN_TENSORS: usize = 6;
 
 const fn phase_name(phase: Phase) -> &'static str {
     match phase {
@@ -24,36 +27,84 @@ impl Plan {
         (0..self.launches.len()).map(sum).collect()
     }
 
-    /// Launch table and totals, for people.
-    pub fn table(&self, graph: &Graph) -> String {
+    /// What it takes and where the most is live, for people.
+    pub fn summary(&self, graph: &Graph) -> String {
+        let size = |bytes: usize| ByteSize(bytes as u64).to_string();
+        let over = 100.0 * (self.arena_bytes as f64 / self.max_live_bytes.max(1) as f64 - 1.0);
         let mut text = String::new();
         // Writing to a String cannot fail.
-        let _ = writeln!(text, "{:>4} {:4} {:44} {:16} {:>15} {:>10}", "#", "when", "node", "op", "rows", "live");
+        let _ = writeln!(text, "weights          {:>10}", size(self.weights_bytes));
+        if !self.streaming.groups.is_empty() {
+            let _ = writeln!(
+                text,
+                "weights' slots   {:>10}  (copied into them: {} before the loop, {} in every step)",
+                size(2 * self.streaming.slot_bytes),
+                size(self.streaming.once_bytes),
+                size(self.streaming.step_bytes)
+            );
+        }
+        let _ = writeln!(text, "constants        {:>10}", size(self.constants_bytes));
+        let _ = writeln!(
+            text,
+            "arena            {:>10}  ({over:.1}% above the largest live sum, {}; without sharing {})",
+            size(self.arena_bytes),
+            size(self.max_live_bytes),
+            size(self.unshared_bytes)
+        );
+        let _ = write!(text, "peak             {:>10}", size(self.peak_bytes));
+        let Some(launch) = self.launches.get(self.peak_launch) else { return text };
+        let node = &graph.nodes[launch.node];
+        let _ = write!(
+            text,
+            "\nmost live at {} ({}), launch {} of {}:",
+            node.name,
+            node.op.kind(),
+            self.peak_launch,
+            self.launches.len()
+        );
+        let live = self.live_at(self.peak_launch);
+        let (shown, rest) = live.split_at(live.len().min(SHOWN_TENSORS));
+        let width = shown.iter().map(|t| graph.tensors[*t].name.len()).max().unwrap_or(0).max(14);
+        for index in shown {
+            let tensor = &graph.tensors[*index];
+            let bytes = size(self.allocated_bytes[*index]);
+            let chunked = if self.chunked[*index] { ", one row range" } else { "" };
+            let _ =
+                write!(text, "\n  {:width$} {bytes:>10}  {:?} {}{chunked}", tensor.name, tensor.shape, tensor.element);
+        }
+        if !rest.is_empty() {
+            let more = format!("{} more", rest.len());
+            let bytes = rest.iter().map(|t| self.allocated_bytes[*t]).sum();
+            let _ = write!(text, "\n  {more:width$} {:>10}", size(bytes));
+        }
+        text
+    }
+
+    /// Tensors that are live at a launch, the largest first.
+    fn live_at(&self, launch: usize) -> Vec<usize> {
+        let is_live = |t: &usize| self.live[*t].as_ref().is_some_and(|range| range.contains(&launch));
+        let mut live: Vec<usize> = (0..self.live.len()).filter(is_live).collect();
+        live.sort_by_key(|t| std::cmp::Reverse(self.allocated_bytes[*t]));
+        live
+    }
+
+    /// All launches, for people.
+    pub fn table(&self, graph: &Graph) -> String {
+        let mut text = format!("{:>4} {:4} {:44} {:16} {:>15} {:>10}", "#", "when", "node", "op", "rows", "live");
         for ((i, launch), live) in self.launches.iter().enumerate().zip(self.live_bytes()) {
             let node = &graph.nodes[launch.node];
             let rows = launch.rows.as_ref().map_or_else(String::new, |r| format!("{}..{}", r.start, r.end));
             let mark = if i == self.peak_launch { " <- peak" } else { "" };
-            let _ = writeln!(
+            // Writing to a String cannot fail.
+            let _ = write!(
                 text,
-                "{i:>4} {:4} {:44} {:16} {rows:>15} {:>10}{mark}",
+                "\n{i:>4} {:4} {:44} {:16} {rows:>15} {:>10}{mark}",
                 phase_name(node.phase),
                 node.name,
                 node.op.kind(),
                 ByteSize(live as u64).to_string(),
             );
         }
-        let size = |bytes: usize| ByteSize(bytes as u64).to_string();
-        let over = 100.0 * (self.arena_bytes as f64 / self.max_live_bytes.max(1) as f64 - 1.0);
-        let _ = writeln!(text, "weights          {:>10}", size(self.weights_bytes));
-        let _ = writeln!(text, "constants        {:>10}", size(self.constants_bytes));
-        let _ = writeln!(
-            text,
-            "arena            {:>10}  (without sharing {}, largest live sum {}, {over:.1}% above it)",
-            size(self.arena_bytes),
-            size(self.unshared_bytes),
-            size(self.max_live_bytes)
-        );
-        let _ = write!(text, "peak             {:>10}", size(self.peak_bytes));
         text
     }
 
@@ -88,6 +139,12 @@ impl Plan {
             .collect();
         json!({
             "weights_bytes": self.weights_bytes,
+            "streamed": {
+                "slot_bytes": self.streaming.slot_bytes,
+                "once_bytes": self.streaming.once_bytes,
+                "step_bytes": self.streaming.step_bytes,
+                "groups": self.streaming.groups.len(),
+            },
             "constants_bytes": self.constants_bytes,
             "arena_bytes": self.arena_bytes,
             "max_live_bytes": self.max_live_bytes,

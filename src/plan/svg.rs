@@ -1,9 +1,8 @@
 //! A plan as a picture: launches to the right, addresses upwards, a rectangle per tensor.
 
-use std::fmt::Write;
-
 use super::{ByteSize, Plan};
 use crate::graph::Graph;
+use crate::output::svg::Svg;
 
 const WIDTH: f64 = 1200.0;
 const HEIGHT: f64 = 640.0;
@@ -30,36 +29,26 @@ fn kind(name: &str) -> usize {
     KINDS.iter().position(|(k, _, _)| word == *k || (*k == "pixel" && word == "pixels")).unwrap_or(KINDS.len() - 1)
 }
 
-fn escape(text: &str) -> String {
-    text.replace('&', "&amp;").replace('<', "&lt;").replace('>', "&gt;").replace('"', "&quot;")
-}
-
 struct Canvas<'a> {
     plan: &'a Plan,
     graph: &'a Graph,
-    out: String,
+    svg: Svg,
 }
 
 impl Plan {
     /// A self-contained SVG.
     pub fn to_svg(&self, graph: &Graph) -> String {
-        let mut canvas = Canvas { plan: self, graph, out: String::new() };
+        let look = format!(r##"width="{WIDTH}" height="{HEIGHT}" font-family="sans-serif" fill="#222""##);
+        let mut canvas = Canvas { plan: self, graph, svg: Svg::new(WIDTH, HEIGHT, &look) };
         canvas.frame();
         canvas.tensors();
         canvas.marks();
         canvas.legend();
-        canvas.out.push_str("</svg>\n");
-        canvas.out
+        canvas.svg.finish()
     }
 }
 
 impl Canvas<'_> {
-    /// Appends one element; writing to a String cannot fail.
-    fn add(&mut self, element: std::fmt::Arguments<'_>) {
-        let _ = self.out.write_fmt(element);
-        self.out.push('\n');
-    }
-
     fn x(&self, launch: usize) -> f64 {
         LEFT + (WIDTH - LEFT - RIGHT) * launch as f64 / self.plan.launches.len().max(1) as f64
     }
@@ -70,16 +59,11 @@ impl Canvas<'_> {
     }
 
     fn text(&mut self, x: f64, y: f64, anchor: &str, size: u32, text: &str) {
-        let text = escape(text);
-        self.add(format_args!(
-            r#"<text x="{x:.1}" y="{y:.1}" text-anchor="{anchor}" font-size="{size}">{text}</text>"#
-        ));
+        self.svg.text(x, y, anchor, &format!("font-size=\"{size}\""), text);
     }
 
     fn frame(&mut self) {
-        self.add(format_args!(
-            r##"<svg xmlns="http://www.w3.org/2000/svg" viewBox="0 0 {WIDTH} {HEIGHT}" width="{WIDTH}" height="{HEIGHT}" font-family="sans-serif" fill="#222"><rect width="100%" height="100%" fill="#fff"/>"##
-        ));
+        self.svg.rect(0.0, 0.0, [WIDTH, HEIGHT], "fill=\"#fff\"");
         let plan = self.plan;
         let size = |bytes: usize| ByteSize(bytes as u64).to_string();
         let title = format!(
@@ -95,15 +79,12 @@ impl Canvas<'_> {
         for tick in 0..=4 {
             let byte = plan.arena_bytes / 4 * tick;
             let y = self.y(byte);
-            let right = WIDTH - RIGHT;
-            self.add(format_args!(r##"<line x1="{LEFT}" x2="{right}" y1="{y:.1}" y2="{y:.1}" stroke="#e4e6ea"/>"##));
+            self.svg.line([LEFT, y], [WIDTH - RIGHT, y], "stroke=\"#e4e6ea\"");
             self.text(LEFT - 8.0, y + 4.0, "end", 11, &size(byte));
         }
         let y = HEIGHT - BOTTOM - BAND;
         let width = WIDTH - LEFT - RIGHT;
-        self.add(format_args!(
-            r##"<rect x="{LEFT}" y="{y:.1}" width="{width}" height="{BAND}" fill="#f3ecd9" stroke="#cdbb87"/>"##
-        ));
+        self.svg.rect(LEFT, y, [width, BAND], r##"fill="#f3ecd9" stroke="#cdbb87""##);
         let label = format!(
             "weights and constants, resident: {} (not to scale)",
             size(plan.weights_bytes + plan.constants_bytes)
@@ -133,26 +114,19 @@ impl Canvas<'_> {
                 live.start,
                 live.end - 1
             );
-            let title = escape(&title);
-            self.add(format_args!(
-                r##"<rect x="{x:.2}" y="{y:.2}" width="{width:.2}" height="{height:.2}" fill="{colour}" fill-opacity="0.8" stroke="#fff" stroke-width="0.6"><title>{title}</title></rect>"##
-            ));
+            let look = format!(r##"fill="{colour}" fill-opacity="0.8" stroke="#fff" stroke-width="0.6""##);
+            self.svg.titled_rect(x, y, [width, height], &look, &title);
         }
     }
 
     fn marks(&mut self) {
         let bottom = HEIGHT - BOTTOM;
         let step = self.x(self.plan.step_start);
-        self.add(format_args!(
-            r##"<line x1="{step:.1}" x2="{step:.1}" y1="{TOP}" y2="{bottom}" stroke="#222" stroke-dasharray="2 3"/>"##
-        ));
+        self.svg.line([step, TOP], [step, bottom], r##"stroke="#222" stroke-dasharray="2 3""##);
         self.text(step + 5.0, bottom + 16.0, "start", 12, "every step");
         self.text(LEFT, bottom + 16.0, "start", 12, "once");
         let peak = (self.x(self.plan.peak_launch) + self.x(self.plan.peak_launch + 1)) / 2.0;
-        self.add(format_args!(
-            r##"<line x1="{peak:.1}" x2="{peak:.1}" y1="{:.1}" y2="{bottom}" stroke="#c0122d" stroke-width="1.4"/>"##,
-            TOP - 6.0
-        ));
+        self.svg.line([peak, TOP - 6.0], [peak, bottom], r##"stroke="#c0122d" stroke-width="1.4""##);
         let node = self.plan.launches.get(self.plan.peak_launch).map(|l| self.graph.nodes[l.node].name.clone());
         let live = ByteSize(self.plan.max_live_bytes as u64);
         let label = format!("most live: {live} at {}", node.unwrap_or_default());
@@ -165,7 +139,7 @@ impl Canvas<'_> {
         let y = HEIGHT - 52.0;
         for (i, (_, colour, label)) in KINDS.iter().enumerate() {
             let (x, y) = (LEFT + 285.0 * (i % 4) as f64, y + 24.0 * (i / 4) as f64);
-            self.add(format_args!(r#"<rect x="{x}" y="{:.1}" width="14" height="14" fill="{colour}"/>"#, y - 11.0));
+            self.svg.rect(x, y - 11.0, [14.0, 14.0], &format!("fill=\"{colour}\""));
             self.text(x + 20.0, y, "start", 12, label);
         }
     }

@@ -6,6 +6,8 @@
 use std::fmt;
 use std::sync::OnceLock;
 
+use microfloat::{f8e4m3fn, f8e4m3fnuz, f8e5m2, f8e5m2fnuz, f8e8m0fnu};
+
 use super::coding::Coding;
 
 /// Storage type of a tensor in a file.
@@ -217,21 +219,11 @@ fn f8_table(dtype: DType) -> &'static [f32; 256] {
     static TABLES: OnceLock<[[f32; 256]; 5]> = OnceLock::new();
     let [e4m3, e5m2, e8m0, e4m3_fnuz, e5m2_fnuz] = TABLES.get_or_init(|| {
         [
-            // OCP 8-bit floating point: S.1111.111 is NaN, no infinity.
-            std::array::from_fn(|code| if code & 0x7f == 0x7f { f32::NAN } else { small_float(code, 3, 7) }),
-            std::array::from_fn(|code| match (code & 0x7c, code & 3) {
-                (0x7c, 0) => f32::INFINITY.copysign(small_float(code, 2, 15)),
-                (0x7c, _) => f32::NAN,
-                _ => small_float(code, 2, 15),
-            }),
-            std::array::from_fn(|code| match code {
-                0xff => f32::NAN,
-                // 2^-127 has no float32 of full precision.
-                0 => f32::from_bits(1 << 22),
-                _ => f32::from_bits((code as u32) << 23),
-            }),
-            std::array::from_fn(|code| if code == 0x80 { f32::NAN } else { small_float(code, 3, 8) }),
-            std::array::from_fn(|code| if code == 0x80 { f32::NAN } else { small_float(code, 2, 16) }),
+            codes(|code| f8e4m3fn::from_bits(code).to_f32()),
+            codes(|code| f8e5m2::from_bits(code).to_f32()),
+            codes(|code| f8e8m0fnu::from_bits(code).to_f32()),
+            codes(|code| f8e4m3fnuz::from_bits(code).to_f32()),
+            codes(|code| f8e5m2fnuz::from_bits(code).to_f32()),
         ]
     });
     match dtype {
@@ -243,16 +235,8 @@ fn f8_table(dtype: DType) -> &'static [f32; 256] {
     }
 }
 
-/// Sign, exponent and `mantissa_bits` of mantissa, with subnormal numbers.
-fn small_float(code: usize, mantissa_bits: u32, bias: i32) -> f32 {
-    let sign = if code & 0x80 == 0 { 1.0 } else { -1.0 };
-    let exponent = ((code & 0x7f) >> mantissa_bits) as i32;
-    let one = 1usize << mantissa_bits;
-    let fraction = (code & (one - 1)) as f32 / one as f32;
-    sign * match exponent {
-        0 => fraction * 2f32.powi(1 - bias),
-        _ => (1.0 + fraction) * 2f32.powi(exponent - bias),
-    }
+fn codes(value: impl Fn(u8) -> f32) -> [f32; 256] {
+    std::array::from_fn(|code| value(code as u8))
 }
 
 #[cfg(test)]
@@ -270,7 +254,12 @@ mod tests {
         let t = f8_table(DType::F8E8M0);
         assert_eq!((t[127], t[126], t[0], t[254]), (1.0, 0.5, 2f32.powi(-127), 2f32.powi(127)));
         assert!(t[255].is_nan());
-        assert_eq!((f8_table(DType::F8E4M3Fnuz)[0x40], f8_table(DType::F8E5M2Fnuz)[0x40]), (1.0, 1.0));
+        for dtype in [DType::F8E4M3Fnuz, DType::F8E5M2Fnuz] {
+            let t = f8_table(dtype);
+            assert_eq!((t[0x40], t[0]), (1.0, 0.0));
+            assert_eq!(t.iter().filter(|v| v.is_nan()).count(), 1, "{dtype}");
+            assert!(t[0x80].is_nan());
+        }
     }
 
     #[test]

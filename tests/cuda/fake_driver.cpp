@@ -195,8 +195,10 @@ int cuMemFree_v2(std::uint64_t address) {
     return kSuccess;
 }
 
-int cuMemHostAlloc(void** memory, std::size_t bytes, unsigned) {
+int cuMemHostAlloc(void** memory, std::size_t bytes, unsigned flags) {
     ENTER_CONTEXT("cuMemHostAlloc")
+    constexpr unsigned kWriteCombined = 4;
+    if (flags & kWriteCombined) return violation("cuMemHostAlloc", "slow to read", kInvalidValue);
     *memory = std::calloc(1, bytes);
     if (bytes == 0 || !*memory) return kOutOfMemory;
     driver().host_allocations[*memory] = {t_current, bytes};
@@ -244,7 +246,8 @@ int cuMemcpyDtoDAsync_v2(std::uint64_t to, std::uint64_t from, std::size_t bytes
 
 int cuEventCreate(Event** event, unsigned flags) {
     ENTER_CONTEXT("cuEventCreate")
-    if (flags != 0) return violation("cuEventCreate", "flags", kInvalidValue);
+    constexpr unsigned kDefault = 0, kBlockingSync = 1;
+    if (flags != kDefault && flags != kBlockingSync) return violation("cuEventCreate", "flags", kInvalidValue);
     *event = make<Event>();
     return kSuccess;
 }
@@ -253,12 +256,21 @@ int cuEventRecord(void* handle, void* stream_handle) {
     auto* event = find<Event>("cuEventRecord", handle, "event");
     auto* stream = find<Stream>("cuEventRecord", stream_handle, "stream");
     if (!event || !stream) return kInvalidHandle;
+    event->recorded = true;
     event->happened = false;
     stream->work.push_back([event] {
         event->happened = true;
         event->at = std::chrono::steady_clock::now();
         return kSuccess;
     });
+    return kSuccess;
+}
+int cuEventSynchronize(void* handle) {
+    ENTER_CONTEXT("cuEventSynchronize")
+    auto* event = find<Event>("cuEventSynchronize", handle, "event");
+    if (!event) return kInvalidHandle;
+    // One that was never recorded has nothing to wait for.
+    if (event->recorded && !event->happened) return violation("cuEventSynchronize", "not waited for", kInvalidValue);
     return kSuccess;
 }
 int cuEventElapsedTime(float* milliseconds, void* begin_handle, void* end_handle) {

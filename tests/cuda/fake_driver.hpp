@@ -137,7 +137,7 @@ struct Stream : Object {
 
 // By the host's clock.
 struct Event : Object {
-    bool happened = false;
+    bool recorded = false, happened = false;
     std::chrono::steady_clock::time_point at;
 };
 

@@ -1,5 +1,8 @@
 //! Calls that fail in the middle: what is said, and that the way out is free.
 
+use pid_engine::backend::cuda::Cuda;
+use pid_engine::backend::device::Driver;
+
 use crate::driver::{Fake, ILLEGAL_ADDRESS, INVALID_IMAGE, INVALID_VALUE, Live, Machine};
 use crate::{GPU, decoder, expected, inputs};
 
@@ -35,6 +38,33 @@ fn passing_failures() {
     }
     assert!(decoder.decode(&latent, &request).unwrap().picture == expected(&latent, &request));
     drop(decoder);
+}
+
+/// What cudarc calls for us (page-locked memory, events) is named too, and can be had at the next try.
+#[test]
+fn copies_and_clocks_fail_by_name() {
+    let Some(fake) = Fake::new(Machine::default()) else { return };
+    let gpu = Cuda::open(0).unwrap();
+    let bytes = vec![7; 1 << 20];
+    let address = gpu.allocate(bytes.len()).unwrap();
+    let upload = || gpu.upload(address, &bytes);
+    let time = || gpu.copy_timed(address, address + (1 << 19), 1 << 19, 1).map(|_| ());
+    let cases: [(&str, &str, &dyn Fn() -> _); 6] = [
+        ("cuMemHostAlloc", "cuMemHostAlloc", &upload),
+        ("cuEventSynchronize", "cuEventSynchronize", &upload),
+        ("cuEventCreate", "cuEventCreate", &time),
+        ("cuEventRecord", "cuEventRecord", &time),
+        ("cuEventElapsedTime", "cuEventElapsedTime", &time),
+        // Asking for the time waits for both events first.
+        ("cuEventSynchronize", "cuEventElapsedTime", &time),
+    ];
+    for (entry, named, call) in cases {
+        fake.fail(entry, 1, INVALID_VALUE, false);
+        let error = call().unwrap_err().to_string();
+        assert_eq!(error, format!("cuda:0: {named}: CUDA_ERROR_INVALID_VALUE: invalid argument"), "{entry}");
+        call().unwrap();
+    }
+    gpu.free(address, bytes.len());
 }
 
 /// A kernel's fault ends the context: every later call says so, and another decoder starts afresh.

@@ -276,7 +276,10 @@ impl Driver for Cuda {
 
     fn allocate_host(&self, bytes: usize) -> Result<u64, DeviceError> {
         let _work = self.enter()?;
-        staging::allocate(self, bytes).map(|start| start as u64)
+        // SAFETY: any size is allowed; the driver gives zeroed pages.
+        unsafe { result::malloc_host(bytes, sys::CU_MEMHOSTALLOC_PORTABLE) }
+            .map(|start| start as u64)
+            .map_err(|e| self.failed("cuMemHostAlloc", e))
     }
 
     fn free_host(&self, address: u64, _bytes: usize) {
@@ -284,7 +287,9 @@ impl Driver for Cuda {
         let Ok(_work) = self.enter() else { return };
         // Replays may still copy from it.
         if self.synchronize("cuStreamSynchronize").is_ok() {
-            staging::free(address as *mut _);
+            // SAFETY: `allocate_host` gave this address, and nothing in flight uses it.
+            let freed = unsafe { result::free_host(address as *mut _) };
+            let _ = freed.map_err(|e| self.failed("cuMemFreeHost", e));
         }
     }
 

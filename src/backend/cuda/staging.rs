@@ -1,9 +1,7 @@
 //! Copies between the device and ordinary memory, by way of page-locked memory: the device's copy engine reaches only
 //! that, and the driver's own detour takes one core at a time.
 
-use std::ffi::c_void;
-
-use cudarc::driver::{result, sys};
+use cudarc::driver::{PinnedHostSlice, result, sys};
 
 use super::{Cuda, DeviceError};
 use crate::parallel;
@@ -15,10 +13,10 @@ const SMALL_BYTES: usize = 256 << 10;
 /// Bytes one core copies at a time.
 const PIECE_BYTES: usize = 1 << 20;
 
-/// Page-locked memory, made when it is first needed.
+/// Page-locked memory, two halves, made when it is first needed.
 #[derive(Debug, Default)]
 pub(super) struct Staging {
-    memory: Option<PageLocked>,
+    memory: Option<PinnedHostSlice<u8>>,
 }
 
 impl Staging {
@@ -31,15 +29,15 @@ impl Staging {
                 .map_err(|e| cuda.failed("cuMemcpyHtoDAsync", e))?;
             return cuda.synchronize("copying to the device, or work before");
         }
-        let memory = self.memory(cuda)?;
+        let [mut half, mut other] = self.halves(cuda)?;
         for (i, part) in bytes.chunks(HALF_BYTES).enumerate() {
-            let half = memory.half(i, part.len());
-            copy(half, part);
+            copy(&mut half[..part.len()], part);
             // The other half's copy ends here: it is filled next.
             cuda.synchronize("copying to the device, or work before")?;
             // SAFETY: as above; this half is not written before the next synchronisation but one.
-            unsafe { result::memcpy_htod_async(address + (i * HALF_BYTES) as u64, half, stream) }
+            unsafe { result::memcpy_htod_async(address + (i * HALF_BYTES) as u64, &half[..part.len()], stream) }
                 .map_err(|e| cuda.failed("cuMemcpyHtoDAsync", e))?;
+            std::mem::swap(&mut half, &mut other);
         }
         cuda.synchronize("copying to the device")
     }
@@ -59,75 +57,39 @@ impl Staging {
             unsafe { result::memcpy_dtoh_async(bytes, address, stream) }.map_err(failed)?;
             return cuda.synchronize(doing);
         }
-        let memory = self.memory(cuda)?;
+        let [mut half, mut other] = self.halves(cuda)?;
         let total = bytes.len();
-        let mut parts = bytes.chunks_mut(HALF_BYTES).enumerate();
-        let begin = |i: usize, len: usize| {
+        let begin = |i: usize, half: &mut [u8]| {
+            let len = (total - i * HALF_BYTES).min(HALF_BYTES);
             // SAFETY: as above; this half is not read before the next synchronisation.
-            unsafe { result::memcpy_dtoh_async(memory.half(i, len), address + (i * HALF_BYTES) as u64, stream) }
+            unsafe { result::memcpy_dtoh_async(&mut half[..len], address + (i * HALF_BYTES) as u64, stream) }
+                .map_err(failed)
         };
-        begin(0, total.min(HALF_BYTES)).map_err(failed)?;
-        parts.try_for_each(|(i, part)| {
+        begin(0, half)?;
+        for (i, part) in bytes.chunks_mut(HALF_BYTES).enumerate() {
             cuda.synchronize(doing)?;
-            let next = total.saturating_sub((i + 1) * HALF_BYTES).min(HALF_BYTES);
-            if next > 0 {
-                begin(i + 1, next).map_err(failed)?;
+            if (i + 1) * HALF_BYTES < total {
+                begin(i + 1, other)?;
             }
-            copy(part, memory.half(i, part.len()));
-            Ok(())
-        })
+            copy(part, &half[..part.len()]);
+            std::mem::swap(&mut half, &mut other);
+        }
+        Ok(())
     }
 
-    fn memory(&mut self, cuda: &Cuda) -> Result<&PageLocked, DeviceError> {
-        let made = match self.memory.take() {
+    /// [`HALF_BYTES`] each.
+    fn halves(&mut self, cuda: &Cuda) -> Result<[&mut [u8]; 2], DeviceError> {
+        let memory = match self.memory.take() {
             Some(memory) => memory,
-            None => PageLocked::new(cuda)?,
+            // SAFETY: bytes of any value are valid, and the driver gives zeroed pages. (`alloc_pinned` would make them
+            // write-combined, which is slow to read.)
+            None => unsafe { cuda.context.alloc_pinned_with_flags(2 * HALF_BYTES, sys::CU_MEMHOSTALLOC_PORTABLE) }
+                .map_err(|e| cuda.failed("cuMemHostAlloc", e))?,
         };
-        Ok(self.memory.insert(made))
+        // The event that cudarc waits for here is never recorded: the stream is waited for wherever that is needed.
+        let both = self.memory.insert(memory).as_mut_slice().map_err(|e| cuda.failed("cuEventSynchronize", e))?;
+        Ok(both.split_at_mut(HALF_BYTES).into())
     }
-}
-
-/// Two halves.
-#[derive(Debug)]
-struct PageLocked {
-    start: *mut c_void,
-}
-
-// SAFETY: plain memory with one owner.
-unsafe impl Send for PageLocked {}
-
-impl PageLocked {
-    fn new(cuda: &Cuda) -> Result<Self, DeviceError> {
-        allocate(cuda, 2 * HALF_BYTES).map(|start| Self { start })
-    }
-
-    /// The first `len` bytes of half `index` modulo 2.
-    #[allow(clippy::mut_from_ref)]
-    fn half(&self, index: usize, len: usize) -> &mut [u8] {
-        assert!(len <= HALF_BYTES);
-        // SAFETY: inside of the allocation; callers use a half for one copy at a time, as their comments say. Bytes of
-        // any value are valid, and the driver gives zeroed pages.
-        unsafe { std::slice::from_raw_parts_mut(self.start.cast::<u8>().add(index % 2 * HALF_BYTES), len) }
-    }
-}
-
-impl Drop for PageLocked {
-    fn drop(&mut self) {
-        // Nothing in flight uses it: every copy is waited for.
-        free(self.start);
-    }
-}
-
-/// Page-locked memory. The context is current.
-pub(super) fn allocate(cuda: &Cuda, bytes: usize) -> Result<*mut c_void, DeviceError> {
-    // SAFETY: any size is allowed; the driver gives zeroed pages.
-    unsafe { result::malloc_host(bytes, sys::CU_MEMHOSTALLOC_PORTABLE) }.map_err(|e| cuda.failed("cuMemHostAlloc", e))
-}
-
-/// Frees what [`allocate`] gave and nothing in flight uses. The context is current.
-pub(super) fn free(start: *mut c_void) {
-    // SAFETY: the caller's. A lost context has freed it, and says so, which helps nobody here.
-    let _ = unsafe { result::free_host(start) };
 }
 
 /// Copies on all cores: a fresh destination is mapped page by page while it is written, which one core does slowly.

@@ -4,7 +4,7 @@ use super::config::Config;
 use super::network;
 use super::options::{NetworkOptions, Precision, SizeError, least_common_multiple};
 use crate::graph::{Graph, GraphError, fuse};
-use crate::plan::{ByteSize, PlanError, PlanOptions, Program};
+use crate::plan::{self, ByteSize, PlanError, PlanOptions, Program};
 
 /// Why there is no program.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
@@ -32,23 +32,30 @@ const ALIGNMENT: usize = 256;
 /// When the sizes do not fit the config, or no candidate fits the budget (the error says by how much).
 pub fn program(config: &Config, options: &NetworkOptions, budget: Option<ByteSize>) -> Result<Program, ProgramError> {
     options.check(config)?;
-    let mut least: Option<Program> = None;
+    let Some(budget) = budget else { return candidate(config, options, 1) };
+    let most_bytes = usize::try_from(budget.0).unwrap_or(usize::MAX);
+    let mut least = (usize::MAX, *options, 1);
     for recompute_features in [false, true] {
+        let options = NetworkOptions { recompute_features, ..*options };
+        let graph = graph(config, &options)?;
         for chunks in CHUNKS {
-            let options = NetworkOptions { recompute_features, ..*options };
-            let program = candidate(config, &options, chunks)?;
-            if budget.is_none_or(|b| program.plan.peak_bytes as u64 <= b.0) {
-                return Ok(program);
+            let bytes = plan::least_bytes(&graph, &PlanOptions { alignment: ALIGNMENT, chunks })?;
+            // No arena is smaller than what lives at once: most candidates need not be planned.
+            if bytes <= most_bytes {
+                let program = candidate(config, &options, chunks)?;
+                if program.plan.peak_bytes <= most_bytes {
+                    return Ok(program);
+                }
             }
-            if least.as_ref().is_none_or(|l| program.plan.peak_bytes < l.plan.peak_bytes) {
-                least = Some(program);
+            if bytes < least.0 {
+                least = (bytes, options, chunks);
             }
         }
     }
-    let (budget, mut program) = (budget.unwrap_or_default(), least.expect("there are candidates"));
+    let (_, options, chunks) = least;
+    let mut program = candidate(config, &options, chunks)?;
     // On the CPU weights are in the mapped file anyway.
     if options.precision == Precision::Bf16 {
-        let most_bytes = usize::try_from(budget.0).unwrap_or(usize::MAX);
         program.plan.stream_weights(&program.graph, most_bytes, ALIGNMENT);
         let streaming = &program.plan.streaming;
         let size = |bytes: usize| ByteSize(bytes as u64);
