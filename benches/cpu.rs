@@ -7,7 +7,7 @@ use std::path::Path;
 use criterion::{Criterion, Throughput, criterion_group, criterion_main};
 use pid_engine::checkpoint::{Checkpoint, synthetic};
 use pid_engine::latent::{Caption, Latent};
-use pid_engine::models::pid::{Config, NetworkOptions, Precision, names, program};
+use pid_engine::models::pid::{Config, NetworkOptions, Policy, names, program};
 use pid_engine::progress::NoProgress;
 use pid_engine::sampler::{Noise, NoiseSource};
 use pid_engine::{Decoder, Request};
@@ -34,7 +34,8 @@ fn plans(c: &mut Criterion) {
             text_tokens: 300,
             width: side,
             height: side,
-            precision: Precision::Bf16,
+            precision: Policy::BF16,
+            fused: true,
             recompute_features: false,
             observed: false,
         };

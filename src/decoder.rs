@@ -13,7 +13,7 @@ use crate::exec::{self, Backend, DecodePhase, Input, Observer};
 use crate::graph::GraphConstants;
 use crate::kernels::{KernelChoice, TuningFile};
 use crate::latent::{Backbone, Caption, Latent, Sigma};
-use crate::models::pid::{self, Config, NetworkOptions, Precision, Release, TrainedSizes};
+use crate::models::pid::{self, Config, NetworkOptions, Policy, Release, TrainedSizes};
 use crate::output::Picture;
 use crate::plan::{ByteSize, Program};
 use crate::sampler::{Noise, NoiseSource, Sampler, Schedule};
@@ -24,7 +24,7 @@ pub struct DecoderBuilder {
     config: Option<Config>,
     backbone: Option<Backbone>,
     device: Device,
-    precision: Option<Precision>,
+    precision: Option<Policy>,
     budget: Option<ByteSize>,
     kernels: KernelOptions,
 }
@@ -49,9 +49,9 @@ impl DecoderBuilder {
         self
     }
 
-    /// The number format. Each device has one: float32 on the CPU, bfloat16 with float32 sums on the others; asking for
-    /// the other is an error.
-    pub fn precision(mut self, precision: Precision) -> Self {
+    /// The number formats: by default float32 on the CPU and bfloat16 with float32 sums on the others, whose kernels know no
+    /// others. On the CPU bfloat16 rounds whatever is written in that format.
+    pub fn precision(mut self, precision: Policy) -> Self {
         self.precision = Some(precision);
         self
     }
@@ -101,9 +101,10 @@ impl DecoderBuilder {
         }
         let checkpoint = Arc::new(checkpoint);
         let opened = self.device.open(&pid::smallest(&config)?, checkpoint.clone(), &self.kernels)?;
-        if let Some(wanted) = self.precision.filter(|p| *p != opened.precision) {
-            let name = opened.backend.name();
-            return Err(Error::Device(format!("{wanted:?} on {name}: it computes in {:?}", opened.precision)));
+        let precision = self.precision.unwrap_or(opened.precision);
+        if opened.fused && precision != opened.precision {
+            let (name, own) = (opened.backend.name(), opened.precision);
+            return Err(Error::Device(format!("{precision} on {name}: its kernels compute in {own}")));
         }
         Ok(Decoder {
             sizes: trained_sizes(&config, backbone),
@@ -111,7 +112,8 @@ impl DecoderBuilder {
             backbone,
             budget: self.budget,
             backend: opened.backend,
-            precision: opened.precision,
+            precision,
+            fused: opened.fused,
             warning: opened.warning,
             tuning_problem: opened.tuning_problem,
             checkpoint,
@@ -145,7 +147,8 @@ pub struct Decoder {
     budget: Option<ByteSize>,
     checkpoint: Arc<Checkpoint>,
     backend: Box<dyn Backend>,
-    precision: Precision,
+    precision: Policy,
+    fused: bool,
     /// Why the device is not the one expected; told with every decode.
     warning: Option<String>,
     /// Why a tuning table is not used; told likewise.
@@ -317,6 +320,7 @@ impl Decoder {
             width: latent.width * per,
             height: latent.height * per,
             precision: self.precision,
+            fused: self.fused,
             recompute_features: false,
             observed,
         }

@@ -10,7 +10,7 @@ use crate::exec::Backend;
 use crate::graph::Graph;
 use crate::kernels::family::{self, FAMILIES};
 use crate::kernels::{self, KernelChoice, TuningFile};
-use crate::models::pid::Precision;
+use crate::models::pid::Policy;
 use crate::weights::TensorSource;
 
 /// Where the network runs.
@@ -81,10 +81,12 @@ pub(crate) struct KernelOptions {
     pub(crate) tuning: TuningFile,
 }
 
-/// A backend and the number format it computes in.
+/// A backend, and the number formats that it computes in unless asked for others.
 pub(crate) struct Opened {
     pub(crate) backend: Box<dyn Backend>,
-    pub(crate) precision: Precision,
+    pub(crate) precision: Policy,
+    /// Whether it runs kernels, and so fused graphs in no other formats.
+    pub(crate) fused: bool,
     /// Why it is not the device that one would expect.
     pub(crate) warning: Option<String>,
     /// Why a tuning table is not used, though there is one.
@@ -124,7 +126,7 @@ fn supported(graph: &Graph) -> Result<(), Error> {
 
 fn cpu(source: Arc<dyn TensorSource>) -> Opened {
     let backend = Box::new(CpuBackend::new(source));
-    Opened { backend, precision: Precision::F32, warning: None, tuning_problem: None }
+    Opened { backend, precision: Policy::F32, fused: false, warning: None, tuning_problem: None }
 }
 
 /// A device that runs kernels; a build without them has none.
@@ -145,7 +147,7 @@ fn on_kernels(device: KernelDevice, source: Arc<dyn TensorSource>, options: &Ker
     };
     let selection = selection.tuned(tuning.map(Arc::new));
     let backend = crate::backend::device::DeviceBackend::new(device, source).with_kernels(selection);
-    Opened { backend: Box::new(backend), precision: Precision::Bf16, warning: None, tuning_problem }
+    Opened { backend: Box::new(backend), precision: Policy::BF16, fused: true, warning: None, tuning_problem }
 }
 
 #[cfg(not(any(feature = "cuda", feature = "emulator")))]

@@ -9,7 +9,7 @@ use pid_engine::graph::op::{
     Affine, Copy, GatedResidual, GatedResidualStream, Linear, Modulation, Norm, Stream, SwiGlu, SwiGluStream, Tokens,
 };
 use pid_engine::graph::{ElementType, Graph, Op, Phase, Role, TensorId, WeightId};
-use pid_engine::models::pid::{self, Config, NetworkOptions, Precision, ProgramError, Release};
+use pid_engine::models::pid::{self, Config, NetworkOptions, Policy, ProgramError, Release};
 use pid_engine::plan::{ByteSize, Plan, PlanError, PlanOptions, plan};
 use pid_engine::weights::{Recipe, Weight};
 use rayon::prelude::*;
@@ -74,7 +74,7 @@ impl RandomGraph {
     }
 
     fn weight(&mut self, rows: usize, cols: usize) -> WeightId {
-        self.graph.weight(Weight { rows, cols, recipe: Recipe::Stored(format!("w{rows}x{cols}")) })
+        self.graph.weight(Weight::new(rows, cols, Recipe::Stored(format!("w{rows}x{cols}"))))
     }
 
     /// A tensor that may be read in `phase`.
@@ -282,8 +282,10 @@ fn misshapen_operands_are_refused() {
     assert!(text.contains("b: [5], expected [4]"), "{text}");
 }
 
-fn network_options(width: usize, height: usize, precision: Precision) -> NetworkOptions {
-    NetworkOptions { batch: 1, text_tokens: 300, width, height, precision, recompute_features: false, observed: false }
+fn network_options(width: usize, height: usize, precision: Policy) -> NetworkOptions {
+    let fused = precision == Policy::BF16;
+    let (recompute_features, observed) = (false, false);
+    NetworkOptions { batch: 1, text_tokens: 300, width, height, precision, fused, recompute_features, observed }
 }
 
 /// The model's own graphs, with every lever of a budget: the arena is at most 3% above the largest live sum. Small pictures,
@@ -294,9 +296,7 @@ fn model_arenas_are_tight() {
     let mut plans = Vec::new();
     for release in Release::ALL {
         for size in [(512, 512), (2048, 2048), (2688, 1536), (4096, 4096)] {
-            for (precision, recompute_features) in
-                [(Precision::F32, false), (Precision::Bf16, false), (Precision::Bf16, true)]
-            {
+            for (precision, recompute_features) in [(Policy::F32, false), (Policy::BF16, false), (Policy::BF16, true)] {
                 plans.extend([1, 4, 32].map(|chunks| (release, size, precision, recompute_features, chunks)));
             }
         }
@@ -330,7 +330,7 @@ fn model_arenas_are_tight() {
 fn promised_memory() {
     let config = Config::by_name("flux-v1.5").unwrap();
     for (side, most) in [(2048, 3_500_000_000), (4096, 7_500_000_000)] {
-        let graph = pid::graph(&config, &network_options(side, side, Precision::Bf16)).unwrap();
+        let graph = pid::graph(&config, &network_options(side, side, Policy::BF16)).unwrap();
         let made = plan(&graph, &options(1)).unwrap();
         println!("{side}x{side}: {} bytes", made.peak_bytes);
         assert!(made.peak_bytes <= most, "{side}: {}", made.peak_bytes);
@@ -341,7 +341,7 @@ fn promised_memory() {
 fn small_model_graphs_simulate() {
     for name in ["tiny", "flux-2k"] {
         let config = Config::by_name(name).unwrap();
-        let small = NetworkOptions { text_tokens: 8, ..network_options(64, 96, Precision::F32) };
+        let small = NetworkOptions { text_tokens: 8, ..network_options(64, 96, Policy::F32) };
         for recompute_features in [false, true] {
             let small = NetworkOptions { recompute_features, ..small };
             let graph = pid::graph(&config, &small).unwrap();
@@ -360,7 +360,7 @@ fn streamed_weights_meet_budgets() {
     cases.par_iter().for_each(|&(release, (width, height))| {
         let config = release.config();
         let options =
-            NetworkOptions { text_tokens: config.txt_max_length, ..network_options(width, height, Precision::Bf16) };
+            NetworkOptions { text_tokens: config.txt_max_length, ..network_options(width, height, Policy::BF16) };
         let planned = |budget: u64| pid::program(&config, &options, Some(ByteSize(budget)));
         let short = |error: ProgramError| match error {
             ProgramError::Plan(PlanError::OverBudget { needed, .. }) => needed.0,

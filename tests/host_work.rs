@@ -7,7 +7,7 @@ use std::collections::BTreeMap;
 
 use pid_engine::graph::op::{Stream, Tokens};
 use pid_engine::graph::{Graph, Node, Op, Phase, Work};
-use pid_engine::models::pid::{Config, NetworkOptions, Precision, program};
+use pid_engine::models::pid::{Config, NetworkOptions, Policy, program};
 use pid_engine::plan::ByteSize;
 
 const STEPS: usize = 4;
@@ -48,7 +48,8 @@ fn options(side: usize) -> NetworkOptions {
         text_tokens: 300,
         width: side,
         height: side,
-        precision: Precision::Bf16,
+        precision: Policy::BF16,
+        fused: true,
         recompute_features: false,
         observed: false,
     }

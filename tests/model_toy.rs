@@ -27,11 +27,11 @@ fn network(inner: ElementType) -> Result<Graph, GraphError> {
     let ids = g.tensor("ids", &[1, ROWS], ElementType::I32, Role::Input);
     let output = g.tensor("output", &[1, ROWS, HIDDEN], ElementType::F32, Role::Output);
     let between = g.tensor("between", &[1, ROWS, INNER], inner, Role::Temporary);
-    let mut weight = |rows, cols, name: &str| g.weight(Weight { rows, cols, recipe: Recipe::Stored(name.into()) });
+    let mut weight = |rows, cols, name: &str| g.weight(Weight::new(rows, cols, Recipe::Stored(name.into())));
     let (table, norm) = (weight(ENTRIES, HIDDEN, "table"), weight(1, HIDDEN, "norm"));
     let affine = Affine { weight: weight(HIDDEN, INNER, "w2"), bias: None };
     let recipe = Recipe::Interleave { even: "w1".into(), odd: "w3".into() };
-    let weight = g.weight(Weight { rows: 2 * INNER, cols: HIDDEN, recipe });
+    let weight = g.weight(Weight::new(2 * INNER, HIDDEN, recipe));
     let (stream, tokens) = (Stream::Image, Tokens { batch: 1, text: 0, grid_rows: 1, grid_cols: ROWS });
     let lookup = Lookup { rows: ROWS, ids, output, table, entries: ENTRIES, width: HIDDEN, emit: None };
     g.push("embed", Phase::Once, Op::Lookup(lookup))?;

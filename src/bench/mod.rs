@@ -28,7 +28,7 @@ use crate::exec::{Ceilings, Observer, Telemetry};
 use crate::graph::Work;
 use crate::latent::{Caption, Latent};
 use crate::memory;
-use crate::models::pid::{self, Config, NetworkOptions, Precision};
+use crate::models::pid::{self, Config, NetworkOptions, Policy};
 use crate::plan::ByteSize;
 use crate::plan::Program;
 use crate::sampler::{NoiseSource, Sampler, Schedule};
@@ -56,13 +56,14 @@ pub struct BenchOptions {
 
 impl BenchOptions {
     /// The graph's.
-    pub fn network(&self, precision: Precision) -> NetworkOptions {
+    pub fn network(&self, precision: Policy) -> NetworkOptions {
         NetworkOptions {
             batch: self.batch,
             text_tokens: self.text_tokens,
             width: self.width,
             height: self.height,
             precision,
+            fused: precision == Policy::BF16,
             recompute_features: false,
             observed: false,
         }
@@ -216,7 +217,7 @@ const COUNTED: &str = "counts only: times on the emulator say nothing about a GP
 /// When the sizes do not fit the network, or the budget does not suffice.
 pub fn counts(config: &Config, options: &BenchOptions, budget: Option<ByteSize>) -> Result<Bench, Error> {
     Schedule::new(options.steps, Sampler::Sde)?;
-    let program = pid::program(config, &options.network(Precision::Bf16), budget)?;
+    let program = pid::program(config, &options.network(Policy::BF16), budget)?;
     let mut bench = assemble(config, &program, options, None);
     bench.device = "emulator".into();
     bench.notes = vec![COUNTED.into()];
@@ -293,7 +294,7 @@ impl<'a> Case<'a> {
     fn new(decoder: &'a Decoder, options: &'a BenchOptions) -> Result<Self, Error> {
         let config = decoder.config();
         let per = config.pixels_per_latent();
-        options.network(Precision::F32).check(config)?;
+        options.network(Policy::F32).check(config)?;
         let shape = [options.batch, config.lq_latent_channels, options.height / per, options.width / per];
         let latent = Latent::new(synthetic::latent(&shape, options.seed), shape)?;
         let shape = [options.batch, options.text_tokens, config.txt_embed_dim];

@@ -70,7 +70,7 @@ fn floors_follow_the_ceilings() {
 fn rows_add_up() {
     let options =
         BenchOptions { width: 64, height: 64, batch: 1, text_tokens: 24, steps: 3, seed: 0, warm_up: 0, runs: 1 };
-    let program = pid::program(&Config::tiny(), &options.network(Precision::Bf16), None).unwrap();
+    let program = pid::program(&Config::tiny(), &options.network(Policy::BF16), None).unwrap();
     let empty = rows::launches(&program, 3, None, None);
     let times: Vec<Vec<f64>> = empty.iter().map(|l| vec![0.5 + l.index as f64; l.launches]).collect();
     let ceilings = Ceilings {

@@ -178,7 +178,7 @@ impl Tuner<'_> {
         let (graph, chunked) = (&self.case.program.graph, &self.case.program.plan.chunked);
         let reads = op.reads();
         let written = op.writes().into_iter().map(|id| {
-            let (element, updated) = (graph[id].element, reads.contains(&id));
+            let (element, updated) = (graph[id].format.element, reads.contains(&id));
             let before = match (&launch.rows, op.row_domain()) {
                 (Some(rows), Some(domain)) if chunked[id.index()] => {
                     vec![0.0; graph[id].elements() / domain * rows.len()]

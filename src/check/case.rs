@@ -10,7 +10,7 @@ use crate::checkpoint::{Checkpoint, DType, TensorView, synthetic};
 use crate::exec::Input;
 use crate::graph::GraphConstants;
 use crate::kernels::Selection;
-use crate::models::pid::{self, Config, NetworkOptions, Precision, ProgramError};
+use crate::models::pid::{self, Config, NetworkOptions, Policy, ProgramError};
 use crate::plan::{Iteration, Program};
 use crate::progress::NoProgress;
 use crate::sampler::{Sampler, Schedule};
@@ -57,7 +57,8 @@ impl Case {
             text_tokens,
             width,
             height,
-            precision: Precision::Bf16,
+            precision: Policy::BF16,
+            fused: true,
             recompute_features: false,
             observed: false,
         };
@@ -217,8 +218,8 @@ impl Prepared {
     }
 
     /// The program as a decode runs it.
-    pub(super) fn plain(&self, precision: Precision) -> Result<Program, CheckError> {
-        let options = NetworkOptions { precision, ..self.case.options };
+    pub(super) fn plain(&self, precision: Policy) -> Result<Program, CheckError> {
+        let options = NetworkOptions { precision, fused: precision == Policy::BF16, ..self.case.options };
         pid::program(&self.case.config, &options, None).map_err(|e| CheckError::Failed(e.into()))
     }
 }

@@ -4,7 +4,7 @@ use super::case::{Prepared, SEED};
 use super::report::Row;
 use super::{CheckError, device_failure};
 use crate::exec::{self, Backend, ExecError, Observer};
-use crate::models::pid::{self, Precision};
+use crate::models::pid::{self, Policy};
 use crate::plan::Program;
 use crate::sampler::{Noise, NoiseSource};
 
@@ -25,7 +25,7 @@ pub(super) fn rows(
     if !prepared.case.whole || names.is_empty() {
         return Ok(Vec::new());
     }
-    let program = prepared.plain(Precision::Bf16)?;
+    let program = prepared.plain(Policy::BF16)?;
     let images = decode(prepared, &prepared.device, &program, observer)
         .and_then(|first| Ok([first, decode(prepared, &prepared.device, &program, observer)?]));
     let [first, second] = match images {
@@ -38,7 +38,7 @@ pub(super) fn rows(
     };
     let mut rows = Vec::new();
     if wanted("decode") {
-        let program = prepared.plain(Precision::F32)?;
+        let program = prepared.plain(Policy::F32)?;
         let expected = decode(prepared, &prepared.cpu, &program, observer).map_err(|e| CheckError::Failed(e.into()))?;
         rows.push(Row { bound: BOUND, norm_bound: NORM_BOUND, ..row(case, "decode", &first, &expected) });
     }

@@ -145,7 +145,7 @@ impl Walk<'_> {
             let (x, mut r) = (self.device.read(id)?, self.cpu.read(id)?);
             let factor = device_factor(op, id);
             r.iter_mut().for_each(|v| *v *= factor);
-            let mut difference = compare::compare(&x, &r, graph[id].element, slack);
+            let mut difference = compare::compare(&x, &r, graph[id].format.element, slack);
             difference.failure = difference.failure.or(damage);
             found.push((id, difference));
         }

@@ -17,7 +17,7 @@ use crate::checkpoint::Checkpoint;
 use crate::decoder::Decoder;
 use crate::device::Device;
 use crate::kernels::{KernelChoice, Tuning, TuningFile};
-use crate::models::pid::{Config, Precision};
+use crate::models::pid::{Config, Policy};
 use crate::plan::ByteSize;
 use crate::sampler::{Sampler, Schedule};
 
@@ -89,7 +89,7 @@ pub(super) fn run(args: &BenchArgs) -> Result<Report, CliError> {
     let named = args.config.as_deref().map(read_config).transpose()?;
     if args.checkpoint.is_none() {
         let config = named.clone().map_or_else(|| read_config(DEFAULT_CONFIG), Ok)?;
-        args.options(&config, false).network(Precision::Bf16).check(&config).map_err(CliError::usage)?;
+        args.options(&config, false).network(Policy::BF16).check(&config).map_err(CliError::usage)?;
     }
     tuning_fits(args.kernels, args.tuning.as_deref())?;
     if args.tune {

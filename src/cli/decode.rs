@@ -20,6 +20,7 @@ use crate::kernels::{KernelChoice, TuningFile};
 use crate::latent::{
     Backbone, BatchNorm, Caption, Latent, LatentFrame, LatentOptions, Sigma, TensorFile, disagreements,
 };
+use crate::models::pid::Policy;
 use crate::output::{self, PictureInfo, SOFTWARE};
 use crate::plan::ByteSize;
 use crate::sampler::{NoiseSource, Sampler, Schedule};
@@ -106,6 +107,9 @@ pub(super) struct DecodeArgs {
     /// Where to run.
     #[arg(long, default_value = "auto")]
     device: Device,
+    /// Number formats, f32 or bf16; the device's by default. The CPU knows both, kernels compute in bf16.
+    #[arg(long, value_parser = str::parse::<Policy>)]
+    precision: Option<Policy>,
     /// Kernels: auto (those made for the device, else the portable ones), portable.
     #[arg(long, default_value_t)]
     kernels: KernelChoice,
@@ -137,6 +141,9 @@ pub(super) fn run(args: &DecodeArgs) -> Result<Report, CliError> {
     let checkpoint = args.flags.open(&args.checkpoint)?;
     let tuning = args.tuning.clone().map_or(TuningFile::Cached, TuningFile::At);
     let mut builder = Decoder::builder().device(args.device).kernels(args.kernels).tuning(tuning);
+    if let Some(precision) = args.precision {
+        builder = builder.precision(precision);
+    }
     if let Some(config) = config {
         builder = builder.config(config);
     }

@@ -8,14 +8,8 @@ use serde_json::json;
 use super::report::{CliError, Report};
 use super::targets::{Kind, Targets, output_path, stage_text};
 use super::{Common, config_file, read_config, shown};
-use crate::models::pid::{self, NetworkOptions, Precision};
+use crate::models::pid::{self, NetworkOptions, Policy};
 use crate::plan::ByteSize;
-
-#[derive(Clone, Copy, Debug, PartialEq, Eq, clap::ValueEnum)]
-enum PrecisionArg {
-    Bf16,
-    F32,
-}
 
 #[derive(Debug, Args)]
 pub(super) struct PlanArgs {
@@ -35,8 +29,8 @@ pub(super) struct PlanArgs {
     #[arg(long)]
     tokens: Option<usize>,
     /// Number format: bf16 as on a GPU, f32 as on the CPU.
-    #[arg(long, value_enum, default_value = "bf16")]
-    precision: PrecisionArg,
+    #[arg(long, default_value = "bf16", value_parser = str::parse::<Policy>)]
+    precision: Policy,
     /// Most memory for weights and activations, e.g. 8GiB; a refusal names the least that works.
     #[arg(long, value_name = "BYTES")]
     budget: Option<ByteSize>,
@@ -61,10 +55,9 @@ pub(super) fn run(args: &PlanArgs) -> Result<Report, CliError> {
         text_tokens: args.tokens.unwrap_or(config.txt_max_length),
         width: args.width,
         height: args.height,
-        precision: match args.precision {
-            PrecisionArg::Bf16 => Precision::Bf16,
-            PrecisionArg::F32 => Precision::F32,
-        },
+        precision: args.precision,
+        // As kernels run it.
+        fused: args.precision == Policy::BF16,
         recompute_features: false,
         observed: false,
     };

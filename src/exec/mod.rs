@@ -300,10 +300,10 @@ pub fn write_inputs(session: &mut dyn Session, program: &Program, inputs: &[Inpu
             Values::Floats(values) => (values.len(), false),
             Values::Ids(values) => (values.len(), true),
         };
-        if found != tensor.elements() || is_ids != (tensor.element == ElementType::I32) {
+        if found != tensor.elements() || is_ids != (tensor.format.element == ElementType::I32) {
             let kind = if is_ids { "ids" } else { "numbers" };
             let (name, found) = ((*name).into(), format!("{found} {kind}"));
-            let expected = format!("{} of {}", tensor.elements(), tensor.element);
+            let expected = format!("{} of {}", tensor.elements(), tensor.format.element);
             return Err(ExecError::Input { name, found, expected });
         }
         match values {

@@ -1,7 +1,7 @@
 //! Shape rules of the ops, checked when a node is pushed.
 
 use super::op::{Affine, ConvInput, Emit, GROUP_NORM_SLABS, Norm, Op, SampleStep, Stream, Tokens};
-use super::{ConstantId, ElementType, Graph, Node, Phase, TensorId, WeightId};
+use super::{ConstantId, ElementType, Graph, Node, Phase, Scale, TensorId, WeightId};
 
 /// An operand that does not fit its op.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
@@ -29,6 +29,7 @@ pub(super) fn check(graph: &Graph, node: &Node) -> Result<(), GraphError> {
     let idle = node.phase == Phase::Step || node.op.constants().is_empty();
     rules.require(idle, || "runs before the loop but reads constants of its passes".into());
     rules.op(&node.op);
+    rules.formats(&node.op);
     match rules.problem {
         Some(message) => Err(GraphError { node: node.name.clone(), message }),
         None => Ok(()),
@@ -70,8 +71,8 @@ impl Rules<'_> {
     fn elements(&mut self, id: TensorId, expected: &[ElementType]) {
         if let Some(t) = self.graph.tensors.get(id.index()) {
             let names: Vec<String> = expected.iter().map(ToString::to_string).collect();
-            self.require(expected.contains(&t.element), || {
-                format!("{}: elements are {}, expected {}", t.name, t.element, names.join(" or "))
+            self.require(t.format.scale == Scale::None && expected.contains(&t.format.element), || {
+                format!("{}: {}, expected {}", t.name, t.format, names.join(" or "))
             });
         }
     }
@@ -151,6 +152,36 @@ impl Rules<'_> {
         self.shape(id, &[tokens.batch, tokens.image(), patch * patch, channels]);
     }
 
+    /// Elements are values of the kind that the op computes with.
+    fn formats(&mut self, op: &Op) {
+        let (f32, numbers, ids) =
+            (&[ElementType::F32][..], &[ElementType::F32, ElementType::Bf16], &[ElementType::I32]);
+        for id in op.reads().into_iter().chain(op.writes()) {
+            let is_ids = matches!(op, Op::Lookup(o) if o.ids == id);
+            self.elements(id, if is_ids { ids } else { numbers });
+        }
+        let exact: Vec<TensorId> = match op {
+            Op::Lookup(o) => vec![o.output],
+            Op::EmbedRows(o) => vec![o.output],
+            Op::PatchEmbed(o) => vec![o.image, o.stream],
+            Op::FeatureGate(o) => vec![o.stream, o.level],
+            Op::GatedResidual(o) => o.streams.iter().map(|s| s.residual).collect(),
+            Op::AddSilu(o) => vec![o.stream],
+            Op::PixelEmbed(o) => vec![o.image],
+            Op::Noise(o) => vec![o.output],
+            Op::SampleStep(o) => [o.image, o.noise].into_iter().chain(o.velocity).collect(),
+            _ => Vec::new(),
+        };
+        exact.into_iter().for_each(|id| self.elements(id, f32));
+        for id in op.weights() {
+            if let Some(w) = self.graph.weights.get(id.index()) {
+                self.require(w.format.scale == Scale::None && numbers.contains(&w.format.element), || {
+                    format!("weight {:?}: {}, expected f32 or bf16", w.sources(), w.format)
+                });
+            }
+        }
+    }
+
     fn op(&mut self, op: &Op) {
         match op {
             Op::Conv3x3(_) | Op::GroupNormSilu(_) => self.adapter(op),
@@ -174,8 +205,6 @@ impl Rules<'_> {
                 let found = self.graph.tensors.get(o.ids.index()).map_or(0, |t| t.elements());
                 self.require(found == o.rows, || format!("{found} ids for {} rows", o.rows));
                 self.rows(o.output, o.rows, o.width);
-                self.elements(o.ids, &[ElementType::I32]);
-                self.elements(o.output, &[ElementType::F32]);
                 self.matrix(o.table, o.entries, o.width);
                 self.emit(o.emit, o.rows, o.width);
             }

@@ -19,9 +19,8 @@ pub use op::Op;
 pub use segment::Segment;
 
 use crate::weights::Weight;
+pub use crate::weights::{ElementType, Format, Scale};
 pub use work::Work;
-
-use std::fmt;
 
 /// Index of a tensor in its [`Graph`].
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord)]
@@ -45,36 +44,6 @@ impl WeightId {
     }
 }
 
-/// Element type of an activation.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
-#[allow(missing_docs)]
-pub enum ElementType {
-    F32,
-    Bf16,
-    /// Whole numbers that name rows of a table.
-    I32,
-}
-
-impl ElementType {
-    /// Bytes of one element.
-    pub const fn size(self) -> usize {
-        match self {
-            Self::F32 | Self::I32 => 4,
-            Self::Bf16 => 2,
-        }
-    }
-}
-
-impl fmt::Display for ElementType {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.write_str(match self {
-            Self::F32 => "f32",
-            Self::Bf16 => "bf16",
-            Self::I32 => "i32",
-        })
-    }
-}
-
 /// Who fills a tensor, and how long it must stay.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 pub enum Role {
@@ -86,17 +55,19 @@ pub enum Role {
     Temporary,
 }
 
-/// A buffer: `shape` elements of `element`, row-major.
+/// A buffer: `shape` elements of `format`, row-major.
 #[derive(Clone, Debug, PartialEq, Eq, Hash)]
 pub struct Tensor {
     /// For people: `patch.hidden`, `features.3`.
     pub name: String,
     /// Extents, outermost first.
     pub shape: Vec<usize>,
-    /// Element type.
-    pub element: ElementType,
+    /// What elements are.
+    pub format: Format,
     /// Who fills and reads it.
     pub role: Role,
+    /// Whether what is written is rounded to bf16, though it is kept in float32.
+    pub rounded: bool,
 }
 
 impl Tensor {
@@ -107,7 +78,8 @@ impl Tensor {
 
     /// Bytes without alignment.
     pub fn bytes(&self) -> usize {
-        self.elements() * self.element.size()
+        let cols = self.shape.last().copied().unwrap_or(1).max(1);
+        self.format.bytes(self.elements() / cols, cols)
     }
 }
 
@@ -148,9 +120,21 @@ pub struct Graph {
 
 impl Graph {
     /// Adds a buffer.
-    pub fn tensor(&mut self, name: impl Into<String>, shape: &[usize], element: ElementType, role: Role) -> TensorId {
+    pub fn tensor(
+        &mut self,
+        name: impl Into<String>,
+        shape: &[usize],
+        format: impl Into<Format>,
+        role: Role,
+    ) -> TensorId {
         let id = TensorId(self.tensors.len() as u32);
-        self.tensors.push(Tensor { name: name.into(), shape: shape.to_vec(), element, role });
+        self.tensors.push(Tensor {
+            name: name.into(),
+            shape: shape.to_vec(),
+            format: format.into(),
+            role,
+            rounded: false,
+        });
         id
     }
 
@@ -161,6 +145,13 @@ impl Graph {
         }
         self.weights.push(weight);
         WeightId(self.weights.len() as u32 - 1)
+    }
+
+    /// Keeps bf16 tensors in float32, of the values that bf16 has: for a device that computes in float32 alone.
+    pub fn widen(&mut self) {
+        for tensor in self.tensors.iter_mut().filter(|t| t.format == Format::BF16) {
+            (tensor.format, tensor.rounded) = (Format::F32, true);
+        }
     }
 
     /// Adds a constant, or finds the one of that name.

@@ -56,7 +56,7 @@ impl Counter<'_> {
 
     /// `rows` of the tensor's rows of `width` elements.
     fn part(&mut self, id: TensorId, rows: usize, width: usize) {
-        self.bytes += rows * width * self.graph[id].element.size();
+        self.bytes += rows * width * self.graph[id].format.element.size();
     }
 
     fn weights(&mut self, ids: impl IntoIterator<Item = WeightId>) {

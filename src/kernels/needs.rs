@@ -194,7 +194,7 @@ mod tests {
 
     use super::*;
     use crate::kernels::{KernelChoice, Processor};
-    use crate::models::pid::{self, NetworkOptions, Precision, Release};
+    use crate::models::pid::{self, NetworkOptions, Policy, Release};
     use crate::weights::order::RowOrder;
 
     /// A weight that two kernels read in two orders would lie on the device twice.
@@ -206,7 +206,8 @@ mod tests {
                 text_tokens: config.txt_max_length.min(24),
                 width: 128,
                 height: 128,
-                precision: Precision::Bf16,
+                precision: Policy::BF16,
+                fused: true,
                 recompute_features: false,
                 observed: false,
             };

@@ -177,7 +177,7 @@ mod tests {
 
     #[test]
     fn orders_follow_the_kernel() {
-        let weight = |rows| Weight { rows, cols: 64, recipe: Recipe::Stored("w".into()) };
+        let weight = |rows| Weight::new(rows, 64, Recipe::Stored("w".into()));
         let auto = selection(SM_90, KernelChoice::Auto);
         assert_eq!(auto.order("gemm_qkv_d72", &weight(216)), RowOrder::Consecutive16 { head: 72 });
         assert_eq!(auto.order("gemm_linear", &weight(216)), RowOrder::Consecutive16 { head: 64 });

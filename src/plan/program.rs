@@ -1,7 +1,7 @@
 //! A graph, its plan, and what a caller gives each pass of its loop.
 
 use super::{Plan, PlanError, PlanOptions, plan};
-use crate::graph::{ConstantId, ElementType, Graph, GraphConstants};
+use crate::graph::{ConstantId, Format, Graph, GraphConstants};
 use crate::sampler::{Sampler, Step};
 
 /// What is computed, and where everything goes. Callers fill tensors of role `Input`, and read those of role `Output`, by name
@@ -33,8 +33,8 @@ impl Program {
     /// When the graph cannot be planned.
     pub fn float32_twin(&self) -> Result<Self, PlanError> {
         let mut graph = self.graph.clone();
-        let narrow = graph.tensors.iter_mut().filter(|t| t.element == ElementType::Bf16);
-        narrow.for_each(|t| t.element = ElementType::F32);
+        let narrow = graph.tensors.iter_mut().filter(|t| t.format == Format::BF16);
+        narrow.for_each(|t| t.format = Format::F32);
         Self::new(graph, &PlanOptions::default(), format!("{}, in float32", self.form))
     }
 }

@@ -69,8 +69,11 @@ impl Plan {
             let tensor = &graph.tensors[*index];
             let bytes = size(self.allocated_bytes[*index]);
             let chunked = if self.chunked[*index] { ", one row range" } else { "" };
-            let _ =
-                write!(text, "\n  {:width$} {bytes:>10}  {:?} {}{chunked}", tensor.name, tensor.shape, tensor.element);
+            let _ = write!(
+                text,
+                "\n  {:width$} {bytes:>10}  {:?} {}{chunked}",
+                tensor.name, tensor.shape, tensor.format.element
+            );
         }
         if !rest.is_empty() {
             let more = format!("{} more", rest.len());
@@ -128,7 +131,7 @@ impl Plan {
                 Some(json!({
                     "name": tensor.name,
                     "shape": tensor.shape,
-                    "element": tensor.element.to_string(),
+                    "element": tensor.format.element.to_string(),
                     "offset": offset,
                     "bytes": self.allocated_bytes[i],
                     "chunked": self.chunked[i],

@@ -109,7 +109,7 @@ impl Canvas<'_> {
                 "{} {:?} {}, {}, launches {} to {}",
                 tensor.name,
                 tensor.shape,
-                tensor.element,
+                tensor.format.element,
                 ByteSize(bytes as u64),
                 live.start,
                 live.end - 1

@@ -3,7 +3,7 @@
 use half::bf16;
 use rayon::prelude::*;
 
-use super::{Matrix, RowOrder, Weight};
+use super::{Format, Matrix, RowOrder, Weight};
 
 /// Rows of a matrix are padded to this many elements: 16 bytes, the widest copy.
 const ROW_MULTIPLE: usize = 8;
@@ -40,8 +40,8 @@ impl Form {
     /// Bytes of `weight` in this form.
     pub(crate) fn bytes(self, weight: &Weight) -> usize {
         match self {
-            Self::Matrix(order) => order.stored_rows(weight.rows) * self.stride(weight) * size_of::<bf16>(),
-            Self::Vector { .. } => weight.elements() * size_of::<f32>(),
+            Self::Matrix(order) => Format::BF16.bytes(order.stored_rows(weight.rows), self.stride(weight)),
+            Self::Vector { .. } => Format::F32.bytes(weight.rows, weight.cols),
         }
     }
 
@@ -103,7 +103,7 @@ mod tests {
         let store = WeightStore::new(Arc::new(Checkpoint::synthetic(&config, 3, &NoProgress)));
         let name = "pixel_blocks.0.compress_to_attn.weight";
         let (rows, cols) = (config.pixel_attn_hidden_size, config.pixel_row());
-        let weight = Weight { rows, cols, recipe: Recipe::Stored(name.into()) };
+        let weight = Weight::new(rows, cols, Recipe::Stored(name.into()));
         let matrix = store.matrix(&weight).unwrap();
         let packed = |form: Form| {
             let mut bytes = vec![0xff; form.bytes(&weight)];
@@ -125,7 +125,7 @@ mod tests {
 
     #[test]
     fn bytes_of_vectors_and_padded_matrices() {
-        let bytes = |rows, cols| Weight { rows, cols, recipe: Recipe::Stored("w".into()) }.bytes();
+        let bytes = |rows, cols| Weight::new(rows, cols, Recipe::Stored("w".into())).bytes();
         assert_eq!([bytes(1, 10), bytes(10, 1), bytes(10, 10)], [40, 40, 10 * 16 * 2]);
     }
 }

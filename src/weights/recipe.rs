@@ -1,6 +1,6 @@
 //! Prepared weights: how a matrix that a kernel wants follows from the tensors of a checkpoint.
 
-use super::Form;
+use super::{Form, Format};
 
 /// A weight in the layout the ops read, and the recipe to get there.
 #[derive(Clone, Debug, PartialEq, Eq, Hash)]
@@ -11,6 +11,8 @@ pub struct Weight {
     pub cols: usize,
     /// Where the rows come from.
     pub recipe: Recipe,
+    /// In what numbers devices hold it.
+    pub format: Format,
 }
 
 /// How the rows of a prepared weight follow from stored tensors (named as in the checkpoint).
@@ -35,6 +37,12 @@ pub enum Recipe {
 }
 
 impl Weight {
+    /// A vector in float32, or a matrix in bf16.
+    pub const fn new(rows: usize, cols: usize, recipe: Recipe) -> Self {
+        let format = if rows == 1 || cols == 1 { Format::F32 } else { Format::BF16 };
+        Self { rows, cols, recipe, format }
+    }
+
     /// Number of elements.
     pub fn elements(&self) -> usize {
         self.rows * self.cols

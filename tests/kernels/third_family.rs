@@ -11,7 +11,7 @@ use pid_engine::exec::{self, Backend, Input, NoObserver};
 use pid_engine::kernels::capabilities::Capability;
 use pid_engine::kernels::family::{self, Family, Portable, Variants};
 use pid_engine::kernels::{Entry, KernelCall, KernelChoice, LaunchError, OpCall, OpShape, Selection, Target};
-use pid_engine::models::pid::{self, Config, NetworkOptions, Precision, program};
+use pid_engine::models::pid::{self, Config, NetworkOptions, Policy, program};
 use pid_engine::plan::Program;
 use pid_engine::progress::NoProgress;
 use pid_engine::sampler::{Noise, NoiseSource, Sampler, Schedule};
@@ -63,7 +63,8 @@ fn decode(emulator: Emulator, selection: Selection) -> (BTreeSet<&'static str>, 
         text_tokens: 5,
         width: 64,
         height: 32,
-        precision: Precision::Bf16,
+        precision: Policy::BF16,
+        fused: true,
         recompute_features: false,
         observed: false,
     };

@@ -66,7 +66,7 @@ fn product() -> Result<f64, PrepareError> {
     // Values from 1 to 2 in bf16, no two neighbours alike.
     let bytes = (0..cols * inner).flat_map(|i| (0x3f80 | (i as u16).wrapping_mul(37) & 0x7f).to_le_bytes()).collect();
     let store = WeightStore::new(Arc::new(Stored { bytes, shape: [cols, inner] }));
-    let weight = Weight { rows: cols, cols: inner, recipe: Recipe::Stored("product".into()) };
+    let weight = Weight::new(cols, inner, Recipe::Stored("product".into()));
     let matrix = store.matrix(&weight)?;
     let a: Vec<f32> = (0..rows * inner).map(|i| (i % 61) as f32 / 61.0 - 0.5).collect();
     Ok(fastest(|| {

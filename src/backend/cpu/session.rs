@@ -3,6 +3,8 @@
 use std::collections::HashMap;
 use std::ops::Range;
 
+use half::bf16;
+
 use super::arena::{Arena, Operands};
 use super::attention::attention;
 use super::conv::{Kernel, Then, conv3x3, group_norm_silu};
@@ -17,6 +19,7 @@ use crate::graph::op::{
     SwiGlu, Tokens,
 };
 use crate::graph::{Op, TensorId, WeightId};
+use crate::parallel;
 use crate::plan::{Iteration, Launch, Program};
 use crate::sampler::Noise;
 use crate::weights::{Matrix, WeightStore};
@@ -71,12 +74,24 @@ impl Session for CpuSession<'_> {
             operands: self.arena.operands(),
             iteration,
         };
-        run.launch(op, launch.rows.clone())
+        run.launch(op, launch.rows.clone())?;
+        for id in op.writes().into_iter().filter(|id| self.program.graph[*id].rounded) {
+            round(self.arena.operands().write(id));
+        }
+        Ok(())
     }
 
     fn read(&mut self, id: TensorId) -> Result<Vec<f32>, ExecError> {
         Ok(self.arena.operands().read(id).to_vec())
     }
+}
+
+/// Rounds to the nearest bf16.
+fn round(values: &mut [f32]) {
+    const PIECE: usize = 1 << 16;
+    parallel::pieces(values, PIECE, &|_, values| {
+        values.iter_mut().for_each(|x| *x = bf16::from_f32(*x).to_f32());
+    });
 }
 
 /// Everything one launch may touch.

@@ -46,7 +46,7 @@ fn with_matrix<R>(data: &[f32], weight: Weight, f: impl FnOnce(&Matrix<'_>) -> R
 }
 
 fn stored(rows: usize, cols: usize) -> Weight {
-    Weight { rows, cols, recipe: Recipe::Stored("w".into()) }
+    Weight::new(rows, cols, Recipe::Stored("w".into()))
 }
 
 fn close(found: &[f32], expected: &[f64], bound: f64) {
@@ -246,7 +246,7 @@ fn convolution(source: ConvInput, padding: Padding, then: Then) {
         });
     }
     let recipe = Recipe::ConvTaps { source: "w".into(), in_channels: channels };
-    with_matrix(&w, Weight { rows: outs, cols: 9 * channels, recipe }, |weight| {
+    with_matrix(&w, Weight::new(outs, 9 * channels, recipe), |weight| {
         conv3x3(source, tokens, &input, &Kernel { weight, bias: &bias, padding, then }, &mut output);
     });
     close(&output, &expected, 2e-6);
@@ -323,7 +323,7 @@ fn pixel_halves() {
     let pixels = values(rows * positions * c, 12);
     let slot_weight = |start, count| {
         let recipe = Recipe::PixelSlots { source: "w".into(), start, count, slots: 6, channels: c };
-        Weight { rows: positions * count * c, cols: d, recipe }
+        Weight::new(positions * count * c, d, recipe)
     };
     let slot_bias = |start: usize, count: usize| -> Vec<f32> {
         bias.chunks(6 * c).flat_map(|b| b[start * c..(start + count) * c].to_vec()).collect()

@@ -155,7 +155,7 @@ impl<'a> DeviceSession<'a> {
         // What was launched before may read what lies there now.
         self.flush()?;
         let address = self.tables.tensor(id);
-        match self.program.graph[id].element {
+        match self.program.graph[id].format.element {
             ElementType::F32 | ElementType::I32 => self.driver().upload(address, bytemuck::cast_slice(values))?,
             ElementType::Bf16 => {
                 let narrow: Vec<bf16> = values.iter().map(|v| bf16::from_f32(*v)).collect();
@@ -355,7 +355,7 @@ impl DeviceSession<'_> {
         self.flush()?;
         let tensor = &self.program.graph[id];
         let address = self.tables.tensor(id);
-        match tensor.element {
+        match tensor.format.element {
             ElementType::F32 | ElementType::I32 => {
                 let mut values = vec![0.0f32; elements];
                 self.driver().download(address, bytemuck::cast_slice_mut(&mut values))?;

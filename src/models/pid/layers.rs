@@ -1,17 +1,18 @@
 //! Pieces of the graph that repeat: weights by name, and a joint text-image patch block.
 
+use super::Policy;
 use super::config::Config;
 use super::constants::{Part, of_block};
 use crate::graph::op::{
     Affine, Attention, GatedResidual, GatedResidualStream, Modulation, Norm, QkvProject, QkvStream, Rotary, Stream,
     SwiGlu, SwiGluStream, Tokens,
 };
-use crate::graph::{ElementType, Graph, GraphError, Op, Phase, Role, TensorId, WeightId};
+use crate::graph::{Format, Graph, GraphError, Op, Phase, Role, TensorId, WeightId};
 use crate::weights::{Recipe, Weight};
 
 /// The stored tensor `name` as `[rows, cols]`.
 pub(super) fn stored(graph: &mut Graph, name: &str, rows: usize, cols: usize) -> WeightId {
-    graph.weight(Weight { rows, cols, recipe: Recipe::Stored(name.into()) })
+    graph.weight(Weight::new(rows, cols, Recipe::Stored(name.into())))
 }
 
 /// The stored vector `name`.
@@ -32,7 +33,7 @@ pub(super) fn pixel_slots(graph: &mut Graph, config: &Config, p: &str, start: us
     let mut part = |name: &str, cols| {
         let source = format!("{p}.adaLN_modulation.0.{name}");
         let recipe = Recipe::PixelSlots { source, start, count, slots, channels };
-        graph.weight(Weight { rows, cols, recipe })
+        graph.weight(Weight::new(rows, cols, recipe))
     };
     Affine { weight: part("weight", config.hidden_size), bias: Some(part("bias", 1)) }
 }
@@ -57,8 +58,8 @@ pub(super) struct PatchBlock<'a> {
     pub config: &'a Config,
     pub tokens: Tokens,
     pub block: usize,
-    /// Element type of the activations between the streams.
-    pub element: ElementType,
+    /// Number formats of what is between the streams.
+    pub policy: Policy,
     /// Whether anybody reads the text stream after this block; the last block's feeds nothing.
     pub text_output: bool,
 }
@@ -78,8 +79,8 @@ impl PatchBlock<'_> {
         format!("patch_blocks.{}.{rest}", self.block)
     }
 
-    fn temporary(&self, graph: &mut Graph, name: &str, shape: &[usize]) -> TensorId {
-        graph.tensor(name, shape, self.element, Role::Temporary)
+    fn temporary(&self, graph: &mut Graph, name: &str, shape: &[usize], format: Format) -> TensorId {
+        graph.tensor(name, shape, format, Role::Temporary)
     }
 
     fn norm(&self, graph: &mut Graph, stream: Stream, half: Half) -> Norm {
@@ -97,8 +98,10 @@ impl PatchBlock<'_> {
         let (config, tokens) = (self.config, self.tokens);
         let (d, heads, head_dim) = (config.hidden_size, config.num_groups, config.head_dim());
         let shape = [tokens.batch, heads, tokens.joint(), head_dim];
-        let [q, k, v] = ["patch.q", "patch.k", "patch.v"].map(|name| self.temporary(graph, name, &shape));
-        let attended = self.temporary(graph, "patch.attended", &[tokens.batch, tokens.joint(), d]);
+        let [q, k, v] =
+            ["patch.q", "patch.k", "patch.v"].map(|name| self.temporary(graph, name, &shape, self.policy.attention));
+        let shape = [tokens.batch, tokens.joint(), d];
+        let attended = self.temporary(graph, "patch.attended", &shape, self.policy.attention);
         let streams = streams.iter().map(|&(stream, input)| self.qkv_stream(graph, stream, input)).collect();
         let op = QkvProject { tokens, streams, q, k, v, in_features: d, heads, head_dim };
         graph.push(self.name("attn.qkv"), Phase::Step, Op::QkvProject(op))?;
@@ -130,7 +133,8 @@ impl PatchBlock<'_> {
 
     fn feed_forward(&self, graph: &mut Graph, streams: &[(Stream, TensorId)]) -> Result<TensorId, GraphError> {
         let (tokens, hidden, inner) = (self.tokens, self.config.hidden_size, self.config.ffn_inner());
-        let output = self.temporary(graph, "patch.inner", &[tokens.batch, tokens.joint(), inner]);
+        let shape = [tokens.batch, tokens.joint(), inner];
+        let output = self.temporary(graph, "patch.inner", &shape, self.policy.activations);
         let streams = streams
             .iter()
             .map(|&(stream, input)| {
@@ -141,7 +145,7 @@ impl PatchBlock<'_> {
                     input,
                     sums: None,
                     norm: self.norm(graph, stream, Half::FeedForward),
-                    weight: graph.weight(Weight { rows: 2 * inner, cols: hidden, recipe }),
+                    weight: graph.weight(Weight::new(2 * inner, hidden, recipe)),
                 }
             })
             .collect();

@@ -13,7 +13,7 @@ mod release;
 
 pub use config::{Config, ConfigError, GateType, PaddingMode};
 pub use constants::{constants, iterations};
-pub use options::{NetworkOptions, Precision, SizeError};
+pub use options::{NetworkOptions, Policy, SizeError};
 pub use program::{ProgramError, graph, program, smallest};
 pub use release::{Release, TrainedSizes};
 

@@ -56,8 +56,7 @@ impl<'a> Builder<'a> {
     }
 
     fn temporary(&mut self, name: &str, shape: &[usize]) -> TensorId {
-        let element = self.options.precision.activation();
-        self.graph.tensor(name, shape, element, Role::Temporary)
+        self.graph.tensor(name, shape, self.options.precision.activations, Role::Temporary)
     }
 
     fn float(&mut self, name: &str, shape: &[usize], role: Role) -> TensorId {
@@ -136,7 +135,7 @@ impl<'a> Builder<'a> {
     ) -> Result<(), GraphError> {
         let out_channels = self.config.lq_hidden_dim;
         let recipe = Recipe::ConvTaps { source: format!("{name}.weight"), in_channels };
-        let weight = self.graph.weight(Weight { rows: out_channels, cols: 9 * in_channels, recipe });
+        let weight = self.graph.weight(Weight::new(out_channels, 9 * in_channels, recipe));
         let bias = vector(&mut self.graph, &format!("{name}.bias"), out_channels);
         let padding = match self.config.lq_conv_padding_mode {
             PaddingMode::Zeros => Padding::Zeros,
@@ -193,7 +192,7 @@ impl<'a> Builder<'a> {
         self.tap(features, format!("lq_proj.{gate}"));
         let source = format!("{module}.content_proj.weight");
         let recipe = Recipe::Columns { source, start: d, width: 2 * d };
-        let weight = self.graph.weight(Weight { rows: width, cols: d, recipe });
+        let weight = self.graph.weight(Weight::new(width, d, recipe));
         let bias = vector(&mut self.graph, &format!("{module}.content_proj.bias"), width);
         let affine = Affine { weight, bias: Some(bias) };
         let op = Linear { rows, input: features, output: half, affine, in_features: d, out_features: width };
@@ -216,7 +215,7 @@ impl<'a> Builder<'a> {
         let (hidden, gate_width) = (self.config.hidden_size, self.config.gate_width());
         let source = format!("{module}.content_proj.weight");
         let recipe = Recipe::Columns { source, start: 0, width: 2 * hidden };
-        let weight = self.graph.weight(Weight { rows: gate_width, cols: hidden, recipe });
+        let weight = self.graph.weight(Weight::new(gate_width, hidden, recipe));
         let op = FeatureGate {
             tokens: self.tokens,
             stream,
@@ -251,9 +250,8 @@ impl<'a> Builder<'a> {
     }
 
     fn patch_block(&self, block: usize) -> PatchBlock<'a> {
-        let element = self.options.precision.activation();
         let text_output = self.options.observed || block + 1 < self.config.patch_depth;
-        PatchBlock { config: self.config, tokens: self.tokens, block, element, text_output }
+        PatchBlock { config: self.config, tokens: self.tokens, block, policy: self.options.precision, text_output }
     }
 
     /// The image stream after the last patch block, as the pixel blocks read it.
@@ -346,7 +344,8 @@ impl<'a> Builder<'a> {
         let rows = [tokens.batch, tokens.image()];
         let modulated = self.temporary("pixel.modulated", &[rows[0], rows[1], row]);
         let compressed = self.temporary("pixel.compressed", &[rows[0], rows[1], width]);
-        let attended = self.temporary("pixel.attended", &[rows[0], rows[1], width]);
+        let attention = self.options.precision.attention;
+        let attended = self.graph.tensor("pixel.attended", &[rows[0], rows[1], width], attention, Role::Temporary);
 
         let modulation = pixel_slots(&mut self.graph, config, &p, 0, 2);
         let norm = vector(&mut self.graph, &format!("{p}.norm1.weight"), channels);
@@ -398,7 +397,9 @@ impl<'a> Builder<'a> {
         let (heads, head_dim) = (config.pixel_num_groups, config.pixel_head_dim());
         let width = config.pixel_attn_hidden_size;
         let shape = [tokens.batch, heads, tokens.image(), head_dim];
-        let [q, k, v] = ["pixel.q", "pixel.k", "pixel.v"].map(|name| self.temporary(name, &shape));
+        let attention = self.options.precision.attention;
+        let [q, k, v] =
+            ["pixel.q", "pixel.k", "pixel.v"].map(|name| self.graph.tensor(name, &shape, attention, Role::Temporary));
         let reference_rows = config.rope_ref_h / config.patch_size;
         let reference_cols = config.rope_ref_w / config.patch_size;
         let stream = QkvStream {
@@ -423,10 +424,10 @@ impl<'a> Builder<'a> {
         let left = format!("{p}.expand_from_attn.weight");
         let right = format!("{p}.attn.proj.weight");
         let recipe = Recipe::Product { left: left.clone(), right, inner: width };
-        let weight = self.graph.weight(Weight { rows: row, cols: width, recipe });
+        let weight = self.graph.weight(Weight::new(row, width, recipe));
         let (right, add) = (format!("{p}.attn.proj.bias"), format!("{p}.expand_from_attn.bias"));
         let recipe = Recipe::ProductBias { left, right, add, inner: width };
-        let bias = self.graph.weight(Weight { rows: 1, cols: row, recipe });
+        let bias = self.graph.weight(Weight::new(1, row, recipe));
         Affine { weight, bias: Some(bias) }
     }
 

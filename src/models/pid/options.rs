@@ -1,26 +1,49 @@
 //! Sizes and choices of one graph, and the rules they follow.
 
-use super::config::Config;
-use crate::graph::ElementType;
+use std::fmt;
+use std::str::FromStr;
 
-/// Number format of weights and activations.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Hash)]
-pub enum Precision {
-    /// float32 activations; weights as stored.
-    #[default]
-    F32,
-    /// bfloat16 weights and activations, float32 accumulation; the residual streams `s` and `y` and the
-    /// image stay float32.
-    Bf16,
+use super::config::Config;
+use crate::graph::Format;
+
+/// Number formats of a decode. Streams that are updated in place, and pictures, are float32 in all.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+pub struct Policy {
+    /// Of matrices on a device; the CPU reads them as they are stored.
+    pub weights: Format,
+    /// Of what products read and write, sums in float32.
+    pub activations: Format,
+    /// Of queries, keys, values and what attention makes of them.
+    pub attention: Format,
 }
 
-impl Precision {
-    /// Element type of activations that feed matrix products.
-    pub const fn activation(self) -> ElementType {
-        match self {
-            Self::F32 => ElementType::F32,
-            Self::Bf16 => ElementType::Bf16,
+impl Policy {
+    /// float32 activations.
+    pub const F32: Self = Self { weights: Format::BF16, activations: Format::F32, attention: Format::F32 };
+    /// bfloat16 weights and activations.
+    pub const BF16: Self = Self { weights: Format::BF16, activations: Format::BF16, attention: Format::BF16 };
+
+    /// Every policy that has a name.
+    const NAMED: [(&'static str, Self); 2] = [("f32", Self::F32), ("bf16", Self::BF16)];
+}
+
+impl fmt::Display for Policy {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match Self::NAMED.iter().find(|(_, policy)| policy == self) {
+            Some((name, _)) => f.write_str(name),
+            None => {
+                write!(f, "{} weights, {} activations, {} attention", self.weights, self.activations, self.attention)
+            }
         }
+    }
+}
+
+impl FromStr for Policy {
+    type Err = String;
+
+    fn from_str(text: &str) -> Result<Self, String> {
+        let found = Self::NAMED.iter().find(|(name, _)| *name == text);
+        found.map(|(_, policy)| *policy).ok_or_else(|| format!("unknown precision `{text}`; known: f32, bf16"))
     }
 }
 
@@ -35,8 +58,10 @@ pub struct NetworkOptions {
     pub width: usize,
     /// Output height in pixels.
     pub height: usize,
-    /// Number format.
-    pub precision: Precision,
+    /// Number formats.
+    pub precision: Policy,
+    /// Ops fused as kernels run them.
+    pub fused: bool,
     /// Keep only the adapter's trunk and recompute each gate's features in every step: less memory, same
     /// result, about 1% more work.
     pub recompute_features: bool,

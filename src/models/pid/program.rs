@@ -2,7 +2,7 @@
 
 use super::config::Config;
 use super::network;
-use super::options::{NetworkOptions, Precision, SizeError, least_common_multiple};
+use super::options::{NetworkOptions, Policy, SizeError, least_common_multiple};
 use crate::graph::{Graph, GraphError, fuse};
 use crate::plan::{self, ByteSize, PlanError, PlanOptions, Program};
 
@@ -55,7 +55,7 @@ pub fn program(config: &Config, options: &NetworkOptions, budget: Option<ByteSiz
     let (_, options, chunks) = least;
     let mut program = candidate(config, &options, chunks)?;
     // On the CPU weights are in the mapped file anyway.
-    if options.precision == Precision::Bf16 {
+    if options.fused {
         program.plan.stream_weights(&program.graph, most_bytes, ALIGNMENT);
         let streaming = &program.plan.streaming;
         let size = |bytes: usize| ByteSize(bytes as u64);
@@ -75,8 +75,13 @@ pub fn program(config: &Config, options: &NetworkOptions, budget: Option<ByteSiz
 /// As [`crate::models::Model::build`].
 pub fn graph(config: &Config, options: &NetworkOptions) -> Result<Graph, GraphError> {
     let mut graph = network::build(config, options)?;
-    if options.precision == Precision::Bf16 {
-        fuse(&mut graph, options.precision.activation())?;
+    for weight in graph.weights.iter_mut().filter(|weight| !weight.is_vector()) {
+        weight.format = options.precision.weights;
+    }
+    if options.fused {
+        fuse(&mut graph, options.precision.activations.element)?;
+    } else {
+        graph.widen();
     }
     Ok(graph)
 }
@@ -92,7 +97,8 @@ pub fn smallest(config: &Config) -> Result<Graph, GraphError> {
         text_tokens: 1,
         width: side,
         height: side,
-        precision: Precision::Bf16,
+        precision: Policy::BF16,
+        fused: true,
         recompute_features: false,
         observed: false,
     };
@@ -102,7 +108,7 @@ pub fn smallest(config: &Config) -> Result<Graph, GraphError> {
 fn candidate(config: &Config, options: &NetworkOptions, chunks: usize) -> Result<Program, ProgramError> {
     let graph = graph(config, options)?;
     let plan_options = PlanOptions { alignment: ALIGNMENT, chunks };
-    let mut form = vec![format!("{:?}", options.precision).to_lowercase()];
+    let mut form = vec![options.precision.to_string()];
     if chunks > 1 {
         form.push(format!("wide intermediates in {chunks} row ranges"));
     }
@@ -152,12 +158,14 @@ mod tests {
                 text_tokens: 7,
                 width: 32,
                 height: 64,
-                precision: Precision::F32,
+                precision: Policy::F32,
+                fused: false,
                 recompute_features: false,
                 observed: false,
             };
             let plain = program(&config, &options, None).unwrap();
-            let bf16 = program(&config, &NetworkOptions { precision: Precision::Bf16, ..options }, None).unwrap();
+            let bf16 =
+                program(&config, &NetworkOptions { precision: Policy::BF16, fused: true, ..options }, None).unwrap();
             let twin = bf16.float32_twin().unwrap();
             assert_eq!(twin.plan.launches, bf16.plan.launches);
             let [expected, found] = [plain, twin].map(|p| decode(&config, &p, &checkpoint));
