@@ -32,7 +32,7 @@ fn a_size_is_recorded_once() {
     check(&latent(1, 2, 2), &request, 2, 4);
     check(&latent(1, 2, 2), &others, 2, 5);
     // Other launches of a known size.
-    check(&latent(1, 2, 2), &Request { sampler: Sampler::Ode, ..request.clone() }, 3, 6);
+    check(&latent(1, 2, 2), &Request { sampler: Sampler::Ode, steps: 2, ..request.clone() }, 3, 6);
     check(&latent(1, 2, 2), &Request { steps: 2, ..request.clone() }, 4, 7);
     check(&latent(1, 2, 2), &request, 4, 8);
     assert_eq!(fake.live().graphs, 0, "what graphs were made from is of no use afterwards");
