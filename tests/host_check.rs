@@ -81,7 +81,8 @@ fn every_kernel_passes_on_the_emulator() {
 #[ignore = "slow: CI runs it"]
 fn every_default_of_sm_90a_passes_on_the_emulator() {
     let sandbox = Sandbox::new();
-    let run = sandbox.pid(&["check", "--device", "emulator:sm_90a", "--json"]);
+    // v1.5-loud and v1-sdxl-observed, small ones: the other cases have other numbers for the same kernels.
+    let run = sandbox.pid(&["check", "--device", "emulator:sm_90a", "--filter", "d/", "--json"]);
     assert_eq!(run.code, 0, "{}", run.stderr);
     let result = json(&run.stdout);
     assert_eq!(result["device"], "emulator:sm_90a");

@@ -7,11 +7,11 @@ use pid_engine::backend::emulator::{Emulator, Scheduler};
 use pid_engine::kernels::Entry;
 use pid_engine::kernels::table::ENTRIES;
 
-use crate::under_test::{Device, emulator, emulators};
+use crate::under_test::{Device, SCHEDULES, emulator};
 
 /// Asserts that each of `kernels` fails its test on the emulator by some schedule. `test` is what the correct kernel passes.
 pub fn assert_caught(kernels: &[&'static str], test: impl Fn(&Device, &'static str) -> Result<(), String>) {
-    let devices: Vec<Device> = emulators().into_iter().chain([emulator(Scheduler::Fifo)]).collect();
+    let devices: Vec<Device> = SCHEDULES.into_iter().chain([Scheduler::Fifo]).map(emulator).collect();
     for kernel in kernels {
         let caught = devices.iter().find_map(|device| test(device, kernel).err().map(|e| (device, e)));
         match caught {

@@ -38,11 +38,20 @@ pub fn devices() -> Vec<Device> {
 
 /// The emulator by each schedule: LIFO finds reuse races that FIFO hides, and so do random priorities.
 pub fn emulators() -> Vec<Device> {
-    let schedules =
-        [Scheduler::Lifo, Scheduler::Pct { seed: 1 }, Scheduler::Pct { seed: 2 }, Scheduler::Pct { seed: 3 }];
-    // ThreadSanitizer knows which accesses are ordered, whatever the order in which they came; each costs it tenfold.
-    let count = if cfg!(pid_sanitize = "thread") { 1 } else { schedules.len() };
-    schedules.into_iter().take(count).map(emulator).collect()
+    // What an access touches is the same in any order, and ThreadSanitizer knows which accesses are ordered whatever the
+    // order in which they came; each costs it tenfold.
+    let count = if cfg!(any(pid_sanitize = "address", pid_sanitize = "thread")) { 1 } else { SCHEDULES.len() };
+    SCHEDULES.into_iter().take(count).map(emulator).collect()
+}
+
+/// Schedules that faults are looked for by, until one finds them.
+pub const SCHEDULES: [Scheduler; 4] =
+    [Scheduler::Lifo, Scheduler::Pct { seed: 1 }, Scheduler::Pct { seed: 2 }, Scheduler::Pct { seed: 3 }];
+
+/// The devices for case `i` of many alike, which emulators share: each schedule gets every fourth. GPUs take all.
+pub fn in_turn(devices: &[Device], i: usize) -> Vec<Device> {
+    let is_emulated = |device: &Device| !device.driver.is_hardware();
+    if devices.iter().all(is_emulated) { vec![devices[i % devices.len()].clone()] } else { devices.to_vec() }
 }
 
 /// The GPU as it is, and with four multiprocessors used: blocks of persistent kernels then have many tiles each.

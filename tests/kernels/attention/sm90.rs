@@ -7,7 +7,7 @@ use pid_engine::kernels::params::PidAttentionParams;
 use super::case::{Case, Logits, Shape};
 use super::{KERNELS, assert_passes, faults, shape};
 use crate::faults::assert_caught;
-use crate::under_test::{devices, emulators, entry};
+use crate::under_test::{devices, emulators, entry, in_turn};
 
 /// All but the portable ones, every one of which the tests below run.
 pub fn variants() -> impl Iterator<Item = &'static str> {
@@ -27,11 +27,12 @@ fn head_dim(kernel: &str) -> u32 {
 #[ignore = "slow: CI runs it"]
 fn every_variant() {
     // Rings that turn more than once, and a last tile of every size.
-    for (tokens, query_start, logits) in [(331, 0, Logits::Usual), (203, 70, Logits::Small), (97, 0, Logits::Edges)] {
+    let shapes = [(331, 0, Logits::Usual), (203, 70, Logits::Small), (97, 0, Logits::Edges)];
+    for (turn, (tokens, query_start, logits)) in shapes.into_iter().enumerate() {
         let cases = [64, 72].map(|d| Case::new(Shape { query_start, ..shape(tokens, d) }, logits));
-        for kernel in variants() {
+        for (i, kernel) in variants().enumerate() {
             let case = if head_dim(kernel) == 64 { &cases[0] } else { &cases[1] };
-            assert_passes(case, &[kernel], &devices());
+            assert_passes(case, &[kernel], &in_turn(&devices(), i + turn));
         }
     }
 }

@@ -6,7 +6,7 @@ use pid_engine::kernels::params::{PidConvParams, PidGemm, PidGroup, PidRows};
 
 use crate::faults::{assert_caught, faults_of};
 use crate::gemm::operands::{Size, stored};
-use crate::under_test::{Device, devices, entry, kernels_of, one_device, special_kernels_of};
+use crate::under_test::{Device, devices, entry, in_turn, kernels_of, one_device, special_kernels_of};
 use crate::values::{Random, Rounding, bits, check, from_bits};
 
 /// What is convolved.
@@ -242,8 +242,10 @@ fn tiles_of_a_grid() {
         tokens(3, [8, 16], 32, 48),
         tokens(1, [17, 33], 32, 144),
     ];
-    for replicate in [false, true] {
-        test_all(&devices(), &kernels_of("conv3x3_tokens"), &cases.map(|case| Case { replicate, ..case }));
+    let bordered = [false, true].into_iter().flat_map(|replicate| cases.map(|case| Case { replicate, ..case }));
+    for (i, case) in bordered.enumerate() {
+        // Each case twice, by two schedules.
+        test_all(&in_turn(&devices(), i + i / cases.len()), &kernels_of("conv3x3_tokens"), &[case]);
     }
     // Several columns of tiles, too.
     test_all(&one_device(), &kernels_of("conv3x3_tokens"), &[Case { replicate: true, ..tokens(1, [9, 33], 96, 320) }]);

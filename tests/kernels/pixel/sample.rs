@@ -6,7 +6,7 @@ use super::kernels_on;
 use super::operands::{CHANNELS, Rows, rms};
 use super::update::{Update, product};
 use crate::faults::{assert_caught, faults_of};
-use crate::under_test::{Device, devices, one_device};
+use crate::under_test::{Device, devices, in_turn, one_device};
 use crate::values::{Random, Rounding, SUM_ERROR, bits, check, widen};
 
 const KERNEL: &str = "gemm_pixel_update_sample";
@@ -164,11 +164,10 @@ fn assert_right(case: &Case, devices: &[Device], step: Step, store: bool) {
 #[ignore = "slow: CI runs it"]
 fn every_step() {
     let case = two_samples();
-    assert_right(&case, &devices(), Step::Sde, true);
-    for (step, store) in
-        [(Step::Sde, false), (Step::Ode, true), (Step::Ode, false), (Step::Last, true), (Step::Last, false)]
-    {
-        assert_right(&case, &one_device(), step, store);
+    // By every schedule: `two_runs_are_equal`.
+    let steps = [Step::Sde, Step::Ode, Step::Last].into_iter().flat_map(|step| [(step, true), (step, false)]);
+    for (i, (step, store)) in steps.enumerate() {
+        assert_right(&case, &in_turn(&devices(), i), step, store);
     }
 }
 

@@ -1,24 +1,21 @@
 //! numpy's files: `.npy`, one array, and `.npz`, a zip archive of them.
 
+mod header;
+
 use std::io::{Cursor, Read};
 use std::path::Path;
 
-use npyz::npz::{array_name_from_file_name, file_name_from_array_name};
-use npyz::{DType, NpyFile, Order, TypeChar};
 use zip::ZipArchive;
 
+use self::header::Header;
 use super::input::fail;
 use super::{InputError, NamedTensor};
-use crate::checkpoint::{self, TensorView};
+use crate::checkpoint::{DType, TensorView};
 
 const NPY_MAGIC: &[u8] = b"\x93NUMPY";
 const ZIP_MAGIC: &[u8] = b"PK\x03\x04";
 /// Deflate makes at most this many bytes of one.
 const MOST_INFLATED: u64 = 1032;
-/// Longest header read; numpy's own limit is 10000 bytes.
-const MOST_HEADER: usize = 1 << 16;
-/// Brackets in brackets in a header; an array of plain numbers has two.
-const MOST_NESTED: usize = 8;
 
 /// Whether `bytes` are a `.npy` file.
 pub(super) fn is_npy(bytes: &[u8]) -> bool {
@@ -33,7 +30,7 @@ pub(super) fn npz_names(bytes: &[u8]) -> Option<Vec<String>> {
     }
     let archive = ZipArchive::new(Cursor::new(bytes)).ok()?;
     let files = archive.file_names().filter_map(Result::ok);
-    let names: Vec<String> = files.filter_map(|f| array_name_from_file_name(&f).map(str::to_owned)).collect();
+    let names: Vec<String> = files.filter_map(|f| f.strip_suffix(".npy").map(str::to_owned)).collect();
     (!names.is_empty()).then_some(names)
 }
 
@@ -46,7 +43,7 @@ pub(super) fn read_npz(
 ) -> Result<NamedTensor, InputError> {
     let bad = |e: &dyn std::fmt::Display| fail(path, &format!("damaged .npz archive: {name}: {e}"));
     let mut archive = ZipArchive::new(Cursor::new(bytes)).map_err(|e| bad(&e))?;
-    let mut entry = archive.by_name(&file_name_from_array_name(name)).map_err(|e| bad(&e))?;
+    let mut entry = archive.by_name(&format!("{name}.npy")).map_err(|e| bad(&e))?;
     let most = (bytes.len() as u64).saturating_mul(MOST_INFLATED);
     let mut array = Vec::new();
     entry.by_ref().take(most).read_to_end(&mut array).map_err(|e| bad(&e))?;
@@ -60,71 +57,35 @@ pub(super) fn read_npy(
     name: &str,
     warnings: &mut Vec<String>,
 ) -> Result<NamedTensor, InputError> {
-    let bad = |e: std::io::Error| fail(path, &format!("damaged .npy file: {e}"));
-    check_header(bytes).map_err(|message| fail(path, &format!("damaged .npy file: {message}")))?;
-    let mut rest = bytes;
-    let file = NpyFile::new(&mut rest).map_err(bad)?;
-    let mut shape = Vec::new();
-    for extent in file.shape() {
-        shape.push(usize::try_from(*extent).map_err(|_| fail(path, "damaged .npy file: an extent is too large"))?);
-    }
-    let DType::Plain(kind) = file.dtype() else {
-        return Err(fail(path, "holds records; expected an array of floats"));
-    };
-    let size = usize::try_from(kind.size_field()).unwrap_or(usize::MAX);
-    let needed = shape.iter().try_fold(size, |n, e| n.checked_mul(*e));
-    // Nothing is allocated for values that the file does not hold.
-    let Some(needed) = needed.filter(|n| *n <= bytes.len()) else {
-        return Err(fail(
-            path,
-            &format!("truncated .npy file: shape {shape:?} needs more than its {} bytes", bytes.len()),
-        ));
-    };
-    let is_fortran = file.order() == Order::Fortran;
-    let values = match (kind.type_char(), size) {
-        (TypeChar::Float, 4) => file.into_vec::<f32>().map_err(bad)?,
-        (TypeChar::Float, 8) => file.into_vec::<f64>().map_err(bad)?.into_iter().map(|v| v as f32).collect(),
-        (TypeChar::Float, 2) => file.into_vec::<half::f16>().map_err(bad)?.into_iter().map(half::f16::to_f32).collect(),
-        (TypeChar::RawData, 2) => {
-            let text = kind.to_string();
-            let held = file.into_inner().get(..needed).ok_or_else(|| fail(path, "truncated .npy file"))?;
-            warnings.push(format!("{}: numbers of type {text} are read as bfloat16", path.display()));
-            TensorView::plain(checkpoint::DType::Bf16, &shape, held).to_f32()
-        }
+    let header = Header::read(bytes).map_err(|e| fail(path, &format!("damaged .npy file: {e}")))?;
+    let Header { descr, is_fortran, shape, values_start } = header;
+    let descr = descr.ok_or_else(|| fail(path, "holds records; expected an array of floats"))?;
+    let (dtype, size) = match descr.get(1..) {
+        Some("f2") => (DType::F16, 2),
+        Some("f4") => (DType::F32, 4),
+        Some("f8") => (DType::F64, 8),
+        Some("V2") => (DType::Bf16, 2),
         _ => {
-            let message = format!("holds {kind}; expected float16, bfloat16 (|V2), float32 or float64");
+            let message = format!("holds {descr}; expected float16, bfloat16 (|V2), float32 or float64");
             return Err(fail(path, &message));
         }
     };
+    // Nothing is allocated for values that the file does not hold.
+    let needed = shape.iter().try_fold(size, |n: usize, extent| n.checked_mul(*extent));
+    let held = needed.and_then(|needed| bytes[values_start..].get(..needed)).ok_or_else(|| {
+        fail(path, &format!("truncated .npy file: shape {shape:?} needs more than its {} bytes", bytes.len()))
+    })?;
+    if dtype == DType::Bf16 {
+        warnings.push(format!("{}: numbers of type {descr} are read as bfloat16", path.display()));
+    }
+    let values = if descr.starts_with('>') && dtype != DType::Bf16 {
+        let little: Vec<u8> = held.chunks_exact(size).flat_map(|value| value.iter().rev().copied()).collect();
+        TensorView::plain(dtype, &shape, &little).to_f32()
+    } else {
+        TensorView::plain(dtype, &shape, held).to_f32()
+    };
     let data = if is_fortran { from_fortran(&values, &shape) } else { values };
     Ok(NamedTensor { name: name.into(), shape, data })
-}
-
-/// Checks what the header's parser would trust: that the header is as long as it says, and not nested without end.
-fn check_header(bytes: &[u8]) -> Result<(), String> {
-    let number = |at: std::ops::Range<usize>| {
-        let digits = bytes.get(at)?;
-        Some(digits.iter().rev().fold(0usize, |n, byte| n << 8 | usize::from(*byte)))
-    };
-    // Format version 1 has 2 bytes of length, later ones 4.
-    let (start, length) = match bytes.get(6) {
-        Some(1) => (10, number(8..10)),
-        _ => (12, number(8..12)),
-    };
-    let header = length.filter(|n| *n <= MOST_HEADER).and_then(|n| bytes.get(start..)?.get(..n));
-    let header = header.ok_or("it ends within its header, or that is longer than 64 KiB")?;
-    let mut depth = 0usize;
-    for byte in header {
-        match byte {
-            b'(' | b'[' | b'{' => depth += 1,
-            b')' | b']' | b'}' => depth = depth.saturating_sub(1),
-            _ => {}
-        }
-        if depth > MOST_NESTED {
-            return Err(format!("its header nests more than {MOST_NESTED} brackets"));
-        }
-    }
-    Ok(())
 }
 
 /// Values in column-major order to row-major.
@@ -180,6 +141,16 @@ mod tests {
     }
 
     #[test]
+    fn npy_of_either_order_of_bytes() {
+        let values = [1.5f64, -2.0, 1e-3];
+        let little: Vec<u8> = values.iter().flat_map(|v| v.to_le_bytes()).collect();
+        let big: Vec<u8> = values.iter().flat_map(|v| v.to_be_bytes()).collect();
+        for (descr, data) in [("<f8", little), (">f8", big)] {
+            assert_eq!(read(&npy_bytes(descr, false, "(3,)", &data)).unwrap().data, [1.5, -2.0, 1e-3]);
+        }
+    }
+
+    #[test]
     fn two_raw_bytes_are_bfloat16_and_said_to_be() {
         let data: Vec<u8> = [1.5f32, -2.0].iter().flat_map(|v| half::bf16::from_f32(*v).to_le_bytes()).collect();
         for descr in ["<V2", "|V2"] {
@@ -204,10 +175,10 @@ mod tests {
             assert!(read(&npy_bytes("<f4", false, shape, &floats(6))).is_err(), "{shape}");
         }
         assert!(read(&npy_bytes("<c8", false, "(3,)", &floats(6))).is_err());
-        // A header of 4 GB that is not there, and one that would take the parser's stack.
+        // A header of 4 GB that is not there, and one of brackets alone.
         let far = [b"\x93NUMPY\x02\x00".as_slice(), &u32::MAX.to_le_bytes(), b"{}"].concat();
         assert!(read(&far).unwrap_err().to_string().contains("64 KiB"));
         let deep = npy_bytes("<f4", false, &"(".repeat(20_000), &[]);
-        assert!(read(&deep).unwrap_err().to_string().contains("nests"));
+        assert!(read(&deep).unwrap_err().to_string().contains("its header is `{'descr'"));
     }
 }
