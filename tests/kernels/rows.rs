@@ -23,7 +23,8 @@ const TEXT_NORM: RowOp = RowOp { name: "rows_text_norm", call: row_call, row: te
 const RESTART: RowOp = RowOp { name: "rows_restart", call: row_call, row: restart, emits: true };
 const TIME_SILU: RowOp = RowOp { name: "rows_time_silu", call: row_call, row: time_silu, emits: true };
 const LATENT_GATE: RowOp = RowOp { name: "rows_latent_gate", call: gate_call, row: latent_gate, emits: true };
-const ROW_OPS: [RowOp; 4] = [TEXT_NORM, RESTART, TIME_SILU, LATENT_GATE];
+const LOOKUP: RowOp = RowOp { name: "rows_lookup", call: lookup_call, row: lookup, emits: true };
+const ROW_OPS: [RowOp; 5] = [TEXT_NORM, RESTART, TIME_SILU, LATENT_GATE, LOOKUP];
 
 fn row_call(device: &Device, operands: &Operands, on: &OnDevice, kernel: &'static str) -> Result<(), String> {
     let op = entry(kernel).op;
@@ -34,6 +35,15 @@ fn row_call(device: &Device, operands: &Operands, on: &OnDevice, kernel: &'stati
 fn gate_call(device: &Device, operands: &Operands, on: &OnDevice, kernel: &'static str) -> Result<(), String> {
     let params = on.gate_params(operands);
     device.call(kernel, &OpCall::rows(entry(kernel).op, params.gemm.group[0].rows.count, &params))
+}
+
+fn lookup_call(device: &Device, operands: &Operands, on: &OnDevice, kernel: &'static str) -> Result<(), String> {
+    let params = on.lookup_params(operands);
+    device.call(kernel, &OpCall::rows(entry(kernel).op, params.num_rows, &params))
+}
+
+fn lookup(o: &Operands, row: usize, _: Rounding) -> Vec<f64> {
+    o.row(&o.position, o.ids[row] as usize).iter().map(|x| f64::from(x.to_f32())).collect()
 }
 
 fn sigmoid(x: f64) -> f64 {
@@ -194,6 +204,31 @@ fn extremes() {
     }
 }
 
+/// Rows whose id names none of the table's are NaN, the others what they are without.
+fn unknown_ids(device: &Device, kernel: &'static str) -> Result<(), String> {
+    let mut operands = Operands::random(rows(1, 9, 320, 0, 0), &mut Random::new(4));
+    let expected = run(device, &LOOKUP, kernel, &operands)?;
+    let unknown = [(2, 11), (4, -1), (5, i32::MAX), (8, i32::MIN)];
+    unknown.iter().for_each(|(row, id)| operands.ids[*row] = *id);
+    let got = run(device, &LOOKUP, kernel, &operands)?;
+    for row in 0..9 {
+        let is_unknown = unknown.iter().any(|(unknown, _)| *unknown == row);
+        let (got, expected) = (operands.row(&got.stream, row), operands.row(&expected.stream, row));
+        let right = if is_unknown { got.iter().all(|x| x.is_nan()) } else { got == expected };
+        if !right {
+            return Err(format!("{kernel}: row {row} of id {}", operands.ids[row]));
+        }
+    }
+    Ok(())
+}
+
+#[test]
+fn ids_beyond_the_table_give_nan() {
+    for device in devices() {
+        unknown_ids(&device, LOOKUP.name).unwrap_or_else(|e| panic!("{}: {e}", device.name));
+    }
+}
+
 #[test]
 fn two_runs_are_equal() {
     let operands = Operands::random(rows(2, 9, 576, 0, 0), &mut Random::new(3));
@@ -213,6 +248,9 @@ fn faults_are_caught() {
     for row_op in &ROW_OPS {
         // The last block's idle warps have rows in the stream, which they must keep; the last iteration has idle lanes.
         let rows = rows(1, 16, 320, 0, 7);
-        assert_caught(&faults_of(row_op.name), |device, kernel| test(device, row_op, kernel, rows));
+        assert_caught(&faults_of(row_op.name), |device, kernel| match kernel {
+            "rows_lookup_no_id_guard" => unknown_ids(device, kernel),
+            _ => test(device, row_op, kernel, rows),
+        });
     }
 }

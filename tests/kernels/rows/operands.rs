@@ -1,7 +1,9 @@
 //! Operands of all kernels on rows, in device memory.
 
 use half::bf16;
-use pid_engine::kernels::params::{PidEmit, PidGemm, PidGroup, PidLatentGateParams, PidRows, PidRowsParams};
+use pid_engine::kernels::params::{
+    PidEmit, PidGemm, PidGroup, PidLatentGateParams, PidLookupParams, PidRows, PidRowsParams,
+};
 
 use crate::under_test::{Array, Device};
 use crate::values::{Random, bits};
@@ -29,7 +31,9 @@ pub struct Operands {
     pub stream: Vec<f32>,
     pub source: Vec<f32>,
     pub vector: Vec<f32>,
+    /// Also the table that ids name rows of.
     pub position: Vec<bf16>,
+    pub ids: Vec<i32>,
     pub features: Vec<bf16>,
     pub feature_half: Vec<bf16>,
     pub sigma: Vec<f32>,
@@ -49,6 +53,7 @@ impl Operands {
             vector: random.floats(hidden, 1.0),
             // The table is longer than the text.
             position: random.bf16s((per_sample + 2) * hidden, 1.0),
+            ids: (0..rows.total()).map(|row| ((row * 7 + 3) % (per_sample + 2)) as i32).collect(),
             features: random.bf16s(len, 1.0),
             feature_half: random.bf16s(rows.total(), 1.0),
             sigma: (0..batch).map(|b| 0.9 - 0.7 * b as f32).collect(),
@@ -69,6 +74,7 @@ impl Operands {
             source: device.input(&self.source),
             vector: device.input(&self.vector),
             position: device.input(&bits(&self.position)),
+            ids: device.input(&self.ids),
             features: device.input(&bits(&self.features)),
             feature_half: device.input(&bits(&self.feature_half)),
             sigma: device.input(&self.sigma),
@@ -86,6 +92,7 @@ pub struct OnDevice {
     source: Array<f32>,
     vector: Array<f32>,
     position: Array<u16>,
+    ids: Array<i32>,
     features: Array<u16>,
     feature_half: Array<u16>,
     sigma: Array<f32>,
@@ -111,6 +118,20 @@ impl OnDevice {
             num_rows: rows.count as u32,
             rows_per_sample: rows.per_sample as u32,
             hidden: rows.hidden as u32,
+            reserved: 0,
+        }
+    }
+
+    pub fn lookup_params(&self, operands: &Operands) -> PidLookupParams {
+        let Rows { hidden, count, .. } = operands.rows;
+        PidLookupParams {
+            ids: self.ids.ptr(),
+            table: self.position.ptr(),
+            output: self.stream.mut_ptr(),
+            emit: self.emit(&operands.rows),
+            num_rows: count as u32,
+            num_entries: (operands.position.len() / hidden) as u32,
+            hidden: hidden as u32,
             reserved: 0,
         }
     }
@@ -147,6 +168,7 @@ impl OnDevice {
     /// Names what was written to.
     pub fn check_inputs(&self, operands: &Operands) -> Result<(), String> {
         let same = self.source.read()? == operands.source
+            && self.ids.read()? == operands.ids
             && self.features.read()? == bits(&operands.features)
             && self.position.read()? == bits(&operands.position);
         if same { Ok(()) } else { Err("an input was written".into()) }
