@@ -3,7 +3,7 @@
 //   image [B, 3, H, W] f32 or A [rows, k] f32, rounded to bf16 on the way; W [n, ldb] bf16, bias [n] f32;
 //   output [rows, n] f32; n a multiple of 64, k of 8 (patch: 768); f32 accumulators.
 //   sm_80+; 128 x 128 tiles, grid ceil(rows / 128) ceil(n / 128), block 128, smem 48 KB; 2 rows n k FLOP.
-//   source: ops PatchEmbed and TextEmbed (src/graph/op.rs).
+//   source: ops PatchEmbed and EmbedRows (src/graph/op.rs).
 #include "epilogue.cuh"
 
 constexpr int kPatch = 16;

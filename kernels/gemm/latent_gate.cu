@@ -4,7 +4,7 @@
 //   [rows, n] bf16, sigma [B] f32; n a multiple of 64; f32 accumulators. A and the emitted operand are two buffers: tiles
 //   of the same rows still read one while others write the other.
 //   sm_80+; 128 x 128 tiles, grid ceil(rows / 128) ceil(n / 128), block 128, smem 48 KB; 2 rows n k FLOP.
-//   source: op LatentGate (src/graph/op.rs).
+//   source: op FeatureGate (src/graph/op.rs).
 #include "latent_gate.cuh"
 
 template <int kFault>

@@ -1,6 +1,6 @@
 // latent_gate: the epilogue of gemm_latent_gate, stream += sigmoid(A W^T + feature_half - alpha sigma[b]) * features.
 //   Columns in the order Groups16.
-//   stream [rows, n] f32, features and feature_half [rows, n] bf16, sigma [B] f32. source: op LatentGate (src/graph/op.rs)
+//   stream [rows, n] f32, features and feature_half [rows, n] bf16, sigma [B] f32. source: op FeatureGate (src/graph/op.rs)
 #pragma once
 #include "epilogue.cuh"
 

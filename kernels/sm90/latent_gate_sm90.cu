@@ -4,7 +4,7 @@
 //   bf16, sigma [B] f32; n a multiple of 64, k of 8; f32 accumulators.
 //   sm_90a; tiles and the way to share the work as named (product.cuh); persistent: grid at most one block an SM, in whole
 //   clusters; block 384, smem up to 227 KB; 2 rows n k FLOP.
-//   source: op LatentGate (src/graph/op.rs); the structure is product.cuh's.
+//   source: op FeatureGate (src/graph/op.rs); the structure is product.cuh's.
 #include "epilogue.cuh"
 #include "../gemm/latent_gate.cuh"
 
