@@ -40,9 +40,12 @@ pub fn devices() -> Vec<Device> {
 pub fn emulators() -> Vec<Device> {
     // What an access touches is the same in any order, and ThreadSanitizer knows which accesses are ordered whatever the
     // order in which they came; each costs it tenfold.
-    let count = if cfg!(any(pid_sanitize = "address", pid_sanitize = "thread")) { 1 } else { SCHEDULES.len() };
+    let count = if IS_SANITIZED { 1 } else { SCHEDULES.len() };
     SCHEDULES.into_iter().take(count).map(emulator).collect()
 }
+
+/// Whether the kernels are instrumented (`tools/sanitize`). Faulty copies of the engine's kernels are left out then.
+pub const IS_SANITIZED: bool = cfg!(any(pid_sanitize = "address", pid_sanitize = "thread"));
 
 /// Schedules that faults are looked for by, until one finds them.
 pub const SCHEDULES: [Scheduler; 4] =
