@@ -63,7 +63,7 @@ fn streamed_weights() {
     let Some(fake) = Fake::new(Machine::default()) else { return };
     let (latent, request) = (latent(2, 1, 2), inputs().1);
     let others = Request { noise: NoiseSource::Philox { seed: 5 }, ..request.clone() };
-    for budget in ["15MB", "25MB"] {
+    for budget in ["16MB", "25MB"] {
         let decoder = builder(GPU).budget(budget.parse().unwrap()).build(checkpoint()).unwrap();
         let (recorded, copies) = (fake.calls(RECORDED), fake.calls("cuGraphAddMemcpyNode"));
         let decoded = decoder.decode(&latent, &request).unwrap();
