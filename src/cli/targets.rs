@@ -20,6 +20,7 @@ pub(super) enum Kind {
     Page,
     /// For machines: `--save`, `--tuning`.
     Table,
+    #[cfg_attr(not(any(feature = "cuda", feature = "emulator")), allow(dead_code))]
     Junit,
 }
 
