@@ -137,9 +137,11 @@ impl RandomGraph {
         let inner = 64;
         let output = self.tensor(inner, Role::Temporary);
         let [shift, scale, gate] = ["shift", "scale", "gate"].map(|name| self.graph.constant(name, hidden));
-        let modulation = Some(Modulation { shift, scale });
+        // Constants are a pass's.
+        let in_loop = phase == Phase::Step;
+        let modulation = in_loop.then_some(Modulation { shift, scale });
         let norm = Norm { weight: self.weight(1, hidden), modulation };
-        let gate = Some(gate);
+        let gate = in_loop.then_some(gate);
         let weight = self.weight(2 * inner, hidden);
         let streams = vec![SwiGluStream { stream: Stream::Image, input: residual, norm, weight, sums: None }];
         let op = SwiGlu { tokens: self.tokens(), streams, output, hidden, inner };

@@ -13,25 +13,31 @@ const BOTTOM: f64 = 110.0;
 /// Height of the band that stands for the weights.
 const BAND: f64 = 46.0;
 
-/// Kinds of tensors by the first word of their names, with a colour each.
-const KINDS: [(&str, &str, &str); 7] = [
-    ("features", "#5b8def", "latent features, kept for every step"),
-    ("feature_half", "#9db9f5", "feature halves of the gates"),
-    ("adapter", "#3aa17e", "adapter"),
-    ("patch", "#e8833a", "patch blocks"),
-    ("text", "#b07cc6", "text"),
-    ("pixel", "#d9534f", "pixel blocks"),
-    ("", "#8a8f98", "inputs, image, noise"),
-];
+/// Colours of the kinds of tensors, the largest first; the last is of all that are left.
+const COLOURS: [&str; 8] = ["#5b8def", "#e8833a", "#3aa17e", "#d9534f", "#b07cc6", "#9db9f5", "#c9a227", "#8a8f98"];
 
-fn kind(name: &str) -> usize {
-    let word = name.split('.').next().unwrap_or_default();
-    KINDS.iter().position(|(k, _, _)| word == *k || (*k == "pixel" && word == "pixels")).unwrap_or(KINDS.len() - 1)
+/// A kind of tensor: the first word of its name.
+fn kind(name: &str) -> &str {
+    name.split('.').next().unwrap_or_default()
+}
+
+/// The kinds that have a colour of their own, those with the most bytes.
+fn kinds<'a>(plan: &Plan, graph: &'a Graph) -> Vec<&'a str> {
+    let mut bytes: Vec<(&str, usize)> = Vec::new();
+    for (tensor, allocated) in graph.tensors.iter().zip(&plan.allocated_bytes) {
+        match bytes.iter_mut().find(|(known, _)| *known == kind(&tensor.name)) {
+            Some((_, sum)) => *sum += allocated,
+            None => bytes.push((kind(&tensor.name), *allocated)),
+        }
+    }
+    bytes.sort_by_key(|(_, sum)| std::cmp::Reverse(*sum));
+    bytes.into_iter().map(|(kind, _)| kind).take(COLOURS.len() - 1).collect()
 }
 
 struct Canvas<'a> {
     plan: &'a Plan,
     graph: &'a Graph,
+    kinds: Vec<&'a str>,
     svg: Svg,
 }
 
@@ -39,7 +45,7 @@ impl Plan {
     /// A self-contained SVG.
     pub fn to_svg(&self, graph: &Graph) -> String {
         let look = format!(r##"width="{WIDTH}" height="{HEIGHT}" font-family="sans-serif" fill="#222""##);
-        let mut canvas = Canvas { plan: self, graph, svg: Svg::new(WIDTH, HEIGHT, &look) };
+        let mut canvas = Canvas { plan: self, graph, kinds: kinds(self, graph), svg: Svg::new(WIDTH, HEIGHT, &look) };
         canvas.frame();
         canvas.tensors();
         canvas.marks();
@@ -104,7 +110,8 @@ impl Canvas<'_> {
             let bytes = self.plan.allocated_bytes[index];
             let (x, y) = (self.x(live.start), self.y(offset + bytes));
             let (width, height) = (self.x(live.end) - x, self.y(offset) - y);
-            let colour = KINDS[kind(&tensor.name)].1;
+            let own = self.kinds.iter().position(|k| *k == kind(&tensor.name));
+            let colour = COLOURS[own.unwrap_or(COLOURS.len() - 1)];
             let title = format!(
                 "{} {:?} {}, {}, launches {} to {}",
                 tensor.name,
@@ -137,7 +144,9 @@ impl Canvas<'_> {
 
     fn legend(&mut self) {
         let y = HEIGHT - 52.0;
-        for (i, (_, colour, label)) in KINDS.iter().enumerate() {
+        let labels: Vec<&str> = self.kinds.iter().copied().chain(["others"]).collect();
+        for (i, label) in labels.into_iter().enumerate() {
+            let colour = if i == self.kinds.len() { COLOURS[COLOURS.len() - 1] } else { COLOURS[i] };
             let (x, y) = (LEFT + 285.0 * (i % 4) as f64, y + 24.0 * (i / 4) as f64);
             self.svg.rect(x, y - 11.0, [14.0, 14.0], &format!("fill=\"{colour}\""));
             self.text(x + 20.0, y, "start", 12, label);

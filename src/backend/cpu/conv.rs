@@ -13,7 +13,7 @@ use crate::weights::Matrix;
 /// Output channels of a task.
 const CHANNEL_PANEL: usize = 64;
 /// Padded pixels of a task.
-const PIXEL_BLOCK: usize = 1024;
+const PIXELS_AT_ONCE: usize = 1024;
 
 /// What follows the product.
 #[derive(Clone, Copy, PartialEq, Eq)]
@@ -52,12 +52,12 @@ fn sample(padded: &[f32], tokens: Tokens, kernel: &Kernel<'_>, output: &mut [f32
     let pitch = cols + 2;
     let flat = rows * pitch - 2;
     let panels = out_channels.div_ceil(CHANNEL_PANEL);
-    let blocks = flat.div_ceil(PIXEL_BLOCK);
+    let blocks = flat.div_ceil(PIXELS_AT_ONCE);
     let output = Shared::new(output);
     parallel::tasks(panels * blocks, &|task| {
         let (panel, block) = (task / blocks, task % blocks);
         let outs = panel * CHANNEL_PANEL..((panel + 1) * CHANNEL_PANEL).min(out_channels);
-        let pixels = block * PIXEL_BLOCK..((block + 1) * PIXEL_BLOCK).min(flat);
+        let pixels = block * PIXELS_AT_ONCE..((block + 1) * PIXELS_AT_ONCE).min(flat);
         let taps = outs.len() * kernel.weight.cols();
         with_scratch(taps + pixels.len() * outs.len(), |scratch| {
             let (weights, tile) = scratch.split_at_mut(taps);

@@ -24,9 +24,9 @@ pub(super) fn linear(a: &[f32], weight: &Matrix<'_>, bias: &[f32], out: &mut [f3
     });
 }
 
-/// `rms(caption W^T + b; norm) + position[t]`.
+/// `rms(input W^T + b; norm) + position[t]`.
 pub(super) fn embed_rows(
-    caption: &[f32],
+    input: &[f32],
     weight: &Matrix<'_>,
     bias: &[f32],
     norm: &[f32],
@@ -34,7 +34,7 @@ pub(super) fn embed_rows(
     text: usize,
     out: &mut [f32],
 ) {
-    linear(caption, weight, bias, out);
+    linear(input, weight, bias, out);
     let d = weight.rows();
     parallel::pieces(out, d, &|row, y| {
         let r = math::inverse_rms(y);
