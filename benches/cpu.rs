@@ -29,16 +29,7 @@ fn checkpoints(c: &mut Criterion) {
 fn plans(c: &mut Criterion) {
     for (name, side) in [("flux-v1.5", 2048), ("flux-v1.5", 4096)] {
         let config = Config::by_name(name).expect("a known name");
-        let options = NetworkOptions {
-            batch: 1,
-            text_tokens: 300,
-            width: side,
-            height: side,
-            precision: Policy::BF16,
-            fused: true,
-            recompute_features: false,
-            observed: false,
-        };
+        let options = NetworkOptions::new(1, 300, [side, side], Policy::BF16);
         c.bench_function(&format!("plan {name} {side}x{side}"), |b| b.iter(|| program(&config, &options, None)));
     }
 }

@@ -285,9 +285,7 @@ fn misshapen_operands_are_refused() {
 }
 
 fn network_options(width: usize, height: usize, precision: Policy) -> NetworkOptions {
-    let fused = precision == Policy::BF16;
-    let (recompute_features, observed) = (false, false);
-    NetworkOptions { batch: 1, text_tokens: 300, width, height, precision, fused, recompute_features, observed }
+    NetworkOptions::new(1, 300, [width, height], precision)
 }
 
 /// The model's own graphs, with every lever of a budget: the arena is at most 3% above the largest live sum. Small pictures,

@@ -43,16 +43,7 @@ fn agrees(value: f64, printed: &str, what: &str) {
 }
 
 fn options(side: usize) -> NetworkOptions {
-    NetworkOptions {
-        batch: 1,
-        text_tokens: 300,
-        width: side,
-        height: side,
-        precision: Policy::BF16,
-        fused: true,
-        recompute_features: false,
-        observed: false,
-    }
+    NetworkOptions::new(1, 300, [side, side], Policy::BF16)
 }
 
 fn stream_rows(tokens: Tokens, stream: Stream) -> u64 {

@@ -89,16 +89,7 @@ fn assert_forms_agree(backend: &dyn Backend, checkpoint: &Checkpoint, precision:
     let iterations = pid::iterations(&schedule, &constants);
     let (latent, caption) = inputs(2, h, w);
     let run = |chunks: usize, recompute_features: bool| {
-        let options = NetworkOptions {
-            batch: 2,
-            text_tokens: 11,
-            width: w * 32,
-            height: h * 32,
-            precision,
-            fused: precision == Policy::BF16,
-            recompute_features,
-            observed: false,
-        };
+        let options = NetworkOptions { recompute_features, ..NetworkOptions::new(2, 11, [w * 32, h * 32], precision) };
         let graph = pid::graph(&config, &options).unwrap();
         let options = PlanOptions { alignment: 256, chunks };
         let program = Program::new(graph, &options, String::new()).unwrap();
@@ -148,16 +139,7 @@ fn schedules_of_the_emulator_agree() {
     let constants = pid::constants(&config, &*checkpoint, &times).unwrap();
     let iterations = pid::iterations(&schedule, &constants);
     let (latent, caption) = inputs(1, 2, 3);
-    let options = NetworkOptions {
-        batch: 1,
-        text_tokens: 11,
-        width: 96,
-        height: 64,
-        precision: Policy::BF16,
-        fused: true,
-        recompute_features: false,
-        observed: false,
-    };
+    let options = NetworkOptions::new(1, 11, [96, 64], Policy::BF16);
     let program = pid::program(&config, &options, None).unwrap();
     let run = |order: Scheduler| {
         let backend = Emulator::new(order).backend(checkpoint.clone());

@@ -57,16 +57,7 @@ pub struct BenchOptions {
 impl BenchOptions {
     /// The graph's.
     pub fn network(&self, precision: Policy) -> NetworkOptions {
-        NetworkOptions {
-            batch: self.batch,
-            text_tokens: self.text_tokens,
-            width: self.width,
-            height: self.height,
-            precision,
-            fused: precision == Policy::BF16,
-            recompute_features: false,
-            observed: false,
-        }
+        NetworkOptions::new(self.batch, self.text_tokens, [self.width, self.height], precision)
     }
 }
 

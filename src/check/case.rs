@@ -52,16 +52,7 @@ pub struct Case {
 impl Case {
     fn new(name: &'static str, config: Config, [width, height]: [usize; 2], text_tokens: usize) -> Self {
         let config = Config { txt_max_length: config.txt_max_length.max(text_tokens), ..config };
-        let options = NetworkOptions {
-            batch: 1,
-            text_tokens,
-            width,
-            height,
-            precision: Policy::BF16,
-            fused: true,
-            recompute_features: false,
-            observed: false,
-        };
+        let options = NetworkOptions::new(1, text_tokens, [width, height], Policy::BF16);
         let (sampler, scope) = (Sampler::Sde, Scope::Always);
         Self { name, config, options, steps: 2, sampler, loud: false, whole: false, scope }
     }

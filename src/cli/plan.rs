@@ -50,17 +50,12 @@ pub(super) fn run(args: &PlanArgs) -> Result<Report, CliError> {
         targets.add("--svg", path, Kind::Drawing)?;
     }
     let config = read_config(&args.config)?;
-    let options = NetworkOptions {
-        batch: usize::from(args.batch),
-        text_tokens: args.tokens.unwrap_or(config.txt_max_length),
-        width: args.width,
-        height: args.height,
-        precision: args.precision,
-        // As kernels run it.
-        fused: args.precision == Policy::BF16,
-        recompute_features: false,
-        observed: false,
-    };
+    let options = NetworkOptions::new(
+        usize::from(args.batch),
+        args.tokens.unwrap_or(config.txt_max_length),
+        [args.width, args.height],
+        args.precision,
+    );
     options.check(&config).map_err(CliError::usage)?;
     let program = pid::program(&config, &options, args.budget)?;
     let (graph, plan) = (&program.graph, &program.plan);

@@ -201,16 +201,7 @@ mod tests {
     #[test]
     fn every_matrix_has_one_order() {
         for config in Release::ALL.iter().map(Release::config) {
-            let options = NetworkOptions {
-                batch: 1,
-                text_tokens: config.txt_max_length.min(24),
-                width: 128,
-                height: 128,
-                precision: Policy::BF16,
-                fused: true,
-                recompute_features: false,
-                observed: false,
-            };
+            let options = NetworkOptions::new(1, config.txt_max_length.min(24), [128, 128], Policy::BF16);
             let graph = pid::program(&config, &options, None).unwrap().graph;
             for (choice, reordered) in [(KernelChoice::Auto, true), (KernelChoice::Portable, false)] {
                 let needs =

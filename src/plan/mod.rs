@@ -22,6 +22,9 @@ use std::ops::Range;
 
 use crate::graph::Graph;
 
+/// Alignment of tensors, and of streamed weights in their slots, in bytes.
+pub const ALIGNMENT: usize = 256;
+
 /// Choices of a plan.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct PlanOptions {
@@ -89,7 +92,7 @@ pub enum PlanError {
 
 impl Default for PlanOptions {
     fn default() -> Self {
-        Self { alignment: 256, chunks: 1 }
+        Self { alignment: ALIGNMENT, chunks: 1 }
     }
 }
 

@@ -4,7 +4,7 @@
 use std::collections::HashMap;
 use std::ops::Range;
 
-use super::{Launch, Plan};
+use super::{ALIGNMENT, Launch, Plan};
 use crate::graph::{Graph, Phase, WeightId};
 
 /// Of all weights' bytes, those of a weight that is worth copying: smaller ones stay.
@@ -52,10 +52,10 @@ struct Unit {
 
 impl Plan {
     /// Lets as few weights be streamed as bring the peak down to `most_bytes`; all that can be where that does not suffice.
-    pub(crate) fn stream_weights(&mut self, graph: &Graph, most_bytes: usize, alignment: usize) {
-        let units = units(graph, &self.launches, alignment);
+    pub(crate) fn stream_weights(&mut self, graph: &Graph, most_bytes: usize) {
+        let units = units(graph, &self.launches);
         for count in 1..=units.len() {
-            let streaming = form_groups(&chosen(&units, count), alignment, graph);
+            let streaming = form_groups(&chosen(&units, count), graph);
             let streamed: usize = streaming.groups.iter().flat_map(|g| &g.weights).map(|w| graph[*w].bytes()).sum();
             let weights_bytes = graph.weights.iter().map(|w| w.bytes()).sum::<usize>() - streamed;
             let peak_bytes = weights_bytes + 2 * streaming.slot_bytes + self.constants_bytes + self.arena_bytes;
@@ -70,7 +70,7 @@ impl Plan {
 }
 
 /// Every run of nodes whose launches do not mix with others', where it has weights of its own that are worth copying.
-fn units(graph: &Graph, launches: &[Launch], alignment: usize) -> Vec<Unit> {
+fn units(graph: &Graph, launches: &[Launch]) -> Vec<Unit> {
     let total: usize = graph.weights.iter().map(|w| w.bytes()).sum();
     let mut readers: HashMap<WeightId, Range<usize>> = HashMap::new();
     for (index, node) in graph.nodes.iter().enumerate() {
@@ -105,7 +105,7 @@ fn units(graph: &Graph, launches: &[Launch], alignment: usize) -> Vec<Unit> {
             }
         }
         if !weights.is_empty() {
-            let bytes = weights.iter().map(|w| graph[*w].bytes().next_multiple_of(alignment)).sum();
+            let bytes = weights.iter().map(|w| graph[*w].bytes().next_multiple_of(ALIGNMENT)).sum();
             units.push(Unit { phase: graph.nodes[nodes.start].phase, nodes, weights, bytes });
         }
     }
@@ -122,8 +122,8 @@ fn chosen(units: &[Unit], count: usize) -> Vec<Unit> {
 }
 
 /// Neighbours joined as far as the largest unit's bytes allow, slots in turn.
-fn form_groups(units: &[Unit], alignment: usize, graph: &Graph) -> Streaming {
-    let slot_bytes = units.iter().map(|unit| unit.bytes).max().unwrap_or(0).next_multiple_of(alignment);
+fn form_groups(units: &[Unit], graph: &Graph) -> Streaming {
+    let slot_bytes = units.iter().map(|unit| unit.bytes).max().unwrap_or(0);
     let mut streaming = Streaming { slot_bytes, ..Streaming::default() };
     for phase in [Phase::Once, Phase::Step] {
         let units: Vec<&Unit> = units.iter().filter(|unit| unit.phase == phase).collect();

@@ -58,16 +58,7 @@ const OPS: [&str; 5] = ["gemm_linear", "gemm_qkv_folded_d64", "gemm_swiglu", "ge
 /// A decode of one step by the kernels of `selection`: their names, and the picture.
 fn decode(emulator: Emulator, selection: Selection) -> (BTreeSet<&'static str>, Vec<f32>) {
     let config = Config::tiny();
-    let options = NetworkOptions {
-        batch: 1,
-        text_tokens: 5,
-        width: 64,
-        height: 32,
-        precision: Policy::BF16,
-        fused: true,
-        recompute_features: false,
-        observed: false,
-    };
+    let options = NetworkOptions::new(1, 5, [64, 32], Policy::BF16);
     let program: Program = program(&config, &options, None).unwrap();
     let checkpoint = Arc::new(Checkpoint::synthetic(&config, 7, &NoProgress));
     let schedule = Schedule::new(1, Sampler::Sde).unwrap();

@@ -50,7 +50,7 @@ impl<'a> DeviceSession<'a> {
         let mut wanted: Vec<_> = needs.weights.iter().copied().collect();
         wanted.sort_by_key(|(id, _)| *id);
         let streaming = &program.plan.streaming;
-        let (layout, resident) = Layout::new(graph, streaming, wanted);
+        let (layout, staying) = Layout::new(graph, streaming, wanted);
         // The noise's seed and the slots lie behind the tensors: with the arena they stay where recorded commands look for
         // them.
         let seed_at = program.plan.arena_bytes;
@@ -60,7 +60,7 @@ impl<'a> DeviceSession<'a> {
             layout.clear(graph, &mut resident);
             take_arena(&mut resident, arena_bytes)
         };
-        let weights = backend.missing_weight_bytes(graph, &resident);
+        let weights = backend.missing_weight_bytes(graph, &staying);
         let arena = if kept.is_some() { 0 } else { arena_bytes };
         let streamed = layout.missing_bytes(graph, &backend.resident());
         let missing = weights + backend.missing_other_bytes(graph, &needs, steps) + arena;
@@ -76,7 +76,7 @@ impl<'a> DeviceSession<'a> {
         if weights + streamed > 0 {
             placed(0)?;
         }
-        let held = backend.place_weights(graph, &resident, &mut tables, &mut placed)?;
+        let held = backend.place_weights(graph, &staying, &mut tables, &mut placed)?;
         backend.place_scalars(graph, &needs, &mut tables)?;
         backend.place_bounds(graph, &needs, &mut tables)?;
         backend.place_rotary(&needs, &mut tables)?;
@@ -98,13 +98,12 @@ impl<'a> DeviceSession<'a> {
         &*self.backend.driver
     }
 
-    fn submit(&mut self, label: &str, calls: Vec<KernelCall>) -> Result<(), ExecError> {
+    /// Appends calls, which read the streamed weights of `group`; hands over what is pending to a driver that does not collect.
+    fn submit(&mut self, label: &str, calls: Vec<KernelCall>, group: Option<usize>) -> Result<(), ExecError> {
         self.pending.extend(calls.into_iter().map(|call| Command::launch(label, call)));
-        self.hand_over()
-    }
-
-    /// Hands over what is pending to a driver that does not collect.
-    fn hand_over(&mut self) -> Result<(), ExecError> {
+        if let Some(group) = group {
+            self.slots.read(group, &self.pending);
+        }
         if self.driver().collects() { Ok(()) } else { self.flush() }
     }
 
@@ -250,7 +249,7 @@ impl Session for DeviceSession<'_> {
 
     fn noise(&mut self, id: TensorId, noise: &mut Noise, draw: usize) -> Result<(), ExecError> {
         match self.noise_call(id, noise, draw)? {
-            Some(call) => self.submit("noise", vec![call]),
+            Some(call) => self.submit("noise", vec![call], None),
             None => Ok(()),
         }
     }
@@ -272,12 +271,7 @@ impl Session for DeviceSession<'_> {
     fn launch(&mut self, launch: &Launch, iteration: &Iteration<'_>) -> Result<(), ExecError> {
         let group = self.fill_slot(launch);
         let calls = self.lower(launch, iteration)?;
-        let label = &self.program.graph.nodes[launch.node].name;
-        self.pending.extend(calls.into_iter().map(|call| Command::launch(label, call)));
-        if let Some(group) = group {
-            self.slots.read(group, &self.pending);
-        }
-        self.hand_over()
+        self.submit(&self.program.graph.nodes[launch.node].name, calls, group)
     }
 
     fn launch_timed(&mut self, launch: &Launch, iteration: &Iteration<'_>) -> Result<f64, ExecError> {

@@ -8,11 +8,8 @@ use super::{DeviceBackend, Resident};
 use crate::exec::ExecError;
 use crate::graph::{Graph, WeightId};
 use crate::kernels::Tables;
-use crate::plan::Streaming;
+use crate::plan::{ALIGNMENT, Streaming};
 use crate::weights::{Form, Weight};
-
-/// Alignment of a weight in its slot.
-const ALIGNMENT: usize = 256;
 
 /// A weight of a group: where it lies in the slot.
 #[derive(Clone, Copy, Debug)]

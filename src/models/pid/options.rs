@@ -98,6 +98,12 @@ const MAX_SIDE: usize = 1 << 16;
 const MAX_BATCH: usize = 1 << 12;
 
 impl NetworkOptions {
+    /// A decode as users run it, nothing observed: fused where kernels know the formats, plain in others.
+    pub fn new(batch: usize, text_tokens: usize, [width, height]: [usize; 2], precision: Policy) -> Self {
+        let fused = precision == Policy::BF16;
+        Self { batch, text_tokens, width, height, precision, fused, recompute_features: false, observed: false }
+    }
+
     /// Checks that a network of `config` can be built for these sizes.
     ///
     /// # Errors

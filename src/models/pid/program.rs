@@ -21,9 +21,6 @@ pub enum ProgramError {
 /// Row ranges into which the wide intermediates are cut, cheapest first.
 const CHUNKS: [usize; 6] = [1, 2, 4, 8, 16, 32];
 
-/// Alignment of tensors and streamed weights in bytes.
-const ALIGNMENT: usize = 256;
-
 /// Builds the program of a decode: without a budget the fastest form, else the first of the candidates whose peak fits:
 /// uncut; rows of the wide intermediates cut; features recomputed besides; and for kernels weights streamed, as few as
 /// suffice. All candidates compute the same result.
@@ -39,7 +36,7 @@ pub fn program(config: &Config, options: &NetworkOptions, budget: Option<ByteSiz
         let options = NetworkOptions { recompute_features, ..*options };
         let graph = graph(config, &options)?;
         for chunks in CHUNKS {
-            let bytes = plan::least_bytes(&graph, &PlanOptions { alignment: ALIGNMENT, chunks })?;
+            let bytes = plan::least_bytes(&graph, &PlanOptions { chunks, ..PlanOptions::default() })?;
             // No arena is smaller than what lives at once: most candidates need not be planned.
             if bytes <= most_bytes {
                 let program = candidate(config, &options, chunks)?;
@@ -56,7 +53,7 @@ pub fn program(config: &Config, options: &NetworkOptions, budget: Option<ByteSiz
     let mut program = candidate(config, &options, chunks)?;
     // On the CPU weights are in the mapped file anyway.
     if options.fused {
-        program.plan.stream_weights(&program.graph, most_bytes, ALIGNMENT);
+        program.plan.stream_weights(&program.graph, most_bytes);
         let streaming = &program.plan.streaming;
         let size = |bytes: usize| ByteSize(bytes as u64);
         let (once, step, slot) = (size(streaming.once_bytes), size(streaming.step_bytes), size(streaming.slot_bytes));
@@ -92,22 +89,13 @@ pub fn graph(config: &Config, options: &NetworkOptions) -> Result<Graph, GraphEr
 /// Only for a config that [`Config::validate`] refuses.
 pub fn smallest(config: &Config) -> Result<Graph, GraphError> {
     let side = least_common_multiple(config.patch_size, config.pixels_per_latent());
-    let options = NetworkOptions {
-        batch: 1,
-        text_tokens: 1,
-        width: side,
-        height: side,
-        precision: Policy::BF16,
-        fused: true,
-        recompute_features: false,
-        observed: false,
-    };
+    let options = NetworkOptions::new(1, 1, [side, side], Policy::BF16);
     network::build(config, &options)
 }
 
 fn candidate(config: &Config, options: &NetworkOptions, chunks: usize) -> Result<Program, ProgramError> {
     let graph = graph(config, options)?;
-    let plan_options = PlanOptions { alignment: ALIGNMENT, chunks };
+    let plan_options = PlanOptions { chunks, ..PlanOptions::default() };
     let mut form = vec![options.precision.to_string()];
     if chunks > 1 {
         form.push(format!("wide intermediates in {chunks} row ranges"));
@@ -153,16 +141,7 @@ mod tests {
         for gate in [GateType::PerToken, GateType::PerTokenPerDim] {
             let config = Config { lq_gate_type: gate, pit_lq_inject: gate == GateType::PerToken, ..Config::tiny() };
             let checkpoint = Arc::new(Checkpoint::synthetic(&config, 2, &NoProgress));
-            let options = NetworkOptions {
-                batch: 2,
-                text_tokens: 7,
-                width: 32,
-                height: 64,
-                precision: Policy::F32,
-                fused: false,
-                recompute_features: false,
-                observed: false,
-            };
+            let options = NetworkOptions::new(2, 7, [32, 64], Policy::F32);
             let plain = program(&config, &options, None).unwrap();
             let bf16 =
                 program(&config, &NetworkOptions { precision: Policy::BF16, fused: true, ..options }, None).unwrap();
