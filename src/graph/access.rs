@@ -1,12 +1,82 @@
-//! Which tensors and weights an op touches, and whether it may run on a range of its rows. All that the
+//! Which tensors, weights and constants an op touches, and whether it may run on a range of its rows. All that the
 //! planner knows of ops.
 
-use super::op::{Affine, Emit, Norm, Op};
+use super::op::{Affine, Emit, Norm, Op, SampleStep};
 use super::{ConstantId, TensorId, WeightId};
 
-/// A stream that is written, and what is left of it for the next product.
-fn with_emit(stream: TensorId, emit: Option<Emit>) -> impl Iterator<Item = TensorId> {
-    [stream].into_iter().chain(emit.into_iter().flat_map(|e| [e.operand, e.sums]))
+/// What an op touches.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct Access {
+    /// Tensors whose contents the op needs; those updated in place are among them.
+    pub reads: Vec<TensorId>,
+    /// Tensors that the op writes or updates.
+    pub writes: Vec<TensorId>,
+    /// Prepared weights.
+    pub weights: Vec<WeightId>,
+    /// Constants of a pass of the loop.
+    pub constants: Vec<ConstantId>,
+}
+
+impl Access {
+    fn of(reads: impl IntoIterator<Item = TensorId>, writes: impl IntoIterator<Item = TensorId>) -> Self {
+        let (reads, writes) = (reads.into_iter().collect(), writes.into_iter().collect());
+        Self { reads, writes, ..Self::default() }
+    }
+
+    fn read(&mut self, ids: impl IntoIterator<Item = TensorId>) {
+        self.reads.extend(ids);
+    }
+
+    fn update(&mut self, id: TensorId) {
+        self.reads.push(id);
+        self.writes.push(id);
+    }
+
+    fn weights(mut self, ids: impl IntoIterator<Item = WeightId>) -> Self {
+        self.weights.extend(ids);
+        self
+    }
+
+    fn affine(mut self, affine: &Affine) -> Self {
+        self.add_affine(affine);
+        self
+    }
+
+    fn add_affine(&mut self, affine: &Affine) {
+        self.weights.push(affine.weight);
+        self.weights.extend(affine.bias);
+    }
+
+    fn add_norm(&mut self, norm: &Norm) {
+        self.weights.push(norm.weight);
+        self.add_modulation(norm);
+    }
+
+    fn add_modulation(&mut self, norm: &Norm) {
+        self.constants.extend(norm.modulation.iter().flat_map(|m| [m.shift, m.scale]));
+    }
+
+    /// What a written stream leaves for the next product, whose norm's weight is that op's.
+    fn emit(mut self, emit: Option<Emit>) -> Self {
+        self.add_emit(emit);
+        self
+    }
+
+    fn add_emit(&mut self, emit: Option<Emit>) {
+        let Some(emit) = emit else { return };
+        self.writes.extend([emit.operand, emit.sums]);
+        if let Some(norm) = &emit.norm {
+            self.add_modulation(norm);
+        }
+    }
+
+    fn sample(&mut self, op: &SampleStep) {
+        self.update(op.image);
+        self.read([op.noise]);
+        self.writes.extend(op.velocity);
+        self.add_affine(&op.affine);
+        self.weights.push(op.norm);
+    }
 }
 
 impl Op {
@@ -34,93 +104,102 @@ impl Op {
         }
     }
 
+    /// What the op touches.
+    pub fn access(&self) -> Access {
+        match self {
+            Self::Conv3x3(op) => {
+                let before = op.accumulate.then_some(op.output);
+                Access::of([op.input].into_iter().chain(before), [op.output]).affine(&op.kernel)
+            }
+            Self::GroupNormSilu(op) => {
+                Access::of([op.input], [op.output].into_iter().chain(op.slab_sums)).weights([op.weight, op.bias])
+            }
+            Self::Linear(op) => Access::of([op.input], [op.output]).affine(&op.affine),
+            Self::EmbedRows(op) => {
+                Access::of([op.input], [op.output]).affine(&op.affine).weights([op.norm, op.position])
+            }
+            Self::Lookup(op) => Access::of([op.ids], [op.output]).weights([op.table]).emit(op.emit),
+            Self::Copy(op) => Access::of([op.input], [op.output]).emit(op.emit),
+            Self::PatchEmbed(op) => Access::of([op.image], [op.stream]).affine(&op.affine).emit(op.emit),
+            Self::FeatureGate(op) => {
+                let reads = [op.stream, op.features, op.feature_half, op.level].into_iter().chain(op.operand);
+                Access::of(reads, [op.stream]).weights([op.weight, op.log_slope]).emit(op.emit)
+            }
+            Self::QkvProject(op) => {
+                let mut access = Access::of([], [op.q, op.k, op.v]);
+                for stream in &op.streams {
+                    access.read([stream.input].into_iter().chain(stream.sums));
+                    access.weights.extend([stream.weight, stream.q_norm, stream.k_norm]);
+                    stream.norm.iter().for_each(|norm| access.add_norm(norm));
+                }
+                access
+            }
+            Self::Attention(op) => Access::of([op.q, op.k, op.v], [op.output]),
+            Self::SwiGlu(op) => {
+                let mut access = Access::of([], [op.output]);
+                for stream in &op.streams {
+                    access.read([stream.input].into_iter().chain(stream.sums));
+                    access.weights.push(stream.weight);
+                    access.add_norm(&stream.norm);
+                }
+                access
+            }
+            Self::GatedResidual(op) => {
+                let mut access = Access::of([op.input], []);
+                for stream in &op.streams {
+                    access.update(stream.residual);
+                    access.add_affine(&stream.affine);
+                    access.constants.extend(stream.gate);
+                    access.add_emit(stream.emit);
+                }
+                access
+            }
+            Self::AddSilu(op) => {
+                let mut access = Access::of([op.stream], [op.stream]);
+                access.constants.push(op.vector);
+                access.emit(op.emit)
+            }
+            Self::PixelEmbed(op) => Access::of([op.image], [op.pixels]).affine(&op.affine),
+            Self::PixelModulate(op) => {
+                Access::of([op.stream, op.pixels], [op.output]).affine(&op.modulation).weights([op.norm])
+            }
+            Self::PixelUpdate(op) => {
+                let mut access = Access::of([op.stream, op.attention, op.pixels], []);
+                [op.modulation, op.expand, op.fc1, op.fc2].iter().for_each(|affine| access.add_affine(affine));
+                access.weights.push(op.norm);
+                match &op.sample {
+                    Some(sample) => access.sample(sample),
+                    None => access.writes.push(op.pixels),
+                }
+                access
+            }
+            Self::Noise(op) => Access::of([], [op.output]),
+            Self::SampleStep(op) => {
+                let mut access = Access::of([op.pixels], []);
+                access.sample(op);
+                access
+            }
+        }
+    }
+
     /// Tensors whose contents the op needs; those updated in place are among them.
     pub fn reads(&self) -> Vec<TensorId> {
-        match self {
-            Self::Conv3x3(op) if op.accumulate => vec![op.input, op.output],
-            Self::Conv3x3(op) => vec![op.input],
-            Self::GroupNormSilu(op) => vec![op.input],
-            Self::Linear(op) => vec![op.input],
-            Self::EmbedRows(op) => vec![op.input],
-            Self::Lookup(op) => vec![op.ids],
-            Self::Copy(op) => vec![op.input],
-            Self::PatchEmbed(op) => vec![op.image],
-            Self::FeatureGate(op) => {
-                [op.stream, op.features, op.feature_half, op.level].into_iter().chain(op.operand).collect()
-            }
-            Self::QkvProject(op) => op.streams.iter().flat_map(|s| [s.input].into_iter().chain(s.sums)).collect(),
-            Self::Attention(op) => vec![op.q, op.k, op.v],
-            Self::SwiGlu(op) => op.streams.iter().flat_map(|s| [s.input].into_iter().chain(s.sums)).collect(),
-            Self::GatedResidual(op) => [op.input].into_iter().chain(op.streams.iter().map(|s| s.residual)).collect(),
-            Self::AddSilu(op) => vec![op.stream],
-            Self::PixelEmbed(op) => vec![op.image],
-            Self::PixelModulate(op) => vec![op.stream, op.pixels],
-            Self::PixelUpdate(op) => {
-                let sample = op.sample.iter().flat_map(|s| [s.image, s.noise]);
-                [op.stream, op.attention, op.pixels].into_iter().chain(sample).collect()
-            }
-            Self::Noise(_) => Vec::new(),
-            Self::SampleStep(op) => vec![op.pixels, op.image, op.noise],
-        }
+        self.access().reads
     }
 
     /// Tensors that the op writes or updates.
     pub fn writes(&self) -> Vec<TensorId> {
-        match self {
-            Self::Conv3x3(op) => vec![op.output],
-            Self::GroupNormSilu(op) => [op.output].into_iter().chain(op.slab_sums).collect(),
-            Self::Linear(op) => vec![op.output],
-            Self::EmbedRows(op) => vec![op.output],
-            Self::Lookup(op) => with_emit(op.output, op.emit).collect(),
-            Self::Copy(op) => with_emit(op.output, op.emit).collect(),
-            Self::PatchEmbed(op) => with_emit(op.stream, op.emit).collect(),
-            Self::FeatureGate(op) => with_emit(op.stream, op.emit).collect(),
-            Self::QkvProject(op) => vec![op.q, op.k, op.v],
-            Self::Attention(op) => vec![op.output],
-            Self::SwiGlu(op) => vec![op.output],
-            Self::GatedResidual(op) => op.streams.iter().flat_map(|s| with_emit(s.residual, s.emit)).collect(),
-            Self::AddSilu(op) => with_emit(op.stream, op.emit).collect(),
-            Self::PixelEmbed(op) => vec![op.pixels],
-            Self::PixelModulate(op) => vec![op.output],
-            Self::PixelUpdate(op) => match &op.sample {
-                Some(sample) => vec![sample.image],
-                None => vec![op.pixels],
-            },
-            Self::Noise(op) => vec![op.output],
-            Self::SampleStep(op) => [op.image].into_iter().chain(op.velocity).collect(),
-        }
+        self.access().writes
     }
 
     /// Prepared weights that the op reads.
     pub fn weights(&self) -> Vec<WeightId> {
-        fn both(affine: &Affine) -> impl Iterator<Item = WeightId> {
-            [affine.weight].into_iter().chain(affine.bias)
-        }
-        match self {
-            Self::Conv3x3(op) => both(&op.kernel).collect(),
-            Self::GroupNormSilu(op) => vec![op.weight, op.bias],
-            Self::Linear(op) => both(&op.affine).collect(),
-            Self::EmbedRows(op) => both(&op.affine).chain([op.norm, op.position]).collect(),
-            Self::Lookup(op) => vec![op.table],
-            Self::PatchEmbed(op) => both(&op.affine).collect(),
-            Self::FeatureGate(op) => vec![op.weight, op.log_slope],
-            Self::QkvProject(op) => op
-                .streams
-                .iter()
-                .flat_map(|s| [s.weight, s.q_norm, s.k_norm].into_iter().chain(s.norm.map(|n| n.weight)))
-                .collect(),
-            Self::SwiGlu(op) => op.streams.iter().flat_map(|s| [s.weight, s.norm.weight]).collect(),
-            Self::GatedResidual(op) => op.streams.iter().flat_map(|s| both(&s.affine)).collect(),
-            Self::PixelEmbed(op) => both(&op.affine).collect(),
-            Self::PixelModulate(op) => both(&op.modulation).chain([op.norm]).collect(),
-            Self::PixelUpdate(op) => {
-                let affines = [op.modulation, op.expand, op.fc1, op.fc2];
-                let sample = op.sample.iter().flat_map(|s| both(&s.affine).chain([s.norm]));
-                affines.iter().flat_map(both).chain([op.norm]).chain(sample).collect()
-            }
-            Self::SampleStep(op) => both(&op.affine).chain([op.norm]).collect(),
-            Self::Copy(_) | Self::Attention(_) | Self::AddSilu(_) | Self::Noise(_) => Vec::new(),
-        }
+        self.access().weights
+    }
+
+    /// Constants that the op reads.
+    pub fn constants(&self) -> Vec<ConstantId> {
+        self.access().constants
     }
 
     /// Number of rows when the op treats each row of its row space by itself, so that a launch may cover a
@@ -132,27 +211,6 @@ impl Op {
             Self::PixelModulate(op) => Some(op.tokens.batch * op.tokens.image()),
             Self::Linear(op) => Some(op.rows),
             _ => None,
-        }
-    }
-
-    /// Constants that the op reads.
-    pub fn constants(&self) -> Vec<ConstantId> {
-        fn of_norm(norm: Norm) -> impl Iterator<Item = ConstantId> {
-            norm.modulation.into_iter().flat_map(|m| [m.shift, m.scale])
-        }
-        let emitted = |emit: Option<Emit>| emit.and_then(|e| e.norm).map(of_norm).into_iter().flatten();
-        match self {
-            Self::QkvProject(op) => op.streams.iter().filter_map(|s| s.norm).flat_map(of_norm).collect(),
-            Self::SwiGlu(op) => op.streams.iter().flat_map(|s| of_norm(s.norm)).collect(),
-            Self::GatedResidual(op) => {
-                op.streams.iter().flat_map(|s| s.gate.into_iter().chain(emitted(s.emit))).collect()
-            }
-            Self::AddSilu(op) => [op.vector].into_iter().chain(emitted(op.emit)).collect(),
-            Self::Copy(op) => emitted(op.emit).collect(),
-            Self::Lookup(op) => emitted(op.emit).collect(),
-            Self::PatchEmbed(op) => emitted(op.emit).collect(),
-            Self::FeatureGate(op) => emitted(op.emit).collect(),
-            _ => Vec::new(),
         }
     }
 }

@@ -1,8 +1,9 @@
 //! The Rust half of the CUDA kernels: which kernels an op becomes, with which parameters and launch shapes.
 //!
-//! Nothing here talks to a device. What each kernel declares of itself is in `table`, made of the C++ sources. `needs` says
-//! what a program wants uploaded, a backend uploads it and keeps the addresses in `Tables`, `lower` turns each launch of a
-//! plan into [`OpCall`]s, `selection` finds the kernel for each, and the kernel's `family` makes the launch.
+//! Nothing here talks to a device. What each kernel declares of itself is in `table`, made of the C++ sources. `lower` turns each
+//! launch of a plan into [`OpCall`]s, `selection` finds the kernel for each, and the kernel's `family` makes the launch. The
+//! first time, in `needs`, the launches lead nowhere and list what they name; a backend uploads that and keeps the addresses in
+//! `Tables`.
 
 mod call;
 pub mod capabilities;
@@ -30,6 +31,6 @@ pub use entry::Entry;
 pub use op_call::{OpCall, OpShape, RowsOfA};
 pub use selection::Selection;
 pub use supports::{UnsupportedOp, supports};
-pub(crate) use tables::{Constant, MatrixAt, RotaryKey, Tables};
+pub(crate) use tables::{Constant, MatrixAt, Places, RotaryKey, Tables};
 pub use target::{LaunchError, Processor, Target};
 pub use tuning::{Tuning, TuningFile};

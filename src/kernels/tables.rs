@@ -33,22 +33,45 @@ pub(crate) struct RotaryKey {
     pub(crate) head_dim: usize,
 }
 
+/// Where a launch finds what it names, or a list of what it names.
+pub(crate) trait Places {
+    /// A tensor; a chunked one's address is where its current range begins.
+    fn tensor(&self, id: TensorId) -> u64;
+    /// A weight as a bf16 matrix.
+    fn matrix(&self, id: WeightId, order: RowOrder) -> MatrixAt;
+    /// A weight as float32, times the form's factor.
+    fn vector(&self, id: WeightId, form: Form) -> u64;
+    /// A weight's one value, a parameter rather than memory.
+    fn scalar(&self, id: WeightId) -> f32;
+    /// Tables of the even and the odd pairs.
+    fn rotary(&self, key: RotaryKey) -> (u64, u64);
+    /// A constant in a pass of the loop.
+    fn constant(&self, step: usize, constant: Constant) -> u64;
+    /// Whether the logits of the attention with these queries are so small that no maximum is needed.
+    fn is_bounded(&self, q: TensorId) -> bool;
+    /// As many zeros as the widest vector has elements.
+    fn zeros(&self) -> u64;
+    /// As many ones.
+    fn ones(&self) -> u64;
+    /// The vector, or zeros.
+    fn bias(&self, id: Option<WeightId>) -> u64 {
+        id.map_or_else(|| self.zeros(), |id| self.vector(id, Form::VECTOR))
+    }
+}
+
 /// Device addresses, filled by a backend before the first launch.
 #[derive(Debug, Default)]
 pub(crate) struct Tables {
-    /// Of each tensor that the plan places; a chunked one's is where its current range begins.
+    /// Of each tensor that the plan places.
     pub(crate) tensors: Vec<Option<u64>>,
     pub(crate) matrices: HashMap<(WeightId, RowOrder), MatrixAt>,
     pub(crate) vectors: HashMap<(WeightId, Form), u64>,
-    /// Values that are parameters rather than memory.
     pub(crate) scalars: HashMap<WeightId, f32>,
-    /// Even and odd pairs' tables.
     pub(crate) rotary: HashMap<RotaryKey, (u64, u64)>,
     /// By step.
     pub(crate) constants: Vec<HashMap<Constant, u64>>,
-    /// Attentions (by their q) whose logits are bounded, so that no maximum is needed.
+    /// By the attention's q.
     pub(crate) bounded: HashMap<TensorId, bool>,
-    /// Zeros and ones, as many as the widest vector has elements.
     pub(crate) zeros: u64,
     pub(crate) ones: u64,
     /// The noise's seed.
@@ -67,25 +90,43 @@ impl Tables {
             }
         }
     }
+}
 
-    pub(crate) fn tensor(&self, id: TensorId) -> u64 {
+/// What is not there was named by no launch of the plan: the list of what to place is made by the same lowering.
+impl Places for Tables {
+    fn tensor(&self, id: TensorId) -> u64 {
         self.tensors[id.index()].expect("the plan places every tensor that a launch uses")
     }
 
-    pub(crate) fn matrix(&self, id: WeightId, order: RowOrder) -> MatrixAt {
-        *self.matrices.get(&(id, order)).expect("needs() lists every matrix that lowering names")
+    fn matrix(&self, id: WeightId, order: RowOrder) -> MatrixAt {
+        self.matrices[&(id, order)]
     }
 
-    pub(crate) fn vector(&self, id: WeightId, form: Form) -> u64 {
-        *self.vectors.get(&(id, form)).expect("needs() lists every vector that lowering names")
+    fn vector(&self, id: WeightId, form: Form) -> u64 {
+        self.vectors[&(id, form)]
     }
 
-    /// The vector, or zeros.
-    pub(crate) fn bias(&self, id: Option<WeightId>) -> u64 {
-        id.map_or(self.zeros, |id| self.vector(id, Form::VECTOR))
+    fn scalar(&self, id: WeightId) -> f32 {
+        self.scalars[&id]
     }
 
-    pub(crate) fn constant(&self, step: usize, constant: Constant) -> u64 {
-        *self.constants[step].get(&constant).expect("needs() lists every constant that lowering names")
+    fn rotary(&self, key: RotaryKey) -> (u64, u64) {
+        self.rotary[&key]
+    }
+
+    fn constant(&self, step: usize, constant: Constant) -> u64 {
+        self.constants[step][&constant]
+    }
+
+    fn is_bounded(&self, q: TensorId) -> bool {
+        self.bounded[&q]
+    }
+
+    fn zeros(&self) -> u64 {
+        self.zeros
+    }
+
+    fn ones(&self) -> u64 {
+        self.ones
     }
 }

@@ -5,7 +5,8 @@ use std::sync::Arc;
 use super::memory::Buffer;
 use super::{DeviceBackend, WeightBuffer};
 use crate::exec::ExecError;
-use crate::graph::{Graph, WeightId};
+use crate::graph::op::QkvStream;
+use crate::graph::{Graph, Op, WeightId};
 use crate::kernels::Tables;
 use crate::kernels::needs::Needs;
 use crate::weights::{Form, Weight};
@@ -64,17 +65,21 @@ impl DeviceBackend {
 
     /// Whether every attention's logits are so small that powers of two need no running maximum.
     pub(super) fn place_bounds(&self, graph: &Graph, needs: &Needs, tables: &mut Tables) -> Result<(), ExecError> {
-        for (q, q_norms, k_norms, head_dim) in &needs.attentions {
-            let mut largest = [0.0f64; 2];
-            for (largest, norms) in largest.iter_mut().zip([q_norms, k_norms]) {
-                for id in norms {
-                    let values = self.store.matrix(&graph[*id])?.to_vector();
-                    *largest = values.iter().fold(*largest, |m, v| m.max(f64::from(v.abs())));
-                }
-            }
+        let projections = graph.nodes.iter().filter_map(|node| match &node.op {
+            Op::QkvProject(op) if needs.attentions.contains(&op.q) => Some(op),
+            _ => None,
+        });
+        for op in projections {
+            let largest = |norm: fn(&QkvStream) -> WeightId| -> Result<f64, ExecError> {
+                op.streams.iter().try_fold(0.0f64, |largest, stream| {
+                    let values = self.store.matrix(&graph[norm(stream)])?.to_vector();
+                    Ok(values.iter().fold(largest, |m, v| m.max(f64::from(v.abs()))))
+                })
+            };
             // |q . k| <= |q| |k|, and a normalised head has length at most sqrt(d) max|w|.
-            let bound = (*head_dim as f64).sqrt() * std::f64::consts::LOG2_E * largest[0] * largest[1];
-            tables.bounded.insert(*q, bound < LARGEST_EXPONENT);
+            let product = largest(|s| s.q_norm)? * largest(|s| s.k_norm)?;
+            let bound = (op.head_dim as f64).sqrt() * std::f64::consts::LOG2_E * product;
+            tables.bounded.insert(op.q, bound < LARGEST_EXPONENT);
         }
         Ok(())
     }

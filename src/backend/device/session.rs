@@ -15,7 +15,7 @@ use crate::graph::{ElementType, Graph, Op, TensorId};
 use crate::kernels::lower::Lowering;
 use crate::kernels::needs::{Needs, needs};
 use crate::kernels::params::PidNoiseParams;
-use crate::kernels::{KernelCall, OpCall, Selection, Tables};
+use crate::kernels::{KernelCall, OpCall, Places, Selection, Tables};
 use crate::plan::{ByteSize, Iteration, Launch, Program};
 use crate::sampler::Noise;
 
@@ -46,7 +46,7 @@ impl<'a> DeviceSession<'a> {
         observer: &mut dyn Observer,
     ) -> Result<Self, ExecError> {
         let graph = &program.graph;
-        let needs = needs(graph, &backend.selection);
+        let needs = needs(program, &backend.selection, &*backend.driver).map_err(DeviceError::from)?;
         let mut wanted: Vec<_> = needs.weights.iter().copied().collect();
         wanted.sort_by_key(|(id, _)| *id);
         let streaming = &program.plan.streaming;
@@ -175,8 +175,8 @@ impl<'a> DeviceSession<'a> {
         launch: &Launch,
         iteration: &Iteration<'_>,
     ) -> Result<Vec<KernelCall>, DeviceError> {
-        let (program, tables, target) = (self.program, &self.tables, self.driver());
-        Ok(Lowering { program, tables, iteration, target, selection }.launch(launch)?)
+        let (program, places, target) = (self.program, &self.tables, self.driver());
+        Ok(Lowering { program, places, iteration, target, selection }.launch(launch)?)
     }
 
     fn label(&self, launch: &Launch) -> &str {

@@ -9,7 +9,7 @@ mod tokens;
 use std::ops::Range;
 
 use super::params::{PidEmit, PidGemm, PidGroup, PidRows};
-use super::{Constant, KernelCall, LaunchError, MatrixAt, OpCall, Selection, Tables, Target};
+use super::{Constant, KernelCall, LaunchError, MatrixAt, OpCall, Places, Selection, Target};
 use crate::graph::op::{Emit, Norm, Stream, Tokens};
 use crate::graph::{Graph, Op, Segment, TensorId, WeightId};
 use crate::plan::{Iteration, Launch, Program};
@@ -19,7 +19,7 @@ use crate::weights::Form;
 #[derive(Clone, Copy)]
 pub(crate) struct Lowering<'a> {
     pub(crate) program: &'a Program,
-    pub(crate) tables: &'a Tables,
+    pub(crate) places: &'a dyn Places,
     pub(crate) iteration: &'a Iteration<'a>,
     /// What the launches are for.
     pub(crate) target: &'a dyn Target,
@@ -137,7 +137,7 @@ impl<'a> Lowering<'a> {
 
     /// Address of tensor `id`.
     fn at<T>(&self, id: TensorId) -> *mut T {
-        self.tables.tensor(id) as *mut T
+        self.places.tensor(id) as *mut T
     }
 
     /// Address where row 0 of tensor `id` of `total` rows would lie: its own, or, when it holds a range only, as much
@@ -148,23 +148,23 @@ impl<'a> Lowering<'a> {
             _ => 0,
         };
         let row_bytes = self.graph()[id].bytes() / total;
-        self.tables.tensor(id).wrapping_sub((start * row_bytes) as u64) as *mut T
+        self.places.tensor(id).wrapping_sub((start * row_bytes) as u64) as *mut T
     }
 
     fn constant(&self, constant: Constant) -> *const f32 {
-        self.tables.constant(self.iteration.step.index, constant) as *const f32
+        self.places.constant(self.iteration.step.index, constant) as *const f32
     }
 
     /// What a modulated norm adds to the product with `weight`: zeros without a modulation.
     fn shift_product(&self, norm: &Norm, weight: WeightId) -> *const f32 {
         match norm.modulation {
             Some(m) => self.constant(Constant::ShiftProduct(m.shift, weight)),
-            None => self.tables.zeros as *const f32,
+            None => self.places.zeros() as *const f32,
         }
     }
 
     fn vector(&self, id: WeightId) -> *const f32 {
-        self.tables.vector(id, Form::VECTOR) as *const f32
+        self.places.vector(id, Form::VECTOR) as *const f32
     }
 
     fn emit(&self, emit: Option<Emit>) -> PidEmit {
@@ -175,7 +175,7 @@ impl<'a> Lowering<'a> {
         let scale = match emit.norm {
             Some(Norm { weight, modulation: Some(m) }) => self.constant(Constant::Scale(weight, m.scale)),
             Some(Norm { weight, modulation: None }) => self.vector(weight),
-            None => self.tables.ones as *const f32,
+            None => self.places.ones() as *const f32,
         };
         PidEmit { operand: self.at(emit.operand), scale, sums: self.at(emit.sums), enabled: 1, reserved: 0 }
     }
@@ -187,7 +187,7 @@ impl<'a> Lowering<'a> {
 
     /// Another matrix that the kernel for product `op` multiplies by, whose second operand is `of`.
     fn matrix_beside(&self, op: &str, of: WeightId, id: WeightId) -> MatrixAt {
-        self.tables.matrix(id, self.selection.order(op, &self.graph()[of]))
+        self.places.matrix(id, self.selection.order(op, &self.graph()[of]))
     }
 
     /// The sizes of product `op` of one or two groups, all of the shape of the first weight.
@@ -195,7 +195,7 @@ impl<'a> Lowering<'a> {
         let group = |of: &Operands| PidGroup {
             a: of.a,
             b: self.matrix(op, of.weight).address as *const u16,
-            bias: self.tables.bias(of.bias) as *const f32,
+            bias: self.places.bias(of.bias) as *const f32,
             rows: of.rows.params(),
         };
         let weight = groups[0].weight;

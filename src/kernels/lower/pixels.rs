@@ -4,7 +4,6 @@ use std::ops::Range;
 
 use super::{Calls, Lowering, Operands};
 use crate::graph::op::{PixelEmbed, PixelModulate, PixelUpdate, SampleStep};
-use crate::kernels::needs::pixel_update_op;
 use crate::kernels::params::{
     PidPixelEmbedParams, PidPixelModulateParams, PidPixelUpdateParams, PidSample, PidSampleStepParams,
 };
@@ -18,7 +17,7 @@ impl Lowering<'_> {
             image: self.at(op.image),
             pixels: self.at(op.pixels),
             weight: self.vector(op.affine.weight),
-            bias: self.tables.bias(op.affine.bias) as *const f32,
+            bias: self.places.bias(op.affine.bias) as *const f32,
             batch: op.tokens.batch as u32,
             grid_rows: op.tokens.grid_rows as u32,
             grid_cols: op.tokens.grid_cols as u32,
@@ -47,7 +46,7 @@ impl Lowering<'_> {
     }
 
     pub(super) fn pixel_update(&self, op: &PixelUpdate) -> Calls {
-        let name = pixel_update_op(op);
+        let name = if op.sample.is_some() { "gemm_pixel_update_sample" } else { "gemm_pixel_update" };
         let operands = Operands {
             a: self.at(op.stream),
             weight: op.modulation.weight,
@@ -56,18 +55,18 @@ impl Lowering<'_> {
         };
         let gemm = self.gemm(name, &[operands], op.hidden);
         let expand = self.matrix_beside(name, op.modulation.weight, op.expand.weight);
-        let small = |id| self.tables.matrix(id, RowOrder::Plain).address as *const u16;
+        let small = |id| self.places.matrix(id, RowOrder::Plain).address as *const u16;
         let params = PidPixelUpdateParams {
             gemm,
             attention: self.at(op.attention),
             expand: expand.address as *const u16,
-            expand_bias: self.tables.bias(op.expand.bias) as *const f32,
+            expand_bias: self.places.bias(op.expand.bias) as *const f32,
             pixels: self.at(op.pixels),
             norm: self.vector(op.norm),
             fc1: small(op.fc1.weight),
-            fc1_bias: self.tables.bias(op.fc1.bias) as *const f32,
+            fc1_bias: self.places.bias(op.fc1.bias) as *const f32,
             fc2: small(op.fc2.weight),
-            fc2_bias: self.tables.bias(op.fc2.bias) as *const f32,
+            fc2_bias: self.places.bias(op.fc2.bias) as *const f32,
             expand_k: op.attention_width as u32,
             expand_ldb: expand.stride as u32,
             sample: self.sample(op.sample.as_ref()),
@@ -95,7 +94,7 @@ impl Lowering<'_> {
             velocity: op.and_then(|op| op.velocity).map_or(std::ptr::null_mut(), |id| self.at(id)),
             norm: op.map_or(std::ptr::null(), |op| self.vector(op.norm)),
             weight: op.map_or(std::ptr::null(), |op| self.vector(op.affine.weight)),
-            bias: op.map_or(std::ptr::null(), |op| self.tables.bias(op.affine.bias) as *const f32),
+            bias: op.map_or(std::ptr::null(), |op| self.places.bias(op.affine.bias) as *const f32),
             t: t as f32,
             keep: (1.0 - next) as f32,
             noise_scale: next as f32,

@@ -13,7 +13,7 @@ impl Lowering<'_> {
         let params = PidRowsParams {
             stream: self.at(op.output),
             source: self.at(op.input),
-            vector: self.tables.zeros as *const f32,
+            vector: self.places.zeros() as *const f32,
             position: std::ptr::null(),
             emit: self.emit(op.emit),
             num_rows: (batch * per_sample) as u32,
@@ -27,7 +27,7 @@ impl Lowering<'_> {
     pub(super) fn lookup(&self, op: &Lookup) -> Calls {
         let params = PidLookupParams {
             ids: self.at::<i32>(op.ids).cast_const(),
-            table: self.tables.matrix(op.table, RowOrder::Plain).address as *const u16,
+            table: self.places.matrix(op.table, RowOrder::Plain).address as *const u16,
             output: self.at(op.output),
             emit: self.emit(op.emit),
             num_rows: op.rows as u32,
@@ -65,7 +65,7 @@ impl Lowering<'_> {
             }
             _ => {
                 let (a, b) = (std::ptr::null(), std::ptr::null());
-                let group = PidGroup { a, b, bias: self.tables.zeros as *const f32, rows: rows.params() };
+                let group = PidGroup { a, b, bias: self.places.zeros() as *const f32, rows: rows.params() };
                 PidGemm { group: [group; 2], num_groups: 1, n: op.hidden as u32, k: op.hidden as u32, ldb: 0 }
             }
         };
@@ -76,12 +76,12 @@ impl Lowering<'_> {
             feature_half: self.at(op.feature_half),
             sigma: self.at(op.level),
             gate_weight: if per_token {
-                self.tables.vector(op.weight, Form::VECTOR) as *const f32
+                self.places.vector(op.weight, Form::VECTOR) as *const f32
             } else {
                 std::ptr::null()
             },
             emit: self.emit(op.emit),
-            alpha: self.tables.scalars[&op.log_slope].exp(),
+            alpha: self.places.scalar(op.log_slope).exp(),
             reserved: 0,
         };
         if per_token {

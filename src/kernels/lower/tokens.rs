@@ -7,7 +7,7 @@ use crate::graph::op::{
     Attention, EmbedRows, GatedResidual, GatedResidualStream, Linear, PatchEmbed, QkvProject, QkvStream, Rotary,
     SwiGlu, SwiGluStream,
 };
-use crate::kernels::needs::{qkv_op, query_factor};
+use crate::kernels::needs::query_factor;
 use crate::kernels::params::{
     PidAttentionParams, PidEmbedParams, PidFold, PidLinearParams, PidQkvParams, PidQkvStream, PidResidualParams,
     PidResidualStream, PidRowsParams, PidSwiGluParams,
@@ -42,7 +42,7 @@ impl Lowering<'_> {
             stream: output,
             source: output,
             vector: self.vector(op.norm),
-            position: self.tables.matrix(op.position, RowOrder::Plain).address as *const u16,
+            position: self.places.matrix(op.position, RowOrder::Plain).address as *const u16,
             emit: self.emit(None),
             num_rows: total as u32,
             rows_per_sample: op.tokens.text as u32,
@@ -72,7 +72,8 @@ impl Lowering<'_> {
     }
 
     pub(super) fn qkv_project(&self, op: &QkvProject) -> Calls {
-        let name = qkv_op(op);
+        let folded = op.streams.iter().all(|s| s.sums.is_some());
+        let name = if folded { "gemm_qkv_folded_d64" } else { "gemm_qkv_d72" };
         self.grouped(
             op.tokens,
             &op.streams,
@@ -102,7 +103,7 @@ impl Lowering<'_> {
 
     fn qkv_stream(&self, op: &QkvProject, stream: &QkvStream) -> PidQkvStream {
         let key = RotaryKey { rotary: stream.rotary, tokens: op.tokens, head_dim: op.head_dim };
-        let (even, odd) = self.tables.rotary[&key];
+        let (even, odd) = self.places.rotary(key);
         let fold = match (&stream.norm, stream.sums) {
             (Some(norm), Some(sums)) => {
                 PidFold { sums: self.at(sums), shift_product: self.shift_product(norm, stream.weight) }
@@ -112,7 +113,7 @@ impl Lowering<'_> {
         let q_form = Form::scaled(query_factor(op.head_dim));
         PidQkvStream {
             fold,
-            q_norm: self.tables.vector(stream.q_norm, q_form) as *const f32,
+            q_norm: self.places.vector(stream.q_norm, q_form) as *const f32,
             k_norm: self.vector(stream.k_norm),
             rotary_even: even as *const f32,
             rotary_odd: odd as *const f32,
@@ -136,7 +137,7 @@ impl Lowering<'_> {
             tokens: tokens as u32,
             query_start: op.query_start as u32,
         };
-        let bounded = self.tables.bounded.get(&op.q).copied().unwrap_or(false);
+        let bounded = self.places.is_bounded(op.q);
         let name = match (op.head_dim, bounded) {
             (64, true) => "attention_bounded_d64",
             (64, false) => "attention_online_d64",
@@ -191,7 +192,9 @@ impl Lowering<'_> {
                 let gemm = self.gemm(OP, &groups.iter().map(operands).collect::<Vec<_>>(), op.in_features);
                 let stream = |(s, _): &(&GatedResidualStream, PidRowsKey)| PidResidualStream {
                     residual: self.at(s.residual),
-                    gate: s.gate.map_or(self.tables.ones as *const f32, |gate| self.constant(Constant::Vector(gate))),
+                    gate: s
+                        .gate
+                        .map_or_else(|| self.places.ones() as *const f32, |gate| self.constant(Constant::Vector(gate))),
                     emit: self.emit(s.emit),
                 };
                 let params = PidResidualParams { gemm, stream: for_both(groups, stream) };
