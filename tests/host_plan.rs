@@ -6,7 +6,8 @@
 use std::collections::HashMap;
 
 use pid_engine::graph::op::{
-    Affine, Copy, GatedResidual, GatedResidualStream, Linear, Modulation, Norm, Stream, SwiGlu, SwiGluStream, Tokens,
+    Activation, Affine, Copy, GatedResidual, GatedResidualStream, Glu, GluStream, Linear, Modulation, Norm, Stream,
+    Tokens,
 };
 use pid_engine::graph::{ElementType, Graph, Op, Phase, Role, TensorId, WeightId};
 use pid_engine::models::pid::{self, Config, NetworkOptions, Policy, ProgramError, Release};
@@ -143,9 +144,9 @@ impl RandomGraph {
         let norm = Norm { weight: self.weight(1, hidden), modulation };
         let gate = in_loop.then_some(gate);
         let weight = self.weight(2 * inner, hidden);
-        let streams = vec![SwiGluStream { stream: Stream::Image, input: residual, norm, weight, sums: None }];
-        let op = SwiGlu { tokens: self.tokens(), streams, output, hidden, inner };
-        self.graph.push("swiglu", phase, Op::SwiGlu(op)).unwrap();
+        let streams = vec![GluStream { stream: Stream::Image, input: residual, norm, weight, sums: None }];
+        let op = Glu { tokens: self.tokens(), streams, output, hidden, inner, activation: Activation::Silu };
+        self.graph.push("swiglu", phase, Op::Glu(op)).unwrap();
         let affine = Affine { weight: self.weight(hidden, inner), bias: None };
         let streams = vec![GatedResidualStream { stream: Stream::Image, residual, affine, gate, emit: None }];
         let op = GatedResidual { tokens: self.tokens(), input: output, streams, in_features: inner, hidden };

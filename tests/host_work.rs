@@ -67,7 +67,7 @@ fn parts(graph: &Graph, node: &Node) -> Vec<(&'static str, u64)> {
             let streams = op.streams.iter().map(|s| s.stream).collect();
             linears(op.tokens, streams, 3 * op.heads * op.head_dim * op.in_features)
         }
-        Op::SwiGlu(op) => linears(op.tokens, op.streams.iter().map(|s| s.stream).collect(), 2 * op.inner * op.hidden),
+        Op::Glu(op) => linears(op.tokens, op.streams.iter().map(|s| s.stream).collect(), 2 * op.inner * op.hidden),
         Op::GatedResidual(op) => {
             linears(op.tokens, op.streams.iter().map(|s| s.stream).collect(), op.hidden * op.in_features)
         }

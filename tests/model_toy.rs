@@ -9,9 +9,10 @@ use std::sync::Arc;
 use pid_engine::backend::cpu::CpuBackend;
 use pid_engine::exec::{self, Backend, ExecError, Input, NoObserver, Output};
 use pid_engine::graph::op::{
-    Affine, GatedResidual, GatedResidualStream, Lookup, Norm, Stream, SwiGlu, SwiGluStream, Tokens,
+    Activation, Affine, Attention, GatedResidual, GatedResidualStream, Glu, GluStream, Lookup, Mask, Norm, Stream,
+    Tokens,
 };
-use pid_engine::graph::{ElementType, Graph, GraphError, Op, Phase, Role, fuse};
+use pid_engine::graph::{ElementType, Graph, GraphError, Op, Phase, Role, TensorId, fuse};
 use pid_engine::plan::{PlanOptions, Program};
 use pid_engine::sampler::{Noise, NoiseSource};
 use pid_engine::weights::{DType, Recipe, TensorSource, TensorView, Weight};
@@ -36,12 +37,16 @@ fn network(inner: ElementType) -> Result<Graph, GraphError> {
     let lookup = Lookup { rows: ROWS, ids, output, table, entries: ENTRIES, width: HIDDEN, emit: None };
     g.push("embed", Phase::Once, Op::Lookup(lookup))?;
     let norm = Norm { weight: norm, modulation: None };
-    let streams = vec![SwiGluStream { stream, input: output, norm, weight, sums: None }];
-    g.push("gate", Phase::Once, Op::SwiGlu(SwiGlu { tokens, streams, output: between, hidden: HIDDEN, inner: INNER }))?;
+    let streams = vec![GluStream { stream, input: output, norm, weight, sums: None }];
+    g.push("gate", Phase::Once, Op::Glu(glu(tokens, streams, between)))?;
     let streams = vec![GatedResidualStream { stream, residual: output, affine, gate: None, emit: None }];
     let op = GatedResidual { tokens, input: between, streams, in_features: INNER, hidden: HIDDEN };
     g.push("back", Phase::Once, Op::GatedResidual(op))?;
     Ok(g)
+}
+
+fn glu(tokens: Tokens, streams: Vec<GluStream>, output: TensorId) -> Glu {
+    Glu { tokens, streams, output, hidden: HIDDEN, inner: INNER, activation: Activation::Silu }
 }
 
 /// Small numbers that bf16 holds.
@@ -161,4 +166,98 @@ fn ids_beyond_the_table_are_seen() {
     let mut noise = Noise::new(NoiseSource::Philox { seed: 0 });
     let error = exec::run(&backend, &program, &floats, &[], output, &mut noise, &mut NoObserver).unwrap_err();
     assert_eq!(error.to_string(), "ids: 37 numbers, expected 37 of i32");
+}
+
+/// Two samples of five tokens, two heads of keys for four of queries; `change` makes of it what is tested.
+fn attention(head: usize, change: fn(&mut Attention, TensorId)) -> Result<Graph, GraphError> {
+    let mut g = Graph::default();
+    let mut input = |name, shape: &[usize]| g.tensor(name, shape, ElementType::F32, Role::Input);
+    let (q, k, v) = (input("q", &[2, 4, 5, head]), input("k", &[2, 2, 5, head]), input("v", &[2, 2, 5, head]));
+    let lengths = g.tensor("lengths", &[2], ElementType::I32, Role::Input);
+    let output = g.tensor("output", &[2, 5, 4 * head], ElementType::F32, Role::Output);
+    let tokens = Tokens { batch: 2, text: 0, grid_rows: 1, grid_cols: 5 };
+    let mut op = Attention { kv_heads: 2, ..Attention::of_all([q, k, v], output, tokens, [4, head], 0) };
+    change(&mut op, lengths);
+    g.push("attention", Phase::Once, Op::Attention(op))?;
+    Ok(g)
+}
+
+#[test]
+fn attention_of_a_language_model() {
+    let graph = attention(8, |op, lengths| (op.mask, op.lengths, op.soft_cap) = (Mask::Causal, Some(lengths), Some(2)));
+    let program = Program::new(graph.unwrap(), &PlanOptions::default(), String::new()).unwrap();
+    let values = |n: usize, seed: usize| -> Vec<f32> { (0..n).map(|i| ((i * seed) % 17) as f32 / 4.0 - 2.0).collect() };
+    let (q, k, v) = (values(2 * 4 * 5 * 8, 31), values(2 * 2 * 5 * 8, 43), values(2 * 2 * 5 * 8, 59));
+    let lengths = [5, 2];
+    let inputs =
+        [Input::floats("q", &q), Input::floats("k", &k), Input::floats("v", &v), Input::ids("lengths", &lengths)];
+    let backend = CpuBackend::new(Arc::new(Weights::new()));
+    let mut noise = Noise::new(NoiseSource::Philox { seed: 0 });
+    let output = Output { name: "output", range: [-1e3, 1e3] };
+    let found = exec::run(&backend, &program, &inputs, &[], output, &mut noise, &mut NoObserver).unwrap();
+    let mut expected = Vec::new();
+    for (sample, length) in lengths.into_iter().enumerate() {
+        for (i, h) in (0..5).flat_map(|i| (0..4).map(move |h| (i, h))) {
+            let row = |x: &[f32], head: usize, n: usize| -> Vec<f64> {
+                x[(head * 5 + n) * 8..][..8].iter().map(|v| f64::from(*v)).collect()
+            };
+            let (query, head) = (row(&q, sample * 4 + h, i), sample * 2 + h / 2);
+            let seen = 0..(i + 1).min(length as usize);
+            let score = |j: usize| -> f64 { row(&k, head, j).iter().zip(&query).map(|(k, q)| k * q).sum() };
+            let weights: Vec<f64> = seen.map(|j| (2.0 * (score(j) / 8f64.sqrt() / 2.0).tanh()).exp()).collect();
+            let sum: f64 = weights.iter().sum();
+            expected.extend(
+                (0..8).map(|c| weights.iter().enumerate().map(|(j, w)| w * row(&v, head, j)[c]).sum::<f64>() / sum),
+            );
+        }
+    }
+    let error = relative_l2(&found, &expected);
+    assert!(error < 1e-6, "{error:e}");
+}
+
+#[test]
+fn attention_that_is_refused() {
+    let refused = |change| attention(8, change).unwrap_err().to_string();
+    let text = refused(|op, _| op.kv_heads = 3);
+    assert!(text.contains("4 heads of queries for 3 of keys, expected a multiple"), "{text}");
+    let text = refused(|op, _| op.soft_cap = Some(0));
+    assert!(text.contains("capped to 0"), "{text}");
+    let text = refused(|op, _| op.lengths = Some(op.q));
+    assert!(text.contains('q'), "{text}");
+}
+
+#[test]
+fn kernels_name_what_they_do_not_compute() {
+    fn refused(change: fn(&mut Attention, TensorId)) -> String {
+        pid_engine::kernels::supports(&attention(64, change).unwrap()).unwrap_err().to_string()
+    }
+    let text = refused(|_, _| ());
+    assert!(
+        text.contains("key heads 2: the kernels are written for as many as of queries; use --device cpu"),
+        "{text}"
+    );
+    // Tensors of two heads are of as many as the queries'.
+    fn of_two(op: &mut Attention) {
+        (op.heads, op.q, op.tokens.batch) = (2, op.k, 2);
+    }
+    let alike = |change: fn(&mut Attention, TensorId)| {
+        let mut g = attention(64, |_, _| ()).unwrap();
+        let lengths = g.named("lengths").unwrap();
+        let output = g.tensor("two", &[2, 5, 128], ElementType::F32, Role::Temporary);
+        let Op::Attention(mut op) = g.nodes.remove(0).op else { panic!("an attention") };
+        of_two(&mut op);
+        op.output = output;
+        change(&mut op, lengths);
+        g.push("attention", Phase::Once, Op::Attention(op)).unwrap();
+        pid_engine::kernels::supports(&g).map_err(|e| e.to_string())
+    };
+    assert_eq!(alike(|_, _| ()), Ok(()));
+    for (change, word) in [
+        ((|op, _| op.mask = Mask::Causal) as fn(&mut Attention, TensorId), "causal masks 1"),
+        (|op, lengths| op.lengths = Some(lengths), "lists of lengths 1"),
+        (|op, _| op.soft_cap = Some(50), "scores capped to 50"),
+    ] {
+        let text = alike(change).unwrap_err();
+        assert!(text.contains(word), "{text}");
+    }
 }

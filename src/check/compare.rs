@@ -34,7 +34,7 @@ pub(super) fn slack_of(op: &Op) -> Slack {
         | Op::EmbedRows(_)
         | Op::FeatureGate(_)
         | Op::QkvProject(_)
-        | Op::SwiGlu(_)
+        | Op::Glu(_)
         | Op::GatedResidual(_)
         | Op::PixelModulate(_) => slack(2e-5, 1e-5),
         // Short sums in another order, and a GPU's approximate exponentials, roots, sines and logarithms.

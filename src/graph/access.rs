@@ -1,7 +1,7 @@
 //! Which tensors, weights and constants an op touches, and whether it may run on a range of its rows. All that the
 //! planner knows of ops.
 
-use super::op::{Affine, Emit, Norm, Op, SampleStep};
+use super::op::{Activation, Affine, Emit, Norm, Op, SampleStep};
 use super::{ConstantId, TensorId, WeightId};
 
 /// What an op touches.
@@ -93,7 +93,10 @@ impl Op {
             Self::FeatureGate(_) => "feature_gate",
             Self::QkvProject(_) => "qkv_project",
             Self::Attention(_) => "attention",
-            Self::SwiGlu(_) => "swiglu",
+            Self::Glu(op) => match op.activation {
+                Activation::Silu => "swiglu",
+                Activation::GeluTanh => "geglu",
+            },
             Self::GatedResidual(_) => "gated_residual",
             Self::AddSilu(_) => "add_silu",
             Self::PixelEmbed(_) => "pixel_embed",
@@ -134,8 +137,8 @@ impl Op {
                 }
                 access
             }
-            Self::Attention(op) => Access::of([op.q, op.k, op.v], [op.output]),
-            Self::SwiGlu(op) => {
+            Self::Attention(op) => Access::of([op.q, op.k, op.v].into_iter().chain(op.lengths), [op.output]),
+            Self::Glu(op) => {
                 let mut access = Access::of([], [op.output]);
                 for stream in &op.streams {
                     access.read([stream.input].into_iter().chain(stream.sums));
@@ -206,7 +209,7 @@ impl Op {
     /// range of them; joint rows for the ops on both streams.
     pub fn row_domain(&self) -> Option<usize> {
         match self {
-            Self::SwiGlu(op) => Some(op.tokens.batch * op.tokens.joint()),
+            Self::Glu(op) => Some(op.tokens.batch * op.tokens.joint()),
             Self::GatedResidual(op) => Some(op.tokens.batch * op.tokens.joint()),
             Self::PixelModulate(op) => Some(op.tokens.batch * op.tokens.image()),
             Self::Linear(op) => Some(op.rows),

@@ -157,7 +157,11 @@ impl Rules<'_> {
         let (f32, numbers, ids) =
             (&[ElementType::F32][..], &[ElementType::F32, ElementType::Bf16], &[ElementType::I32]);
         for id in op.reads().into_iter().chain(op.writes()) {
-            let is_ids = matches!(op, Op::Lookup(o) if o.ids == id);
+            let is_ids = match op {
+                Op::Lookup(o) => o.ids == id,
+                Op::Attention(o) => o.lengths == Some(id),
+                _ => false,
+            };
             self.elements(id, if is_ids { ids } else { numbers });
         }
         let exact: Vec<TensorId> = match op {
@@ -238,7 +242,7 @@ impl Rules<'_> {
                     format!("gate width {}, expected 1 or {}", o.gate_width, o.hidden)
                 });
             }
-            Op::SwiGlu(o) => {
+            Op::Glu(o) => {
                 self.rows(o.output, o.tokens.batch * o.tokens.joint(), o.inner);
                 for s in &o.streams {
                     self.stream(s.input, s.stream, o.tokens, o.hidden);
@@ -310,14 +314,12 @@ impl Rules<'_> {
     fn attention(&mut self, op: &Op) {
         match op {
             Op::QkvProject(o) => {
-                for id in [o.q, o.k, o.v] {
-                    self.shape(id, &[o.tokens.batch, o.heads, o.tokens.joint(), o.head_dim]);
-                }
+                self.heads(o.tokens, [o.q, o.k, o.v], [o.heads, o.kv_heads, o.head_dim]);
                 for s in &o.streams {
                     self.stream(s.input, s.stream, o.tokens, o.in_features);
                     self.sums(s.sums, s.stream, o.tokens, o.in_features);
                     self.require(s.sums.is_none() || s.norm.is_some(), || "sums of squares without a norm".into());
-                    self.matrix(s.weight, 3 * o.heads * o.head_dim, o.in_features);
+                    self.matrix(s.weight, (o.heads + 2 * o.kv_heads) * o.head_dim, o.in_features);
                     self.vector(s.q_norm, o.head_dim);
                     self.vector(s.k_norm, o.head_dim);
                     if let Some(norm) = &s.norm {
@@ -329,13 +331,25 @@ impl Rules<'_> {
                 });
             }
             Op::Attention(o) => {
-                for id in [o.q, o.k, o.v] {
-                    self.shape(id, &[o.tokens.batch, o.heads, o.tokens.joint(), o.head_dim]);
+                self.heads(o.tokens, [o.q, o.k, o.v], [o.heads, o.kv_heads, o.head_dim]);
+                if let Some(lengths) = o.lengths {
+                    self.shape(lengths, &[o.tokens.batch]);
                 }
+                self.require(o.soft_cap != Some(0), || "scores capped to 0".into());
                 self.shape(o.output, &[o.tokens.batch, o.tokens.joint(), o.heads * o.head_dim]);
                 self.require(o.query_start < o.tokens.joint(), || "no queries".into());
             }
             _ => {}
+        }
+    }
+
+    /// Queries, and keys and values, in `[heads, kv_heads, head_dim]`.
+    fn heads(&mut self, tokens: Tokens, qkv: [TensorId; 3], [heads, kv_heads, head_dim]: [usize; 3]) {
+        self.require(kv_heads > 0 && heads.is_multiple_of(kv_heads), || {
+            format!("{heads} heads of queries for {kv_heads} of keys, expected a multiple")
+        });
+        for (id, heads) in qkv.into_iter().zip([heads, kv_heads, kv_heads]) {
+            self.shape(id, &[tokens.batch, heads, tokens.joint(), head_dim]);
         }
     }
 

@@ -54,7 +54,7 @@ fn written_streams(op: &Op) -> Vec<TensorId> {
 fn product_of(op: &Op, stream: TensorId) -> Option<Option<Norm>> {
     match op {
         Op::QkvProject(op) => op.streams.iter().find(|s| s.input == stream).map(|s| s.norm),
-        Op::SwiGlu(op) => op.streams.iter().find(|s| s.input == stream).map(|s| Some(s.norm)),
+        Op::Glu(op) => op.streams.iter().find(|s| s.input == stream).map(|s| Some(s.norm)),
         // A gate per row is a dot with the stream as it is.
         Op::FeatureGate(op) => (op.stream == stream && op.gate_width > 1).then_some(None),
         Op::PixelModulate(op) => (op.stream == stream).then_some(None),
@@ -98,7 +98,7 @@ fn emit(graph: &mut Graph, writer: usize, stream: TensorId, element: ElementType
                     (s.input, s.sums) = (operand, s.norm.map(|_| sums));
                 }
             }
-            Op::SwiGlu(op) => {
+            Op::Glu(op) => {
                 for s in op.streams.iter_mut().filter(|s| s.input == stream) {
                     (s.input, s.sums) = (operand, Some(sums));
                 }

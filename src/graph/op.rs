@@ -256,7 +256,7 @@ pub struct QkvStream {
     /// `[B, T or L, in_features]`.
     pub input: TensorId,
     pub norm: Option<Norm>,
-    /// `[3 * heads * head_dim, in_features]`, no bias.
+    /// `[(heads + 2 * kv_heads) * head_dim, in_features]`, no bias.
     pub weight: WeightId,
     /// `[head_dim]`.
     pub q_norm: WeightId,
@@ -268,7 +268,7 @@ pub struct QkvStream {
 }
 
 /// `z = norm(input)`, `[q, k, v] = z W^T`, q and k per head `rms` then rotary, written to the joint sequence
-/// `[B, heads, N, head_dim]` (text first).
+/// `[B, heads, N, head_dim]` (text first), k and v with `kv_heads`.
 #[derive(Clone, Debug, PartialEq, Eq, Hash)]
 #[allow(missing_docs)]
 pub struct QkvProject {
@@ -279,10 +279,23 @@ pub struct QkvProject {
     pub v: TensorId,
     pub in_features: usize,
     pub heads: usize,
+    /// Heads of k and v; `heads` is a multiple of it.
+    pub kv_heads: usize,
     pub head_dim: usize,
 }
 
-/// `output[b, n, h] = softmax(q k^T / sqrt(head_dim)) v`, `[B, heads, N, head_dim] -> [B, N, heads * head_dim]`.
+/// Which keys a query sees.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Hash)]
+pub enum Mask {
+    /// All.
+    #[default]
+    None,
+    /// Those of its own token and of tokens before it.
+    Causal,
+}
+
+/// `output[b, n, h] = softmax(scores) v`, `scores = q k^T / sqrt(head_dim)`,
+/// `[B, heads, N, head_dim] -> [B, N, heads * head_dim]`. Head h of q goes with head `h / (heads / kv_heads)` of k and v.
 /// Rows before `query_start` are not computed (nobody reads them).
 #[derive(Clone, Debug, PartialEq, Eq, Hash)]
 #[allow(missing_docs)]
@@ -293,14 +306,35 @@ pub struct Attention {
     pub v: TensorId,
     pub output: TensorId,
     pub heads: usize,
+    /// Heads of k and v; `heads` is a multiple of it.
+    pub kv_heads: usize,
     pub head_dim: usize,
     pub query_start: usize,
+    pub mask: Mask,
+    /// `[B]` int32: tokens of each sample that are seen, at least the first; those after them are padding. All without.
+    pub lengths: Option<TensorId>,
+    /// c, with which scores become `c tanh(scores / c)`.
+    pub soft_cap: Option<u32>,
 }
 
-/// One stream of a [`SwiGlu`].
+impl Attention {
+    /// Attention of as many heads of k and v as of q, `[heads, head_dim]`, in which all tokens are seen.
+    pub fn of_all(
+        [q, k, v]: [TensorId; 3],
+        output: TensorId,
+        tokens: Tokens,
+        [heads, head_dim]: [usize; 2],
+        query_start: usize,
+    ) -> Self {
+        let (mask, lengths, soft_cap) = (Mask::None, None, None);
+        Self { tokens, q, k, v, output, heads, kv_heads: heads, head_dim, query_start, mask, lengths, soft_cap }
+    }
+}
+
+/// One stream of a [`Glu`].
 #[derive(Clone, Debug, PartialEq, Eq, Hash)]
 #[allow(missing_docs)]
-pub struct SwiGluStream {
+pub struct GluStream {
     pub stream: Stream,
     /// `[B, T or L, D]`.
     pub input: TensorId,
@@ -311,15 +345,27 @@ pub struct SwiGluStream {
     pub sums: Option<TensorId>,
 }
 
-/// `output = silu(w1 z) * (w3 z)`, `z = norm(input)`; output has joint rows `[B, N, inner]`.
+/// What a [`Glu`] does to its gate.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Hash)]
+pub enum Activation {
+    /// `x / (1 + e^-x)`: SwiGLU.
+    #[default]
+    Silu,
+    /// `x / 2 (1 + tanh(sqrt(2 / pi) (x + 0.044715 x^3)))`: GeGLU.
+    GeluTanh,
+}
+
+/// Gated linear unit: `output = f(w1 z) * (w3 z)`, `z = norm(input)`; output has joint rows `[B, N, inner]`.
 #[derive(Clone, Debug, PartialEq, Eq, Hash)]
 #[allow(missing_docs)]
-pub struct SwiGlu {
+pub struct Glu {
     pub tokens: Tokens,
-    pub streams: Vec<SwiGluStream>,
+    pub streams: Vec<GluStream>,
     pub output: TensorId,
     pub hidden: usize,
     pub inner: usize,
+    /// f.
+    pub activation: Activation,
 }
 
 /// One stream of a [`GatedResidual`].
@@ -475,7 +521,7 @@ pub enum Op {
     FeatureGate(FeatureGate),
     QkvProject(QkvProject),
     Attention(Attention),
-    SwiGlu(SwiGlu),
+    Glu(Glu),
     GatedResidual(GatedResidual),
     AddSilu(AddSilu),
     PixelEmbed(PixelEmbed),

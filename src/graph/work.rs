@@ -2,7 +2,7 @@
 
 use std::ops::{AddAssign, Range};
 
-use super::op::{Affine, Attention, ConvInput, Emit, GatedResidual, Op, Stream, SwiGlu, Tokens};
+use super::op::{Affine, Attention, ConvInput, Emit, GatedResidual, Glu, Mask, Op, Stream, Tokens};
 use super::{Graph, Node, TensorId, WeightId};
 
 /// Cost of a launch. Element-wise arithmetic is not counted: memory bounds the ops that have little else.
@@ -81,7 +81,7 @@ impl Counter<'_> {
     fn op(&mut self, op: &Op) {
         match op {
             Op::Attention(op) => return self.attention(op),
-            Op::SwiGlu(op) => return self.swiglu(op),
+            Op::Glu(op) => return self.glu(op),
             Op::GatedResidual(op) => return self.gated_residual(op),
             Op::Linear(op) => {
                 let rows = self.rows.as_ref().map_or(op.rows, Range::len);
@@ -139,7 +139,7 @@ impl Counter<'_> {
                 self.exp += rows * op.gate_width;
             }
             Op::QkvProject(op) => {
-                let width = 3 * op.heads * op.head_dim;
+                let width = (op.heads + 2 * op.kv_heads) * op.head_dim;
                 let rows: usize = op.streams.iter().map(|s| covered(op.tokens, s.stream, None)).sum();
                 self.product(rows, width, op.in_features);
             }
@@ -161,7 +161,7 @@ impl Counter<'_> {
             Op::Copy(_)
             | Op::Noise(_)
             | Op::Attention(_)
-            | Op::SwiGlu(_)
+            | Op::Glu(_)
             | Op::GatedResidual(_)
             | Op::Linear(_)
             | Op::PixelModulate(_) => {}
@@ -171,15 +171,20 @@ impl Counter<'_> {
     fn attention(&mut self, op: &Attention) {
         let (joint, width) = (op.tokens.joint(), op.heads * op.head_dim);
         let queries = op.tokens.batch * (joint - op.query_start);
+        // Of a triangle each query sees half on average.
+        let pairs = match op.mask {
+            Mask::None => queries * joint,
+            Mask::Causal => op.tokens.batch * (op.query_start + 1..=joint).sum::<usize>(),
+        };
         // Scores, then values.
-        self.product(queries, joint, 2 * width);
-        self.exp += queries * joint * op.heads;
+        self.product(pairs, 1, 2 * width);
+        self.exp += pairs * op.heads;
         self.part(op.q, queries, width);
         self.part(op.output, queries, width);
         self.tensors([op.k, op.v]);
     }
 
-    fn swiglu(&mut self, op: &SwiGlu) {
+    fn glu(&mut self, op: &Glu) {
         for s in &op.streams {
             let rows = covered(op.tokens, s.stream, self.rows.as_ref());
             if rows == 0 {

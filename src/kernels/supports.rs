@@ -1,5 +1,6 @@
 //! Which graphs the kernels can run.
 
+use crate::graph::op::{Activation, Mask};
 use crate::graph::{Graph, Node, Op};
 
 /// An op in sizes that the kernels are not written for.
@@ -60,12 +61,28 @@ fn rules(node: &Node) -> Vec<Rule> {
         Op::QkvProject(op) => {
             let normed = op.streams.iter().any(|s| s.norm.is_some());
             let (head, expected) = if normed { (64, "heads of 64") } else { (72, "heads of 72") };
-            vec![("heads of", op.head_dim, op.head_dim == head, expected), multiple("inputs", op.in_features, 8, EIGHT)]
+            vec![
+                ("heads of", op.head_dim, op.head_dim == head, expected),
+                ("key heads", op.kv_heads, op.kv_heads == op.heads, "as many as of queries"),
+                multiple("inputs", op.in_features, 8, EIGHT),
+            ]
         }
         Op::Attention(op) => {
-            vec![("heads of", op.head_dim, matches!(op.head_dim, 64 | 72), "heads of 64 or 72")]
+            vec![
+                ("heads of", op.head_dim, matches!(op.head_dim, 64 | 72), "heads of 64 or 72"),
+                ("key heads", op.kv_heads, op.kv_heads == op.heads, "as many as of queries"),
+                ("causal masks", usize::from(op.mask == Mask::Causal), op.mask == Mask::None, "none"),
+                ("lists of lengths", usize::from(op.lengths.is_some()), op.lengths.is_none(), "none"),
+                ("scores capped to", op.soft_cap.unwrap_or(0) as usize, op.soft_cap.is_none(), "scores as they are"),
+            ]
         }
-        Op::SwiGlu(op) => vec![multiple("outputs", op.inner, 32, "multiples of 32")],
+        Op::Glu(op) => {
+            let is_silu = op.activation == Activation::Silu;
+            vec![
+                multiple("outputs", op.inner, 32, "multiples of 32"),
+                ("gates by gelu:", usize::from(!is_silu), is_silu, "silu"),
+            ]
+        }
         Op::GatedResidual(op) => stream(op.hidden).to_vec(),
         Op::PixelEmbed(op) => pixels(op.patch, op.channels).to_vec(),
         Op::PixelModulate(op) => pixels(op.patch, op.channels).to_vec(),

@@ -7,7 +7,7 @@ pub mod sm90;
 use case::{Case, Logits, Shape};
 
 use crate::faults::{assert_caught, faults_where};
-use crate::under_test::{Device, devices, entry, in_turn, one_device};
+use crate::under_test::{Device, IS_SANITIZED, devices, entry, in_turn, one_device};
 
 /// Faulty copies of the kernels of `family`.
 fn faults(family: &str) -> Vec<&'static str> {
@@ -53,6 +53,10 @@ fn any_number_of_tokens() {
     let devices = devices();
     for (d, online, bounded) in KERNELS {
         for (i, tokens) in TOKENS.into_iter().enumerate() {
+            // Instrumented, each takes ten times as long: those that end a tile, and one on either side.
+            if IS_SANITIZED && ![1, 63, 65, 81, 129, 193].contains(&tokens) {
+                continue;
+            }
             let logits = if i % 2 == 0 { Logits::Usual } else { Logits::Small };
             let case = Case::new(shape(tokens, d), logits);
             // Every schedule runs 203 tokens below.

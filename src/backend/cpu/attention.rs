@@ -4,6 +4,7 @@ use gemm_common::Parallelism;
 
 use super::gemm::{Shared, multiply_nt, with_scratch};
 use super::math;
+use crate::graph::op::Mask;
 use crate::parallel;
 use crate::product::{Accumulate, Strided, multiply};
 
@@ -12,32 +13,49 @@ const QUERY_BLOCK: usize = 256;
 /// Keys seen at a time.
 const KEY_BLOCK: usize = 512;
 
-/// `out[n, h] = softmax(q k^T / sqrt(d)) v` for one sample: `q, k, v [heads, N, d]`, `out [N, heads * d]`;
-/// queries before `query_start` are left alone.
-pub(super) fn attention(
-    q: &[f32],
-    k: &[f32],
-    v: &[f32],
-    out: &mut [f32],
-    [heads, tokens, d]: [usize; 3],
-    query_start: usize,
-) {
+/// Sizes of one sample's attention, and what its queries see.
+#[derive(Clone, Copy, Debug)]
+pub(super) struct AttentionShape {
+    pub heads: usize,
+    /// Of k and v.
+    pub kv_heads: usize,
+    /// `N`.
+    pub tokens: usize,
+    /// Of a head.
+    pub d: usize,
+    /// Queries before it are left alone.
+    pub query_start: usize,
+    /// The first that are seen, 1 to N.
+    pub keys: usize,
+    pub mask: Mask,
+    /// See [`crate::graph::op::Attention`].
+    pub soft_cap: Option<u32>,
+}
+
+/// `out[n, h] = softmax(q k^T / sqrt(d)) v` for one sample: `q [heads, N, d]`, `k, v [kv_heads, N, d]`,
+/// `out [N, heads * d]`.
+pub(super) fn attention(q: &[f32], k: &[f32], v: &[f32], out: &mut [f32], shape: AttentionShape) {
+    let AttentionShape { heads, kv_heads, tokens, d, query_start, mask, .. } = shape;
     let blocks = (tokens - query_start).div_ceil(QUERY_BLOCK);
     let out = Shared::new(out);
     parallel::tasks(heads * blocks, &|task| {
         let (h, block) = (task / blocks, task % blocks);
         let start = query_start + block * QUERY_BLOCK;
         let queries = QUERY_BLOCK.min(tokens - start);
-        let head = h * tokens * d..(h + 1) * tokens * d;
-        let q = &q[head.start + start * d..][..queries * d];
-        let (k, v) = (&k[head.clone()], &v[head]);
+        let q = &q[(h * tokens + start) * d..][..queries * d];
+        let keys = match mask {
+            Mask::None => shape.keys,
+            Mask::Causal => shape.keys.min(start + queries),
+        };
+        let [k, v] = [k, v].map(|x| &x[h / (heads / kv_heads) * tokens * d..][..keys * d]);
         with_scratch(queries * (KEY_BLOCK + d + 3), |scratch| {
             let (scores, rest) = scratch.split_at_mut(queries * KEY_BLOCK);
             let (acc, rest) = rest.split_at_mut(queries * d);
             let (max, rest) = rest.split_at_mut(queries);
             let (sum, rescale) = rest.split_at_mut(queries);
             let mut running = Running { acc, max, sum, rescale };
-            running.over_keys(q, k, v, scores);
+            let last_key = (mask == Mask::Causal).then_some(start);
+            running.over_keys(q, k, v, scores, last_key, shape.soft_cap);
             for i in 0..queries {
                 // SAFETY: one task owns these queries of this head.
                 let out = unsafe { out.slice(((start + i) * heads + h) * d, d) };
@@ -64,18 +82,39 @@ struct Running<'a> {
 }
 
 impl Running<'_> {
-    /// Sees all keys, block by block; `scores` is scratch of `queries * KEY_BLOCK`.
-    fn over_keys(&mut self, q: &[f32], k: &[f32], v: &[f32], scores: &mut [f32]) {
+    /// Sees all keys, block by block, or of each query those up to its own, where that of the first one is `last_key`;
+    /// `scores` is scratch of `queries * KEY_BLOCK`.
+    fn over_keys(
+        &mut self,
+        q: &[f32],
+        k: &[f32],
+        v: &[f32],
+        scores: &mut [f32],
+        last_key: Option<usize>,
+        soft_cap: Option<u32>,
+    ) {
         let queries = self.max.len();
         let d = q.len() / queries;
         self.acc.fill(0.0);
         self.max.fill(f32::NEG_INFINITY);
         self.sum.fill(0.0);
-        for (k, v) in k.chunks(KEY_BLOCK * d).zip(v.chunks(KEY_BLOCK * d)) {
+        let scale = 1.0 / (d as f32).sqrt();
+        for (block, (k, v)) in k.chunks(KEY_BLOCK * d).zip(v.chunks(KEY_BLOCK * d)).enumerate() {
             let keys = k.len() / d;
             let scores = &mut scores[..keys * queries];
             multiply_nt(k, q, scores, [keys, queries, d]);
-            math::softmax_block(scores, 1.0 / (d as f32).sqrt(), self.max, self.sum, self.rescale);
+            if let Some(cap) = soft_cap {
+                let cap = cap as f32 / scale;
+                scores.iter_mut().for_each(|s| *s = cap * (*s / cap).tanh());
+            }
+            if let Some(last_key) = last_key {
+                // Key 0 is seen by all, so that every maximum is finite after the first block.
+                for (row, key) in scores.chunks_exact_mut(queries).zip(block * KEY_BLOCK..) {
+                    let hidden = key.saturating_sub(last_key).min(queries);
+                    row[..hidden].fill(f32::NEG_INFINITY);
+                }
+            }
+            math::softmax_block(scores, scale, self.max, self.sum, self.rescale);
             for row in self.acc.chunks_exact_mut(queries) {
                 row.iter_mut().zip(&*self.rescale).for_each(|(a, r)| *a *= r);
             }

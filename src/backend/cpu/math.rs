@@ -49,6 +49,13 @@ pub(super) fn gelu(x: f32) -> f32 {
     0.5 * x * (1.0 + erf)
 }
 
+/// `x / 2 (1 + tanh(u))`, `u = sqrt(2 / pi) (x + 0.044715 x^3)`: `(1 + tanh(u)) / 2` is `sigmoid(2 u)`.
+#[inline(always)]
+pub(super) fn gelu_tanh(x: f32) -> f32 {
+    // 2 sqrt(2 / pi).
+    x * sigmoid(1.595_769 * (x + 0.044_715 * x * x * x))
+}
+
 /// One block of a running softmax over `scores [keys, queries]`: raises `max`, turns scores into
 /// `e^(scale (score - max))`, adds them to `sum`, and leaves in `rescale` what earlier terms must be multiplied
 /// by (`sum` already is). All but the scores are `[queries]`.
@@ -106,6 +113,14 @@ pub(super) fn norm_modulate(x: &[f32], weight: &[f32], scale: &[f32], shift: &[f
 pub(super) fn swiglu(pairs: &[f32], out: &mut [f32]) {
     for (o, [a, b]) in out.iter_mut().zip(pairs.as_chunks::<2>().0) {
         *o = silu(*a) * b;
+    }
+}
+
+/// `out[i] = gelu_tanh(pairs[2i]) * pairs[2i + 1]`.
+#[multiversion(targets("x86_64+avx512f+avx512bw+avx512dq+avx512vl+fma", "x86_64+avx2+fma"))]
+pub(super) fn geglu(pairs: &[f32], out: &mut [f32]) {
+    for (o, [a, b]) in out.iter_mut().zip(pairs.as_chunks::<2>().0) {
+        *o = gelu_tanh(*a) * b;
     }
 }
 

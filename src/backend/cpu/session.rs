@@ -6,7 +6,7 @@ use std::ops::Range;
 use half::bf16;
 
 use super::arena::{Arena, Operands};
-use super::attention::attention;
+use super::attention::{AttentionShape, attention};
 use super::conv::{Kernel, Then, conv3x3, group_norm_silu};
 use super::folded;
 use super::pixel::{self, PixelMlp, UpdateWeights};
@@ -14,9 +14,9 @@ use super::rotary::RotaryTable;
 use super::tokens::{self, GateInputs, Heads, Modulated, QkvWeights};
 use crate::exec::{ExecError, Session};
 use crate::graph::op::{
-    AddSilu, Affine, Attention, Conv3x3, Copy, EmbedRows, Emit, FeatureGate, GatedResidual, GroupNormSilu, Linear,
+    AddSilu, Affine, Attention, Conv3x3, Copy, EmbedRows, Emit, FeatureGate, GatedResidual, Glu, GroupNormSilu, Linear,
     Lookup, Norm, PatchEmbed, PixelEmbed, PixelModulate, PixelUpdate, QkvProject, QkvStream, Rotary, SampleStep,
-    SwiGlu, Tokens,
+    Tokens,
 };
 use crate::graph::{Op, TensorId, WeightId};
 use crate::parallel;
@@ -119,7 +119,7 @@ impl<'a> Run<'a> {
             Op::FeatureGate(op) => self.feature_gate(op),
             Op::QkvProject(op) => self.qkv_project(op),
             Op::Attention(op) => self.attention(op),
-            Op::SwiGlu(op) => self.swiglu(op, rows),
+            Op::Glu(op) => self.glu(op, rows),
             Op::GatedResidual(op) => self.gated_residual(op, rows),
             Op::AddSilu(op) => self.add_silu(op),
             Op::PixelEmbed(op) => self.pixel_embed(op),
@@ -285,10 +285,12 @@ impl<'a> Run<'a> {
             k_norm: &k_norm,
             rotary: &self.rotary[&(stream.rotary, op.tokens, op.head_dim)],
         };
-        let heads = Heads { heads: op.heads, head_dim: op.head_dim, joint: op.tokens.joint() };
+        let heads = Heads { heads: op.heads, kv_heads: op.kv_heads, head_dim: op.head_dim, joint: op.tokens.joint() };
         let (first, count) = op.tokens.part(stream.stream);
-        let per_sample = op.heads * op.tokens.joint() * op.head_dim;
-        let [q, k, v] = qkv.map(|t| t.chunks_exact_mut(per_sample));
+        let per_head = op.tokens.joint() * op.head_dim;
+        let [q, k, v] = qkv;
+        let q = q.chunks_exact_mut(op.heads * per_head);
+        let [k, v] = [k, v].map(|t| t.chunks_exact_mut(op.kv_heads * per_head));
         let inputs = self.operands.read(stream.input).chunks_exact(count * op.in_features).enumerate();
         let sums = stream.sums.map(|id| self.operands.read(id));
         for (((sample, x), q), (k, v)) in inputs.zip(q).zip(k.zip(v)) {
@@ -302,16 +304,30 @@ impl<'a> Run<'a> {
 
     fn attention(&self, op: &Attention) -> Result<(), ExecError> {
         let joint = op.tokens.joint();
-        let per_sample = op.heads * joint * op.head_dim;
-        let [q, k, v] = [op.q, op.k, op.v].map(|id| self.operands.read(id).chunks_exact(per_sample));
-        let outputs = self.operands.write(op.output).chunks_exact_mut(per_sample);
-        for (((q, k), v), out) in q.zip(k).zip(v).zip(outputs) {
-            attention(q, k, v, out, [op.heads, joint, op.head_dim], op.query_start);
+        let per_head = joint * op.head_dim;
+        let q = self.operands.read(op.q).chunks_exact(op.heads * per_head);
+        let [k, v] = [op.k, op.v].map(|id| self.operands.read(id).chunks_exact(op.kv_heads * per_head));
+        let outputs = self.operands.write(op.output).chunks_exact_mut(op.heads * per_head);
+        let lengths = op.lengths.map(|id| self.operands.read(id));
+        for (sample, (((q, k), v), out)) in q.zip(k).zip(v).zip(outputs).enumerate() {
+            // Integers are bits. Without a key there would be nothing to sum: the first is always seen.
+            let length = |lengths: &[f32]| usize::try_from(lengths[sample].to_bits() as i32).unwrap_or(0);
+            let shape = AttentionShape {
+                heads: op.heads,
+                kv_heads: op.kv_heads,
+                tokens: joint,
+                d: op.head_dim,
+                query_start: op.query_start,
+                keys: lengths.map_or(joint, length).clamp(1, joint),
+                mask: op.mask,
+                soft_cap: op.soft_cap,
+            };
+            attention(q, k, v, out, shape);
         }
         Ok(())
     }
 
-    fn swiglu(&self, op: &SwiGlu, rows: Option<Range<usize>>) -> Result<(), ExecError> {
+    fn glu(&self, op: &Glu, rows: Option<Range<usize>>) -> Result<(), ExecError> {
         let total = op.tokens.batch * op.tokens.joint();
         let rows = rows.unwrap_or(0..total);
         let output = &mut self.operands.write(op.output)[self.rows_of(op.output, total, &rows)];
@@ -325,7 +341,7 @@ impl<'a> Run<'a> {
                 norm.sums = sums.map(|s| folded::rows_sums(s, op.hidden, segment.rows.clone()));
                 let x = &input[segment.rows.start * op.hidden..segment.rows.end * op.hidden];
                 let at = (segment.joint - rows.start) * op.inner;
-                tokens::swiglu(x, &norm, &weight, &mut output[at..at + segment.rows.len() * op.inner]);
+                tokens::glu(x, &norm, &weight, op.activation, &mut output[at..at + segment.rows.len() * op.inner]);
             }
         }
         Ok(())

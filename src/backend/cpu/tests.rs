@@ -2,12 +2,12 @@
 
 use std::sync::Arc;
 
-use super::attention::attention;
+use super::attention::{AttentionShape, attention};
 use super::conv::{Kernel, Then, conv3x3, group_norm_silu};
 use super::pixel::{self, PixelMlp, UpdateWeights};
 use super::rotary::RotaryTable;
 use super::tokens::{self, GateInputs, Heads, Modulated, QkvWeights};
-use crate::graph::op::{ConvInput, Padding, Rotary, Tokens};
+use crate::graph::op::{Activation, ConvInput, Mask, Padding, Rotary, Tokens};
 use crate::weights::{DType, TensorView};
 use crate::weights::{Matrix, TensorSource, WeightStore};
 use crate::weights::{Recipe, Weight};
@@ -100,11 +100,12 @@ fn linear_and_gated_residual() {
 }
 
 #[test]
-fn swiglu_of_interleaved_rows() {
+fn gated_units_of_interleaved_rows() {
     let (m, inner, k) = (1030, 37, 12);
     let (x, w) = (values(m * k, 1), values(2 * inner * k, 2));
     let (weight, scale, shift) = (values(k, 3), values(k, 4), values(k, 5));
-    let mut expected = Vec::new();
+    let gelu = |a: f64| 0.5 * a * (1.0 + ((2.0 / std::f64::consts::PI).sqrt() * (a + 0.044715 * a.powi(3))).tanh());
+    let (mut by_silu, mut by_gelu) = (Vec::new(), Vec::new());
     for row in x.chunks(k) {
         let z: Vec<f32> = rms(&wide(row), &weight)
             .iter()
@@ -113,36 +114,50 @@ fn swiglu_of_interleaved_rows() {
             .collect();
         for pair in w.chunks(2 * k) {
             let (a, b) = (dot(&z, &pair[..k]), dot(&z, &pair[k..]));
-            expected.push(a * sigmoid(a) * b);
+            by_silu.push(a * sigmoid(a) * b);
+            by_gelu.push(gelu(a) * b);
         }
     }
     let mut out = vec![f32::NAN; m * inner];
     let norm = Modulated { weight: &weight, shift: &shift, scale: &scale, sums: None };
-    with_matrix(&w, stored(2 * inner, k), |w| tokens::swiglu(&x, &norm, w, &mut out));
-    close(&out, &expected, 3e-6);
+    for (activation, expected) in [(Activation::Silu, by_silu), (Activation::GeluTanh, by_gelu)] {
+        with_matrix(&w, stored(2 * inner, k), |w| tokens::glu(&x, &norm, w, activation, &mut out));
+        close(&out, &expected, 3e-6);
+    }
 }
 
 #[test]
 fn qkv_is_normalised_rotated_and_split() {
-    let (heads, d, k, rows, first) = (3, 12, 20, 6, 4);
+    qkv(3, 3);
+}
+
+#[test]
+fn qkv_of_fewer_key_heads() {
+    qkv(6, 2);
+}
+
+fn qkv(heads: usize, kv_heads: usize) {
+    let (d, k, rows, first) = (12, 20, 6, 4);
+    let all = heads + 2 * kv_heads;
     let joint = first + rows;
     let grid = Tokens { batch: 1, text: first, grid_rows: 2, grid_cols: 3 };
-    let (x, w) = (values(rows * k, 1), values(3 * heads * d * k, 2));
+    let (x, w) = (values(rows * k, 1), values(all * d * k, 2));
     let (q_norm, k_norm) = (values(d, 3), values(d, 4));
     let rotary = Rotary::Image { reference_rows: 8, reference_cols: 8 };
     let table = RotaryTable::new(rotary, grid, d);
-    let mut qkv = [0, 1, 2].map(|_| vec![7.0; heads * joint * d]);
-    with_matrix(&w, stored(3 * heads * d, k), |weight| {
+    let mut qkv = [heads, kv_heads, kv_heads].map(|heads| vec![7.0; heads * joint * d]);
+    with_matrix(&w, stored(all * d, k), |weight| {
         let weights = QkvWeights { weight, norm: None, q_norm: &q_norm, k_norm: &k_norm, rotary: &table };
         let [q, k, v] = &mut qkv;
-        tokens::qkv_project(&x, &weights, Heads { heads, head_dim: d, joint }, first, [q, k, v]);
+        tokens::qkv_project(&x, &weights, Heads { heads, kv_heads, head_dim: d, joint }, first, [q, k, v]);
     });
     let plain = product(&x, &w, k);
     let e = d as f64 / 2.0;
     for (which, found) in qkv.iter().enumerate() {
-        for h in 0..heads {
+        let before = [0, heads, heads + kv_heads][which];
+        for h in 0..[heads, kv_heads, kv_heads][which] {
             for n in 0..rows {
-                let head = &plain[n * 3 * heads * d + (which * heads + h) * d..][..d];
+                let head = &plain[n * all * d + (before + h) * d..][..d];
                 let mut expected = match which {
                     0 => rms(head, &q_norm),
                     1 => rms(head, &k_norm),
@@ -171,7 +186,17 @@ fn attention_of_any_length() {
         let heads = 2;
         let [q, k, v] = [1, 2, 3].map(|s| values(heads * n * d, s));
         let mut out = vec![7.0; n * heads * d];
-        attention(&q, &k, &v, &mut out, [heads, n, d], start);
+        let shape = AttentionShape {
+            heads,
+            kv_heads: heads,
+            tokens: n,
+            d,
+            query_start: start,
+            keys: n,
+            mask: Mask::None,
+            soft_cap: None,
+        };
+        attention(&q, &k, &v, &mut out, shape);
         for h in 0..heads {
             for i in (start..n).step_by(1 + n / 40) {
                 let row = |x: &'_ [f32], j: usize| x[(h * n + j) * d..][..d].to_vec();
@@ -186,6 +211,37 @@ fn attention_of_any_length() {
             }
         }
         assert!(out[..start * heads * d].iter().all(|x| *x == 7.0), "rows before the first query are left alone");
+    }
+}
+
+#[test]
+fn attention_masked_capped_and_of_fewer_key_heads() {
+    for (n, keys, mask, soft_cap) in [
+        (7, 7, Mask::Causal, None),
+        (1100, 900, Mask::Causal, None),
+        (600, 513, Mask::None, Some(5)),
+        (1100, 1, Mask::None, None),
+        (700, 700, Mask::Causal, Some(3)),
+    ] {
+        let (heads, kv_heads, d) = (6, 2, 16);
+        let shape = AttentionShape { heads, kv_heads, tokens: n, d, query_start: 0, keys, mask, soft_cap };
+        let q = values(heads * n * d, 1);
+        let [k, v] = [2, 3].map(|s| values(kv_heads * n * d, s));
+        let mut out = vec![7.0; n * heads * d];
+        attention(&q, &k, &v, &mut out, shape);
+        for h in 0..heads {
+            for i in (0..n).step_by(1 + n / 40) {
+                let of = |x: &[f32], h: usize, j: usize| x[(h * n + j) * d..][..d].to_vec();
+                let seen = if mask == Mask::Causal { keys.min(i + 1) } else { keys };
+                let scores = (0..seen).map(|j| dot(&of(&q, h, i), &of(&k, h / 3, j)) / (d as f64).sqrt());
+                let cap = |s: f64| soft_cap.map_or(s, |c| f64::from(c) * (s / f64::from(c)).tanh());
+                let weights: Vec<f64> = scores.map(|s| cap(s).exp()).collect();
+                let sum: f64 = weights.iter().sum();
+                let value = |c: usize| (0..seen).map(|j| weights[j] * f64::from(of(&v, h / 3, j)[c])).sum::<f64>();
+                let expected: Vec<f64> = (0..d).map(|c| value(c) / sum).collect();
+                close(&out[(i * heads + h) * d..][..d], &expected, 1e-5);
+            }
+        }
     }
 }
 

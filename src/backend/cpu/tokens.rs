@@ -4,7 +4,7 @@ use super::folded;
 use super::gemm::{self, Factor, ROW_BLOCK, Shared};
 use super::math;
 use super::rotary::RotaryTable;
-use crate::graph::op::Tokens;
+use crate::graph::op::{Activation, Tokens};
 use crate::parallel;
 use crate::weights::Matrix;
 
@@ -97,24 +97,29 @@ pub(super) struct QkvWeights<'a> {
 #[derive(Clone, Copy)]
 pub(super) struct Heads {
     pub heads: usize,
+    /// Of k and v.
+    pub kv_heads: usize,
     pub head_dim: usize,
     /// `N`.
     pub joint: usize,
 }
 
-/// Projects one sample's part of one stream, `x [rows, K]`, to `q, k, v [heads, N, head_dim]` of that sample,
-/// tokens `first ..`.
+/// Projects one sample's part of one stream, `x [rows, K]`, to `q [heads, N, head_dim]`, `k, v [kv_heads, ..]` of that
+/// sample, tokens `first ..`.
 pub(super) fn qkv_project(x: &[f32], weights: &QkvWeights<'_>, heads: Heads, first: usize, qkv: [&mut [f32]; 3]) {
     let d = heads.head_dim;
     let out = qkv.map(Shared::new);
     blocks(x, weights.weight.cols(), weights.norm.as_ref(), |start, x| {
         let factor = Factor { a: x, weight: weights.weight, cols_per_unit: d };
-        gemm::tiles(x.len() / weights.weight.cols(), 3 * heads.heads, &[factor], &|tile| {
+        gemm::tiles(x.len() / weights.weight.cols(), heads.heads + 2 * heads.kv_heads, &[factor], &|tile| {
             let width = tile.units.len() * d;
             for (r, row) in tile.rows.clone().zip(tile.values[0].chunks_exact_mut(width)) {
                 let position = start + r;
                 for (unit, head) in tile.units.clone().zip(row.chunks_exact_mut(d)) {
-                    let (which, h) = (unit / heads.heads, unit % heads.heads);
+                    let (which, h) = match unit.checked_sub(heads.heads) {
+                        None => (0, unit),
+                        Some(unit) => (1 + unit / heads.kv_heads, unit % heads.kv_heads),
+                    };
                     let norm = [Some(weights.q_norm), Some(weights.k_norm), None][which];
                     if let Some(norm) = norm {
                         let r = math::inverse_rms(head);
@@ -130,8 +135,12 @@ pub(super) fn qkv_project(x: &[f32], weights: &QkvWeights<'_>, heads: Heads, fir
     });
 }
 
-/// `out = silu(w1 z) * (w3 z)`, `z` the normalised `x [rows, D]`; weight rows interleaved.
-pub(super) fn swiglu(x: &[f32], norm: &Modulated<'_>, weight: &Matrix<'_>, out: &mut [f32]) {
+/// `out = f(w1 z) * (w3 z)`, `z` the normalised `x [rows, D]`; weight rows interleaved.
+pub(super) fn glu(x: &[f32], norm: &Modulated<'_>, weight: &Matrix<'_>, activation: Activation, out: &mut [f32]) {
+    let gate = match activation {
+        Activation::Silu => math::swiglu,
+        Activation::GeluTanh => math::geglu,
+    };
     let inner = weight.rows() / 2;
     let out = Shared::new(out);
     blocks(x, weight.cols(), Some(norm), |start, x| {
@@ -141,7 +150,7 @@ pub(super) fn swiglu(x: &[f32], norm: &Modulated<'_>, weight: &Matrix<'_>, out: 
             for (r, row) in tile.rows.clone().zip(tile.values[0].chunks_exact(2 * width)) {
                 // SAFETY: tiles cover disjoint rows and columns.
                 let out = unsafe { out.slice((start + r) * inner + tile.units.start, width) };
-                math::swiglu(row, out);
+                gate(row, out);
             }
         });
     });

@@ -120,7 +120,7 @@ impl<'a> Lowering<'a> {
             Op::FeatureGate(op) => self.feature_gate(op),
             Op::QkvProject(op) => self.qkv_project(op),
             Op::Attention(op) => self.attention(op),
-            Op::SwiGlu(op) => self.swiglu(op, rows),
+            Op::Glu(op) => self.glu(op, rows),
             Op::GatedResidual(op) => self.gated_residual(op, rows),
             Op::AddSilu(op) => self.add_silu(op),
             Op::PixelEmbed(op) => self.pixel_embed(op),

@@ -4,8 +4,8 @@ use std::ops::Range;
 
 use super::{Calls, Lowering, Operands, PidRowsKey, for_both, plain_rows};
 use crate::graph::op::{
-    Attention, EmbedRows, GatedResidual, GatedResidualStream, Linear, PatchEmbed, QkvProject, QkvStream, Rotary,
-    SwiGlu, SwiGluStream,
+    Attention, EmbedRows, GatedResidual, GatedResidualStream, Glu, GluStream, Linear, PatchEmbed, QkvProject,
+    QkvStream, Rotary,
 };
 use crate::kernels::needs::query_factor;
 use crate::kernels::params::{
@@ -147,7 +147,7 @@ impl Lowering<'_> {
         self.one(&OpCall::attention(name, &params))
     }
 
-    pub(super) fn swiglu(&self, op: &SwiGlu, range: Option<&Range<usize>>) -> Calls {
+    pub(super) fn glu(&self, op: &Glu, range: Option<&Range<usize>>) -> Calls {
         const OP: &str = "gemm_swiglu";
         let total = op.tokens.batch * op.tokens.joint();
         self.grouped(
@@ -156,14 +156,14 @@ impl Lowering<'_> {
             |s| s.stream,
             range,
             |groups| {
-                let operands = |(s, rows): &(&SwiGluStream, PidRowsKey)| Operands {
+                let operands = |(s, rows): &(&GluStream, PidRowsKey)| Operands {
                     a: self.at(s.input),
                     weight: s.weight,
                     bias: None,
                     rows: *rows,
                 };
                 let gemm = self.gemm(OP, &groups.iter().map(operands).collect::<Vec<_>>(), op.hidden);
-                let fold = |(s, _): &(&SwiGluStream, PidRowsKey)| PidFold {
+                let fold = |(s, _): &(&GluStream, PidRowsKey)| PidFold {
                     sums: s.sums.map_or(std::ptr::null_mut(), |sums| self.at(sums)),
                     shift_product: self.shift_product(&s.norm, s.weight),
                 };

@@ -4,8 +4,8 @@ use super::Policy;
 use super::config::Config;
 use super::constants::{Part, of_block};
 use crate::graph::op::{
-    Affine, Attention, GatedResidual, GatedResidualStream, Modulation, Norm, QkvProject, QkvStream, Rotary, Stream,
-    SwiGlu, SwiGluStream, Tokens,
+    Activation, Affine, Attention, GatedResidual, GatedResidualStream, Glu, GluStream, Modulation, Norm, QkvProject,
+    QkvStream, Rotary, Stream, Tokens,
 };
 use crate::graph::{Format, Graph, GraphError, Op, Phase, Role, TensorId, WeightId};
 use crate::weights::{Recipe, Weight};
@@ -103,10 +103,10 @@ impl PatchBlock<'_> {
         let shape = [tokens.batch, tokens.joint(), d];
         let attended = self.temporary(graph, "patch.attended", &shape, self.policy.attention);
         let streams = streams.iter().map(|&(stream, input)| self.qkv_stream(graph, stream, input)).collect();
-        let op = QkvProject { tokens, streams, q, k, v, in_features: d, heads, head_dim };
+        let op = QkvProject { tokens, streams, q, k, v, in_features: d, heads, kv_heads: heads, head_dim };
         graph.push(self.name("attn.qkv"), Phase::Step, Op::QkvProject(op))?;
         let query_start = if self.text_output { 0 } else { tokens.text };
-        let op = Attention { tokens, q, k, v, output: attended, heads, head_dim, query_start };
+        let op = Attention::of_all([q, k, v], attended, tokens, [heads, head_dim], query_start);
         graph.push(self.name("attn"), Phase::Step, Op::Attention(op))?;
         Ok(attended)
     }
@@ -140,7 +140,7 @@ impl PatchBlock<'_> {
             .map(|&(stream, input)| {
                 let mlp = self.name(&format!("mlp_{}", letter(stream)));
                 let recipe = Recipe::Interleave { even: format!("{mlp}.w1.weight"), odd: format!("{mlp}.w3.weight") };
-                SwiGluStream {
+                GluStream {
                     stream,
                     input,
                     sums: None,
@@ -149,8 +149,8 @@ impl PatchBlock<'_> {
                 }
             })
             .collect();
-        let op = SwiGlu { tokens, streams, output, hidden, inner };
-        graph.push(self.name("mlp.w13"), Phase::Step, Op::SwiGlu(op))?;
+        let op = Glu { tokens, streams, output, hidden, inner, activation: Activation::Silu };
+        graph.push(self.name("mlp.w13"), Phase::Step, Op::Glu(op))?;
         Ok(output)
     }
 

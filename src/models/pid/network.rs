@@ -412,9 +412,10 @@ impl<'a> Builder<'a> {
             k_norm: vector(&mut self.graph, &format!("{p}.attn.k_norm.weight"), head_dim),
             rotary: Rotary::Image { reference_rows, reference_cols },
         };
-        let op = QkvProject { tokens, streams: vec![stream], q, k, v, in_features: width, heads, head_dim };
+        let op =
+            QkvProject { tokens, streams: vec![stream], q, k, v, in_features: width, heads, kv_heads: heads, head_dim };
         self.graph.push(format!("{p}.attn.qkv"), Phase::Step, Op::QkvProject(op))?;
-        let op = Attention { tokens, q, k, v, output, heads, head_dim, query_start: 0 };
+        let op = Attention::of_all([q, k, v], output, tokens, [heads, head_dim], 0);
         self.graph.push(format!("{p}.attn"), Phase::Step, Op::Attention(op))
     }
 
