@@ -141,7 +141,7 @@ impl RandomGraph {
         // Constants are a pass's.
         let in_loop = phase == Phase::Step;
         let modulation = in_loop.then_some(Modulation { shift, scale });
-        let norm = Norm { weight: self.weight(1, hidden), modulation };
+        let norm = Norm::rms(self.weight(1, hidden), modulation);
         let gate = in_loop.then_some(gate);
         let weight = self.weight(2 * inner, hidden);
         let streams = vec![GluStream { stream: Stream::Image, input: residual, norm, weight, sums: None }];

@@ -9,8 +9,8 @@ use std::sync::Arc;
 use pid_engine::backend::cpu::CpuBackend;
 use pid_engine::exec::{self, Backend, ExecError, Input, NoObserver, Output};
 use pid_engine::graph::op::{
-    Activation, Affine, Attention, GatedResidual, GatedResidualStream, Glu, GluStream, Lookup, Mask, Norm, Stream,
-    Tokens,
+    Activation, Affine, Attention, GatedResidual, GatedResidualStream, Glu, GluStream, Lookup, Mask, Norm, NormKind,
+    Stream, Tokens,
 };
 use pid_engine::graph::{ElementType, Graph, GraphError, Op, Phase, Role, TensorId, fuse};
 use pid_engine::plan::{PlanOptions, Program};
@@ -36,7 +36,7 @@ fn network(inner: ElementType) -> Result<Graph, GraphError> {
     let (stream, tokens) = (Stream::Image, Tokens { batch: 1, text: 0, grid_rows: 1, grid_cols: ROWS });
     let lookup = Lookup { rows: ROWS, ids, output, table, entries: ENTRIES, width: HIDDEN, emit: None };
     g.push("embed", Phase::Once, Op::Lookup(lookup))?;
-    let norm = Norm { weight: norm, modulation: None };
+    let norm = Norm::rms(norm, None);
     let streams = vec![GluStream { stream, input: output, norm, weight, sums: None }];
     g.push("gate", Phase::Once, Op::Glu(glu(tokens, streams, between)))?;
     let streams = vec![GatedResidualStream { stream, residual: output, affine, gate: None, emit: None }];
@@ -260,4 +260,16 @@ fn kernels_name_what_they_do_not_compute() {
         let text = alike(change).unwrap_err();
         assert!(text.contains(word), "{text}");
     }
+}
+
+#[test]
+fn kernels_fold_no_other_norms() {
+    let mut graph = network(ElementType::Bf16).unwrap();
+    let Op::Glu(op) = &mut graph.nodes[1].op else { panic!("a gated unit") };
+    op.streams[0].norm.kind = NormKind::Layer;
+    fuse(&mut graph, ElementType::Bf16).unwrap();
+    let Op::Glu(op) = &graph.nodes[1].op else { panic!("a gated unit") };
+    assert!(op.streams[0].sums.is_none(), "the norm is left to the product");
+    let text = pid_engine::kernels::supports(&graph).unwrap_err().to_string();
+    assert!(text.contains("gate: norms of other kinds: 1"), "{text}");
 }

@@ -49,6 +49,7 @@ impl Access {
 
     fn add_norm(&mut self, norm: &Norm) {
         self.weights.push(norm.weight);
+        self.weights.extend(norm.bias);
         self.add_modulation(norm);
     }
 

@@ -1,6 +1,6 @@
 //! Shape rules of the ops, checked when a node is pushed.
 
-use super::op::{Affine, ConvInput, Emit, GROUP_NORM_SLABS, Norm, Op, SampleStep, Stream, Tokens};
+use super::op::{Affine, ConvInput, Emit, GROUP_NORM_SLABS, Norm, NormKind, Op, SampleStep, Stream, Tokens};
 use super::{ConstantId, ElementType, Graph, Node, Phase, Scale, TensorId, WeightId};
 
 /// An operand that does not fit its op.
@@ -104,10 +104,20 @@ impl Rules<'_> {
 
     fn norm(&mut self, norm: &Norm, width: usize) {
         self.vector(norm.weight, width);
+        norm.bias.into_iter().for_each(|bias| self.vector(bias, width));
+        self.require(norm.bias.is_none() || norm.kind == NormKind::Layer, || "a bias of an rms norm".into());
+        let eps = norm.eps.value();
+        self.require(eps.is_finite() && eps >= 0.0, || format!("a norm's eps of {eps}"));
         if let Some(modulation) = &norm.modulation {
             self.constant(modulation.shift, width);
             self.constant(modulation.scale, width);
         }
+    }
+
+    /// Sums of squares make no other norm than that of [`Norm::rms`].
+    fn folded(&mut self, sums: Option<TensorId>, norm: Option<&Norm>) {
+        let holds = sums.is_none() || norm.is_none_or(Norm::is_foldable);
+        self.require(holds, || "sums of squares for a norm that is not rms with eps 1e-6".into());
     }
 
     fn constant(&mut self, id: ConstantId, len: usize) {
@@ -248,6 +258,7 @@ impl Rules<'_> {
                     self.stream(s.input, s.stream, o.tokens, o.hidden);
                     self.sums(s.sums, s.stream, o.tokens, o.hidden);
                     self.norm(&s.norm, o.hidden);
+                    self.folded(s.sums, Some(&s.norm));
                     self.matrix(s.weight, 2 * o.inner, o.hidden);
                 }
             }
@@ -319,6 +330,7 @@ impl Rules<'_> {
                     self.stream(s.input, s.stream, o.tokens, o.in_features);
                     self.sums(s.sums, s.stream, o.tokens, o.in_features);
                     self.require(s.sums.is_none() || s.norm.is_some(), || "sums of squares without a norm".into());
+                    self.folded(s.sums, s.norm.as_ref());
                     self.matrix(s.weight, (o.heads + 2 * o.kv_heads) * o.head_dim, o.in_features);
                     self.vector(s.q_norm, o.head_dim);
                     self.vector(s.k_norm, o.head_dim);

@@ -73,6 +73,9 @@ fn emit(graph: &mut Graph, writer: usize, stream: TensorId, element: ElementType
     let readers: Vec<usize> = (0..end).filter(|i| product_of(&later[*i].op, stream).is_some()).collect();
     let norms: Vec<_> = readers.iter().filter_map(|i| product_of(&later[*i].op, stream)).collect();
     let Some(norm) = norms.first().copied().filter(|first| norms.iter().all(|norm| norm == first)) else { return };
+    if norm.is_some_and(|norm| !norm.is_foldable()) {
+        return;
+    }
     let shape = graph[stream].shape.clone();
     let Some(width) = shape.last().copied().filter(|width| width.is_multiple_of(SLICE)) else { return };
     let base = graph[stream].name.trim_end_matches(".stream").to_owned();

@@ -26,13 +26,59 @@ pub enum Stream {
     Text,
 }
 
-/// `rms(x; weight)`, and with a modulation `rms(x; weight) * (1 + scale) + shift`.
+/// What a [`Norm`] divides by.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+pub enum NormKind {
+    /// `x / sqrt(mean(x^2) + eps)`.
+    Rms,
+    /// `(x - mean(x)) / sqrt(variance(x) + eps)`, biased variance.
+    Layer,
+}
+
+/// What keeps a norm's root from 0; comparable by its bits.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+pub struct Epsilon(u32);
+
+impl Epsilon {
+    /// That of [`Norm::rms`].
+    pub const USUAL: Self = Self::new(1e-6);
+
+    /// One of that value.
+    pub const fn new(value: f32) -> Self {
+        Self(value.to_bits())
+    }
+
+    /// Its value.
+    pub const fn value(self) -> f32 {
+        f32::from_bits(self.0)
+    }
+}
+
+/// `y = norm(x) * weight [+ bias]` over the last axis, and with a modulation `y * (1 + scale) + shift`.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 pub struct Norm {
+    /// Of which kind.
+    pub kind: NormKind,
+    /// See [`NormKind`].
+    pub eps: Epsilon,
     /// `[D]`.
     pub weight: WeightId,
+    /// `[D]`; of a [`NormKind::Layer`] alone.
+    pub bias: Option<WeightId>,
     /// The same in every row.
     pub modulation: Option<Modulation>,
+}
+
+impl Norm {
+    /// `rms(x; weight)`, modulated or not.
+    pub const fn rms(weight: WeightId, modulation: Option<Modulation>) -> Self {
+        Self { kind: NormKind::Rms, eps: Epsilon::USUAL, weight, bias: None, modulation }
+    }
+
+    /// Whether it is what a product can be folded with ([`Emit`]): that of [`Norm::rms`].
+    pub fn is_foldable(&self) -> bool {
+        *self == Self::rms(self.weight, self.modulation)
+    }
 }
 
 /// See [`Norm`].

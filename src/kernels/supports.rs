@@ -1,6 +1,6 @@
 //! Which graphs the kernels can run.
 
-use crate::graph::op::{Activation, Mask};
+use crate::graph::op::{Activation, Mask, Norm};
 use crate::graph::{Graph, Node, Op};
 
 /// An op in sizes that the kernels are not written for.
@@ -40,6 +40,12 @@ fn stream(hidden: usize) -> [Rule; 2] {
     [multiple("rows of", hidden, 64, "multiples of 64"), ("rows of", hidden, hidden <= 2048, "at most 2048")]
 }
 
+/// Norms that are folded into a product.
+fn foldable<'a>(norms: impl Iterator<Item = &'a Norm>) -> Rule {
+    let others = norms.filter(|norm| !norm.is_foldable()).count();
+    ("norms of other kinds:", others, others == 0, "rms with eps 1e-6")
+}
+
 fn pixels(patch: usize, channels: usize) -> [Rule; 2] {
     [("patches of", patch, patch == 16, "16"), ("pixels of", channels, channels == 16, "16 channels")]
 }
@@ -60,10 +66,12 @@ fn rules(node: &Node) -> Vec<Rule> {
         Op::AddSilu(op) => stream(op.hidden).to_vec(),
         Op::QkvProject(op) => {
             let normed = op.streams.iter().any(|s| s.norm.is_some());
+            let norms = op.streams.iter().filter_map(|s| s.norm.as_ref());
             let (head, expected) = if normed { (64, "heads of 64") } else { (72, "heads of 72") };
             vec![
                 ("heads of", op.head_dim, op.head_dim == head, expected),
                 ("key heads", op.kv_heads, op.kv_heads == op.heads, "as many as of queries"),
+                foldable(norms),
                 multiple("inputs", op.in_features, 8, EIGHT),
             ]
         }
@@ -81,6 +89,7 @@ fn rules(node: &Node) -> Vec<Rule> {
             vec![
                 multiple("outputs", op.inner, 32, "multiples of 32"),
                 ("gates by gelu:", usize::from(!is_silu), is_silu, "silu"),
+                foldable(op.streams.iter().map(|s| &s.norm)),
             ]
         }
         Op::GatedResidual(op) => stream(op.hidden).to_vec(),

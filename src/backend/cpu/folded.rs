@@ -61,7 +61,7 @@ mod tests {
         for (row, x) in x.chunks(d).enumerate() {
             let mean = x.iter().map(|x| f64::from(*x).powi(2)).sum::<f64>() / d as f64;
             let (mut plain, mut folded) = (vec![f32::NAN; d], vec![f32::NAN; d]);
-            math::norm_modulate(x, &weight, &scale, &shift, &mut plain);
+            math::norm_modulate(x, 1e-6, &weight, &scale, &shift, &mut plain);
             norm(&operand[row * d..][..d], row_sums(&sums, d, row), &shift, &mut folded);
             for i in 0..d {
                 let exact = f64::from(x[i]) / (mean + 1e-6).sqrt() * f64::from(weight[i]) * (1.0 + f64::from(scale[i]))

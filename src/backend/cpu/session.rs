@@ -227,7 +227,7 @@ impl<'a> Run<'a> {
     fn emit(&self, emit: Option<Emit>, stream: &[f32]) -> Result<(), ExecError> {
         let Some(emit) = emit else { return Ok(()) };
         let factor = match emit.norm {
-            Some(Norm { weight, modulation }) => {
+            Some(Norm { weight, modulation, .. }) => {
                 let weight = self.vector(weight)?;
                 Some(match modulation.map(|m| self.iteration.constant(m.scale)) {
                     Some(scale) => weight.iter().zip(scale).map(|(w, s)| w * (1.0 + s)).collect::<Vec<f32>>(),
@@ -258,12 +258,18 @@ impl<'a> Run<'a> {
         self.emit(op.emit, written)
     }
 
-    fn modulated<'b>(&'b self, weight: &'b [f32], norm: &Norm) -> Modulated<'b> {
+    /// The norm's weight, and its bias, empty without one.
+    fn norm_vectors(&self, norm: &Norm) -> Result<[Vec<f32>; 2], ExecError> {
+        Ok([self.vector(norm.weight)?, norm.bias.map(|id| self.vector(id)).transpose()?.unwrap_or_default()])
+    }
+
+    fn modulated<'b>(&'b self, [weight, bias]: &'b [Vec<f32>; 2], norm: &Norm) -> Modulated<'b> {
         let [shift, scale] = match norm.modulation {
             Some(m) => [m.shift, m.scale].map(|id| self.iteration.constant(id)),
             None => [&self.zeros[..weight.len()]; 2],
         };
-        Modulated { weight, shift, scale, sums: None }
+        let bias = norm.bias.map(|_| &**bias);
+        Modulated { kind: norm.kind, eps: norm.eps.value(), weight, bias, shift, scale, sums: None }
     }
 
     fn qkv_project(&self, op: &QkvProject) -> Result<(), ExecError> {
@@ -277,10 +283,10 @@ impl<'a> Run<'a> {
     fn qkv_stream(&self, op: &QkvProject, stream: &QkvStream, qkv: [&mut [f32]; 3]) -> Result<(), ExecError> {
         let weight = self.matrix(stream.weight)?;
         let (q_norm, k_norm) = (self.vector(stream.q_norm)?, self.vector(stream.k_norm)?);
-        let norm = stream.norm.map(|n| Ok::<_, ExecError>((self.vector(n.weight)?, n))).transpose()?;
+        let norm = stream.norm.map(|n| Ok::<_, ExecError>((self.norm_vectors(&n)?, n))).transpose()?;
         let mut weights = QkvWeights {
             weight: &weight,
-            norm: norm.as_ref().map(|(weight, norm)| self.modulated(weight, norm)),
+            norm: norm.as_ref().map(|(vectors, norm)| self.modulated(vectors, norm)),
             q_norm: &q_norm,
             k_norm: &k_norm,
             rotary: &self.rotary[&(stream.rotary, op.tokens, op.head_dim)],
@@ -333,8 +339,8 @@ impl<'a> Run<'a> {
         let output = &mut self.operands.write(op.output)[self.rows_of(op.output, total, &rows)];
         let segments = op.tokens.segments(&rows);
         for stream in &op.streams {
-            let (weight, norm) = (self.matrix(stream.weight)?, self.vector(stream.norm.weight)?);
-            let mut norm = self.modulated(&norm, &stream.norm);
+            let (weight, vectors) = (self.matrix(stream.weight)?, self.norm_vectors(&stream.norm)?);
+            let mut norm = self.modulated(&vectors, &stream.norm);
             let input = self.operands.read(stream.input);
             let sums = stream.sums.map(|id| self.operands.read(id));
             for segment in segments.iter().filter(|s| s.stream == stream.stream) {

@@ -7,7 +7,7 @@ use super::conv::{Kernel, Then, conv3x3, group_norm_silu};
 use super::pixel::{self, PixelMlp, UpdateWeights};
 use super::rotary::RotaryTable;
 use super::tokens::{self, GateInputs, Heads, Modulated, QkvWeights};
-use crate::graph::op::{Activation, ConvInput, Mask, Padding, Rotary, Tokens};
+use crate::graph::op::{Activation, ConvInput, Mask, NormKind, Padding, Rotary, Tokens};
 use crate::weights::{DType, TensorView};
 use crate::weights::{Matrix, TensorSource, WeightStore};
 use crate::weights::{Recipe, Weight};
@@ -101,17 +101,31 @@ fn linear_and_gated_residual() {
 
 #[test]
 fn gated_units_of_interleaved_rows() {
+    gated_units(NormKind::Rms, 1e-6, false);
+}
+
+#[test]
+fn gated_units_of_other_norms() {
+    gated_units(NormKind::Rms, 0.1, false);
+    gated_units(NormKind::Layer, 1e-6, true);
+    gated_units(NormKind::Layer, 0.1, false);
+}
+
+fn gated_units(kind: NormKind, eps: f64, has_bias: bool) {
     let (m, inner, k) = (1030, 37, 12);
     let (x, w) = (values(m * k, 1), values(2 * inner * k, 2));
-    let (weight, scale, shift) = (values(k, 3), values(k, 4), values(k, 5));
+    let (weight, scale, shift, bias) = (values(k, 3), values(k, 4), values(k, 5), values(k, 6));
     let gelu = |a: f64| 0.5 * a * (1.0 + ((2.0 / std::f64::consts::PI).sqrt() * (a + 0.044715 * a.powi(3))).tanh());
     let (mut by_silu, mut by_gelu) = (Vec::new(), Vec::new());
     for row in x.chunks(k) {
-        let z: Vec<f32> = rms(&wide(row), &weight)
-            .iter()
-            .enumerate()
-            .map(|(i, v)| (v * (1.0 + f64::from(scale[i])) + f64::from(shift[i])) as f32)
-            .collect();
+        let mean = if kind == NormKind::Layer { wide(row).iter().sum::<f64>() / k as f64 } else { 0.0 };
+        let square = wide(row).iter().map(|x| (x - mean).powi(2)).sum::<f64>() / k as f64;
+        let z = |i: usize| {
+            let normed = (f64::from(row[i]) - mean) / (square + eps).sqrt() * f64::from(weight[i]);
+            let y = if has_bias { normed + f64::from(bias[i]) } else { normed };
+            (y * (1.0 + f64::from(scale[i])) + f64::from(shift[i])) as f32
+        };
+        let z: Vec<f32> = (0..k).map(z).collect();
         for pair in w.chunks(2 * k) {
             let (a, b) = (dot(&z, &pair[..k]), dot(&z, &pair[k..]));
             by_silu.push(a * sigmoid(a) * b);
@@ -119,10 +133,11 @@ fn gated_units_of_interleaved_rows() {
         }
     }
     let mut out = vec![f32::NAN; m * inner];
-    let norm = Modulated { weight: &weight, shift: &shift, scale: &scale, sums: None };
+    let (eps, bias) = (eps as f32, has_bias.then_some(&*bias));
+    let norm = Modulated { kind, eps, weight: &weight, bias, shift: &shift, scale: &scale, sums: None };
     for (activation, expected) in [(Activation::Silu, by_silu), (Activation::GeluTanh, by_gelu)] {
         with_matrix(&w, stored(2 * inner, k), |w| tokens::glu(&x, &norm, w, activation, &mut out));
-        close(&out, &expected, 3e-6);
+        close(&out, &expected, 5e-6);
     }
 }
 

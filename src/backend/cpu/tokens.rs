@@ -4,7 +4,7 @@ use super::folded;
 use super::gemm::{self, Factor, ROW_BLOCK, Shared};
 use super::math;
 use super::rotary::RotaryTable;
-use crate::graph::op::{Activation, Tokens};
+use crate::graph::op::{Activation, NormKind, Tokens};
 use crate::parallel;
 use crate::weights::Matrix;
 
@@ -45,10 +45,13 @@ pub(super) fn embed_rows(
     });
 }
 
-/// Shift and scale, `[D]` each, with the norm's weight.
+/// A norm with its vectors, `[D]` each.
 #[derive(Clone, Copy)]
 pub(super) struct Modulated<'a> {
+    pub kind: NormKind,
+    pub eps: f32,
     pub weight: &'a [f32],
+    pub bias: Option<&'a [f32]>,
     pub shift: &'a [f32],
     pub scale: &'a [f32],
     /// Where the rows are an [`Emit`](crate::graph::op::Emit)'s operand: the stream's sums of squares, `[rows, D / 64]`.
@@ -56,14 +59,22 @@ pub(super) struct Modulated<'a> {
 }
 
 impl Modulated<'_> {
-    /// `rms(x; weight) * (1 + scale) + shift` of rows `x [.., D]`, the first of which is row `first`.
+    /// `(norm(x) * weight + bias) * (1 + scale) + shift` of rows `x [.., D]`, the first of which is row `first`.
     fn apply(&self, first: usize, x: &[f32], out: &mut [f32]) {
         let d = self.weight.len();
         parallel::pieces(out, d, &|row, out| {
             let x = &x[row * d..][..d];
-            match self.sums {
-                Some(sums) => folded::norm(x, folded::row_sums(sums, d, first + row), self.shift, out),
-                None => math::norm_modulate(x, self.weight, self.scale, self.shift, out),
+            match (self.kind, self.sums) {
+                (_, Some(sums)) => folded::norm(x, folded::row_sums(sums, d, first + row), self.shift, out),
+                (NormKind::Rms, None) => math::norm_modulate(x, self.eps, self.weight, self.scale, self.shift, out),
+                (NormKind::Layer, None) => {
+                    math::layer_norm(x, self.eps, self.weight, out);
+                    if let Some(bias) = self.bias {
+                        out.iter_mut().zip(bias).for_each(|(y, b)| *y += b);
+                    }
+                    let modulation = self.scale.iter().zip(self.shift);
+                    out.iter_mut().zip(modulation).for_each(|(y, (scale, shift))| *y = *y * (1.0 + scale) + shift);
+                }
             }
         });
     }

@@ -173,8 +173,8 @@ impl<'a> Lowering<'a> {
             return PidEmit { operand, scale, sums, enabled: 0, reserved: 0 };
         };
         let scale = match emit.norm {
-            Some(Norm { weight, modulation: Some(m) }) => self.constant(Constant::Scale(weight, m.scale)),
-            Some(Norm { weight, modulation: None }) => self.vector(weight),
+            Some(Norm { weight, modulation: Some(m), .. }) => self.constant(Constant::Scale(weight, m.scale)),
+            Some(Norm { weight, modulation: None, .. }) => self.vector(weight),
             None => self.places.ones() as *const f32,
         };
         PidEmit { operand: self.at(emit.operand), scale, sums: self.at(emit.sums), enabled: 1, reserved: 0 }

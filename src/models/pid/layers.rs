@@ -91,7 +91,7 @@ impl PatchBlock<'_> {
             Half::FeedForward => [Part::ShiftFeedForward, Part::ScaleFeedForward],
         };
         let [shift, scale] = parts.map(|part| of_block(self.block, stream, part));
-        Norm { weight: vector(graph, &name, self.config.hidden_size), modulation: Some(Modulation { shift, scale }) }
+        Norm::rms(vector(graph, &name, self.config.hidden_size), Some(Modulation { shift, scale }))
     }
 
     fn attention(&self, graph: &mut Graph, streams: &[(Stream, TensorId)]) -> Result<TensorId, GraphError> {
