@@ -9,8 +9,8 @@ use std::sync::Arc;
 use pid_engine::backend::cpu::CpuBackend;
 use pid_engine::exec::{self, Backend, ExecError, Input, NoObserver, Output};
 use pid_engine::graph::op::{
-    Activation, Affine, Attention, GatedResidual, GatedResidualStream, Glu, GluStream, Lookup, Mask, Norm, NormKind,
-    Stream, Tokens,
+    Activation, Affine, Attention, Conv3x3, ConvInput, GatedResidual, GatedResidualStream, Glu, GluStream, Lookup,
+    Mask, Norm, NormKind, Padding, Stream, Tokens,
 };
 use pid_engine::graph::{ElementType, Graph, GraphError, Op, Phase, Role, TensorId, fuse};
 use pid_engine::plan::{PlanOptions, Program};
@@ -272,4 +272,34 @@ fn kernels_fold_no_other_norms() {
     assert!(op.streams[0].sums.is_none(), "the norm is left to the product");
     let text = pid_engine::kernels::supports(&graph).unwrap_err().to_string();
     assert!(text.contains("gate: norms of other kinds: 1"), "{text}");
+}
+
+fn convolution(stride: usize) -> Result<Graph, GraphError> {
+    let mut g = Graph::default();
+    let input = g.tensor("input", &[1, 4 * 6, 32], ElementType::F32, Role::Input);
+    let output = g.tensor("output", &[1, 2 * 3, 32], ElementType::F32, Role::Output);
+    let weight = g.weight(Weight::new(32, 9 * 32, Recipe::ConvTaps { source: "w".into(), in_channels: 32 }));
+    let op = Conv3x3 {
+        tokens: Tokens { batch: 1, text: 0, grid_rows: 2, grid_cols: 3 },
+        source: ConvInput::Tokens { channels: 32 },
+        input,
+        output,
+        kernel: Affine { weight, bias: None },
+        out_channels: 32,
+        padding: Padding::Zeros,
+        stride,
+        before: 0,
+        silu: false,
+        accumulate: false,
+    };
+    g.push("down", Phase::Once, Op::Conv3x3(op))?;
+    Ok(g)
+}
+
+#[test]
+fn strides_are_checked() {
+    let text = pid_engine::kernels::supports(&convolution(2).unwrap()).unwrap_err().to_string();
+    assert!(text.contains("down: a stride of 2: the kernels are written for 1"), "{text}");
+    let text = convolution(1).unwrap_err().to_string();
+    assert!(text.contains("input: [1, 24, 32], expected [1, 6, 32]"), "{text}");
 }

@@ -298,10 +298,13 @@ impl Rules<'_> {
                         channels / (f * f).max(1)
                     }
                     ConvInput::Tokens { channels } => {
-                        self.stream(o.input, Stream::Image, o.tokens, channels);
+                        self.stream(o.input, Stream::Image, o.input_tokens(), channels);
                         channels
                     }
                 };
+                let strided = matches!(o.source, ConvInput::Tokens { .. });
+                self.require(o.stride == 1 || o.stride == 2 && strided, || format!("a stride of {}", o.stride));
+                self.require(o.before <= 1, || format!("{} rows of border", o.before));
                 self.require(o.input != o.output, || "convolves in place".into());
                 self.stream(o.output, Stream::Image, o.tokens, o.out_channels);
                 self.affine(o.kernel, o.out_channels, 9 * channels);

@@ -143,15 +143,16 @@ pub enum Padding {
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 pub enum ConvInput {
     /// `[B, C, h, w]`: unpatchified by `unpatchify` (channel `c*f*f + fy*f + fx` goes to channel `c`
-    /// at `(f*y + fy, f*x + fx)`), then nearest-upsampled to `Hs x Ws` (`src = floor(dst * in / out)`).
+    /// at `(f*y + fy, f*x + fx)`), then nearest-upsampled to `Hs x Ws` (`src = floor(dst * in / out)`); stride 1.
     #[allow(missing_docs)]
     Image { channels: usize, height: usize, width: usize, unpatchify: usize },
-    /// `[B, Hs * Ws, C]`.
+    /// `[B, Hs * Ws, C]`; with a stride s, `s Hs` rows of `s Ws`.
     #[allow(missing_docs)]
     Tokens { channels: usize },
 }
 
-/// 3x3 convolution, stride 1: `output = f(conv(input) + bias) [+ output]`, f = silu or identity.
+/// 3x3 convolution: `output = f(conv(input) + bias) [+ output]`, f = silu or identity. Output pixel (y, x) is under input pixels
+/// `stride y - before` to `stride y - before + 2`, likewise in x.
 #[derive(Clone, Debug, PartialEq, Eq, Hash)]
 #[allow(missing_docs)]
 pub struct Conv3x3 {
@@ -164,9 +165,21 @@ pub struct Conv3x3 {
     pub kernel: Affine,
     pub out_channels: usize,
     pub padding: Padding,
+    /// 1 or 2: the input has so many rows and columns for one of the output's.
+    pub stride: usize,
+    /// Rows and columns of border before the input's first, 0 or 1.
+    pub before: usize,
     pub silu: bool,
     /// Add to what `output` holds instead of overwriting it.
     pub accumulate: bool,
+}
+
+impl Conv3x3 {
+    /// The grid that is read.
+    pub const fn input_tokens(&self) -> Tokens {
+        let Tokens { grid_rows, grid_cols, .. } = self.tokens;
+        Tokens { grid_rows: self.stride * grid_rows, grid_cols: self.stride * grid_cols, ..self.tokens }
+    }
 }
 
 /// Slabs into which [`GroupNormSilu`] cuts the tokens.

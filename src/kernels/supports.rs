@@ -53,7 +53,11 @@ fn pixels(patch: usize, channels: usize) -> [Rule; 2] {
 fn rules(node: &Node) -> Vec<Rule> {
     const EIGHT: &str = "multiples of 8";
     match &node.op {
-        Op::Conv3x3(op) => vec![multiple("channels", op.out_channels, 32, "multiples of 32")],
+        Op::Conv3x3(op) => vec![
+            multiple("channels", op.out_channels, 32, "multiples of 32"),
+            ("a stride of", op.stride, op.stride == 1, "1"),
+            ("rows of border before the first:", op.before, op.before == 1, "1"),
+        ],
         Op::GroupNormSilu(op) => vec![multiple("channels", op.channels, 32, "multiples of 32")],
         Op::Linear(op) => vec![multiple("inputs", op.in_features, 8, EIGHT)],
         Op::EmbedRows(op) => {

@@ -30,6 +30,9 @@ pub(super) struct Kernel<'a> {
     /// `[O]`.
     pub bias: &'a [f32],
     pub padding: Padding,
+    pub stride: usize,
+    /// Border before the first row and column.
+    pub before: usize,
     pub then: Then,
 }
 
@@ -38,40 +41,41 @@ pub(super) fn conv3x3(source: ConvInput, tokens: Tokens, input: &[f32], kernel: 
     let per_sample = input.len() / tokens.batch;
     let outputs = output.chunks_exact_mut(tokens.image() * kernel.weight.rows());
     for (input, output) in input.chunks_exact(per_sample).zip(outputs) {
-        let padded = pad(source, tokens, kernel.padding, input);
+        let padded = pad(source, tokens, kernel, input);
         sample(&padded, tokens, kernel, output);
     }
 }
 
 /// One sample: nine accumulating products over the padded picture seen as a flat list of pixels. Shifting that
 /// list by `ky * (Ws + 2) + kx` aligns tap (ky, kx) with every output at once; the two extra columns of each
-/// line yield values that nobody reads.
+/// line yield values that nobody reads. With a stride each line of outputs is such a list of its own, of every other pixel.
 fn sample(padded: &[f32], tokens: Tokens, kernel: &Kernel<'_>, output: &mut [f32]) {
     let (channels, out_channels) = (kernel.weight.cols() / 9, kernel.weight.rows());
     let (rows, cols) = (tokens.grid_rows, tokens.grid_cols);
-    let pitch = cols + 2;
-    let flat = rows * pitch - 2;
+    let stride = kernel.stride;
+    let pitch = padded_length(cols, stride);
+    let (lists, per_list) = if stride == 1 { (1, rows * pitch - 2) } else { (rows, cols) };
     let panels = out_channels.div_ceil(CHANNEL_PANEL);
-    let blocks = flat.div_ceil(PIXELS_AT_ONCE);
+    let blocks = per_list.div_ceil(PIXELS_AT_ONCE);
     let output = Shared::new(output);
-    parallel::tasks(panels * blocks, &|task| {
-        let (panel, block) = (task / blocks, task % blocks);
+    parallel::tasks(panels * lists * blocks, &|task| {
+        let (panel, list, block) = (task / (lists * blocks), task / blocks % lists, task % blocks);
         let outs = panel * CHANNEL_PANEL..((panel + 1) * CHANNEL_PANEL).min(out_channels);
-        let pixels = block * PIXELS_AT_ONCE..((block + 1) * PIXELS_AT_ONCE).min(flat);
+        let pixels = block * PIXELS_AT_ONCE..((block + 1) * PIXELS_AT_ONCE).min(per_list);
         let taps = outs.len() * kernel.weight.cols();
         with_scratch(taps + pixels.len() * outs.len(), |scratch| {
             let (weights, tile) = scratch.split_at_mut(taps);
             kernel.weight.widen_rows(outs.clone(), weights);
             for tap in 0..9 {
-                let start = (pixels.start + tap / 3 * pitch + tap % 3) * channels;
-                let lhs = Strided { data: &padded[start..], row: channels, col: 1 };
+                let start = ((list * pitch + pixels.start) * stride + tap / 3 * pitch + tap % 3) * channels;
+                let lhs = Strided { data: &padded[start..], row: stride * channels, col: 1 };
                 let rhs = Strided { data: &weights[tap * channels..], row: 1, col: kernel.weight.cols() };
                 let accumulate = if tap == 0 { Accumulate::No } else { Accumulate::Yes };
                 let sizes = [pixels.len(), outs.len(), channels];
                 multiply(lhs, rhs, tile, sizes, accumulate, Parallelism::None);
             }
             for (pixel, values) in pixels.zip(tile.chunks_exact(outs.len())) {
-                let (y, x) = (pixel / pitch, pixel % pitch);
+                let (y, x) = (list + pixel / pitch, pixel % pitch);
                 if x < cols {
                     // SAFETY: one task owns these channels of these pixels.
                     let out = unsafe { output.slice((y * cols + x) * out_channels + outs.start, outs.len()) };
@@ -93,19 +97,27 @@ fn finish(out: &mut [f32], values: &[f32], bias: &[f32], then: Then) {
     }
 }
 
-/// `[Hs + 2, Ws + 2, C]` with the border filled.
-fn pad(source: ConvInput, tokens: Tokens, padding: Padding, input: &[f32]) -> Vec<f32> {
+/// Rows or columns under the taps of `outputs`.
+const fn padded_length(outputs: usize, stride: usize) -> usize {
+    (outputs - 1) * stride + 3
+}
+
+/// What lies under the taps, `[padded rows, padded columns, C]`, with the border filled.
+fn pad(source: ConvInput, tokens: Tokens, kernel: &Kernel<'_>, input: &[f32]) -> Vec<f32> {
+    let &Kernel { padding, stride, before, .. } = kernel;
+    let [lines, pitch] = [tokens.grid_rows, tokens.grid_cols].map(|n| padded_length(n, stride));
+    let tokens = Tokens { grid_rows: stride * tokens.grid_rows, grid_cols: stride * tokens.grid_cols, ..tokens };
     let (rows, cols) = (tokens.grid_rows, tokens.grid_cols);
     let channels = match source {
         ConvInput::Tokens { channels } => channels,
         ConvInput::Image { channels, unpatchify, .. } => channels / (unpatchify * unpatchify),
     };
-    let mut padded = vec![0.0; (rows + 2) * (cols + 2) * channels];
-    parallel::pieces(&mut padded, (cols + 2) * channels, &|y, line| {
+    let mut padded = vec![0.0; lines * pitch * channels];
+    parallel::pieces(&mut padded, pitch * channels, &|y, line| {
         for (x, pixel) in line.chunks_exact_mut(channels).enumerate() {
-            let inside = (1..=rows).contains(&y) && (1..=cols).contains(&x);
+            let inside = (before..before + rows).contains(&y) && (before..before + cols).contains(&x);
             if inside || padding == Padding::Replicate {
-                let at = ((y.max(1) - 1).min(rows - 1), (x.max(1) - 1).min(cols - 1));
+                let at = (y.saturating_sub(before).min(rows - 1), x.saturating_sub(before).min(cols - 1));
                 read_pixel(source, tokens, input, at, pixel);
             }
         }

@@ -168,7 +168,8 @@ impl<'a> Run<'a> {
             (false, false) => Then::Nothing,
         };
         let (input, output) = (self.operands.read(op.input), self.operands.write(op.output));
-        let kernel = Kernel { weight: &weight, bias: &bias, padding: op.padding, then };
+        let kernel =
+            Kernel { weight: &weight, bias: &bias, padding: op.padding, stride: op.stride, before: op.before, then };
         conv3x3(op.source, op.tokens, input, &kernel, output);
         Ok(())
     }

@@ -270,16 +270,22 @@ fn convolution_of_latents_and_tokens() {
             ConvInput::Image { channels: 5, height: 3, width: 2, unpatchify: 1 },
             ConvInput::Image { channels: 20, height: 3, width: 2, unpatchify: 2 },
         ] {
-            convolution(source, padding, then);
+            convolution(source, padding, then, 1, 1);
+            convolution(source, padding, then, 1, 0);
         }
+        let source = ConvInput::Tokens { channels: 5 };
+        convolution(source, padding, then, 2, 0);
+        convolution(source, padding, then, 2, 1);
     }
 }
 
-fn convolution(source: ConvInput, padding: Padding, then: Then) {
-    let tokens = Tokens { batch: 2, text: 0, grid_rows: 6, grid_cols: 8 };
+/// Of 6 x 8 pixels.
+fn convolution(source: ConvInput, padding: Padding, then: Then, stride: usize, before: usize) {
+    let (rows, cols) = (6 / stride, 8 / stride);
+    let tokens = Tokens { batch: 2, text: 0, grid_rows: rows, grid_cols: cols };
     let (channels, outs) = (5, 67);
     let stored_per_sample = match source {
-        ConvInput::Tokens { .. } => tokens.image() * channels,
+        ConvInput::Tokens { .. } => 6 * 8 * channels,
         ConvInput::Image { channels, height, width, .. } => channels * height * width,
     };
     let (input, w, bias) = (values(2 * stored_per_sample, 1), values(outs * channels * 9, 2), values(outs, 3));
@@ -300,25 +306,26 @@ fn convolution(source: ConvInput, padding: Padding, then: Then) {
     };
     let mut output = values(2 * tokens.image() * outs, 4);
     let mut expected = Vec::new();
-    for (i, before) in output.iter().enumerate() {
+    for (i, held) in output.iter().enumerate() {
         let (pixel, o) = (i / outs, i % outs);
-        let (b, y, x) = (pixel / 48, (pixel % 48 / 8) as isize, (pixel % 8) as isize);
+        let (b, y, x) = (pixel / (rows * cols), pixel / cols % rows * stride, pixel % cols * stride);
         let mut sum = f64::from(bias[o]);
         for c in 0..channels {
             for tap in 0..9 {
                 let weight = f64::from(w[(o * channels + c) * 9 + tap]);
-                sum += weight * at(b, c, y + tap as isize / 3 - 1, x + tap as isize % 3 - 1);
+                let [y, x] = [y + tap / 3, x + tap % 3].map(|n| n as isize - before as isize);
+                sum += weight * at(b, c, y, x);
             }
         }
         expected.push(match then {
             Then::Nothing => sum,
             Then::Silu => sum * sigmoid(sum),
-            Then::Accumulate => sum + f64::from(*before),
+            Then::Accumulate => sum + f64::from(*held),
         });
     }
     let recipe = Recipe::ConvTaps { source: "w".into(), in_channels: channels };
     with_matrix(&w, Weight::new(outs, 9 * channels, recipe), |weight| {
-        conv3x3(source, tokens, &input, &Kernel { weight, bias: &bias, padding, then }, &mut output);
+        conv3x3(source, tokens, &input, &Kernel { weight, bias: &bias, padding, stride, before, then }, &mut output);
     });
     close(&output, &expected, 2e-6);
 }

@@ -149,6 +149,8 @@ impl<'a> Builder<'a> {
             kernel: Affine { weight, bias: Some(bias) },
             out_channels,
             padding,
+            stride: 1,
+            before: 1,
             silu: then == Then::Silu,
             accumulate: then == Then::Accumulate,
         };
