@@ -31,6 +31,8 @@ pub use entry::Entry;
 pub use op_call::{OpCall, OpShape, RowsOfA};
 pub use selection::Selection;
 pub use supports::{UnsupportedOp, supports};
-pub(crate) use tables::{Constant, MatrixAt, Places, RotaryKey, Tables};
+#[cfg(any(feature = "cuda", feature = "emulator"))]
+pub(crate) use tables::Tables;
+pub(crate) use tables::{Constant, MatrixAt, Places, RotaryKey};
 pub use target::{LaunchError, Processor, Target};
 pub use tuning::{Tuning, TuningFile};
