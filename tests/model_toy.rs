@@ -223,7 +223,7 @@ fn attention_that_is_refused() {
     let text = refused(|op, _| op.soft_cap = Some(0));
     assert!(text.contains("capped to 0"), "{text}");
     let text = refused(|op, _| op.lengths = Some(op.q));
-    assert!(text.contains('q'), "{text}");
+    assert!(text.contains("q: [2, 4, 5, 8], expected [2]"), "{text}");
 }
 
 #[test]
@@ -236,17 +236,13 @@ fn kernels_name_what_they_do_not_compute() {
         text.contains("key heads 2: the kernels are written for as many as of queries; use --device cpu"),
         "{text}"
     );
-    // Tensors of two heads are of as many as the queries'.
-    fn of_two(op: &mut Attention) {
-        (op.heads, op.q, op.tokens.batch) = (2, op.k, 2);
-    }
     let alike = |change: fn(&mut Attention, TensorId)| {
         let mut g = attention(64, |_, _| ()).unwrap();
         let lengths = g.named("lengths").unwrap();
         let output = g.tensor("two", &[2, 5, 128], ElementType::F32, Role::Temporary);
         let Op::Attention(mut op) = g.nodes.remove(0).op else { panic!("an attention") };
-        of_two(&mut op);
-        op.output = output;
+        // Of two heads in k and v, and in what stands for q.
+        (op.heads, op.q, op.output) = (2, op.k, output);
         change(&mut op, lengths);
         g.push("attention", Phase::Once, Op::Attention(op)).unwrap();
         pid_engine::kernels::supports(&g).map_err(|e| e.to_string())
@@ -260,6 +256,50 @@ fn kernels_name_what_they_do_not_compute() {
         let text = alike(change).unwrap_err();
         assert!(text.contains(word), "{text}");
     }
+}
+
+/// Queries and keys that no projection has normalised: how large their products are is not known before.
+#[test]
+#[cfg(feature = "emulator")]
+fn attention_of_inputs_on_kernels() {
+    use pid_engine::backend::emulator::Emulator;
+    let program = |element| {
+        let mut g = Graph::default();
+        let [q, k, v] = ["q", "k", "v"].map(|name| g.tensor(name, &[1, 2, 5, 64], element, Role::Input));
+        let output = g.tensor("output", &[1, 5, 128], element, Role::Output);
+        let tokens = Tokens { batch: 1, text: 0, grid_rows: 1, grid_cols: 5 };
+        let op = Attention::of_all([q, k, v], output, tokens, [2, 64], 0);
+        g.push("attention", Phase::Once, Op::Attention(op)).unwrap();
+        pid_engine::kernels::supports(&g).unwrap();
+        Program::new(g, &PlanOptions::default(), String::new()).unwrap()
+    };
+    let values = |seed: usize| -> Vec<f32> { (0..2 * 5 * 64).map(|i| ((i * seed) % 17) as f32 / 4.0 - 2.0).collect() };
+    let (q, k, v) = (values(31), values(43), values(59));
+    // Kernels take queries as a projection leaves them for them.
+    let scaled: Vec<f32> = q.iter().map(|q| q * std::f32::consts::LOG2_E / 8.0).collect();
+    let run = |backend: &dyn Backend, element, q: &[f32]| {
+        let inputs = [Input::floats("q", q), Input::floats("k", &k), Input::floats("v", &v)];
+        let mut noise = Noise::new(NoiseSource::Philox { seed: 0 });
+        let output = Output { name: "output", range: [-1e3, 1e3] };
+        exec::run(backend, &program(element), &inputs, &[], output, &mut noise, &mut NoObserver).unwrap()
+    };
+    let cpu = CpuBackend::new(Arc::new(Weights::new()));
+    let exact: Vec<f64> = run(&cpu, ElementType::F32, &q).into_iter().map(f64::from).collect();
+    for capability in [(8, 0), (9, 0)] {
+        let backend = Emulator::default().with_capability(capability).backend(Arc::new(Weights::new()));
+        let error = relative_l2(&run(&backend, ElementType::Bf16, &scaled), &exact);
+        assert!(error < 5e-3, "{capability:?}: {error:e}");
+    }
+}
+
+#[test]
+fn the_weight_of_an_emitted_norm_is_read_where_it_is_emitted() {
+    let mut graph = network(ElementType::Bf16).unwrap();
+    let Op::Glu(op) = &graph.nodes[1].op else { panic!("a gated unit") };
+    let norm = op.streams[0].norm.weight;
+    assert!(!graph.nodes[0].op.weights().contains(&norm));
+    fuse(&mut graph, ElementType::Bf16).unwrap();
+    assert!(graph.nodes[0].op.weights().contains(&norm));
 }
 
 #[test]

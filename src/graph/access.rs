@@ -18,65 +18,53 @@ pub struct Access {
 }
 
 impl Access {
-    fn of(reads: impl IntoIterator<Item = TensorId>, writes: impl IntoIterator<Item = TensorId>) -> Self {
-        let (reads, writes) = (reads.into_iter().collect(), writes.into_iter().collect());
-        Self { reads, writes, ..Self::default() }
-    }
-
     fn read(&mut self, ids: impl IntoIterator<Item = TensorId>) {
         self.reads.extend(ids);
     }
 
+    fn write(&mut self, ids: impl IntoIterator<Item = TensorId>) {
+        self.writes.extend(ids);
+    }
+
     fn update(&mut self, id: TensorId) {
-        self.reads.push(id);
-        self.writes.push(id);
+        self.read([id]);
+        self.write([id]);
     }
 
-    fn weights(mut self, ids: impl IntoIterator<Item = WeightId>) -> Self {
+    fn weight(&mut self, ids: impl IntoIterator<Item = WeightId>) {
         self.weights.extend(ids);
-        self
     }
 
-    fn affine(mut self, affine: &Affine) -> Self {
-        self.add_affine(affine);
-        self
+    fn affine(&mut self, affine: &Affine) {
+        self.weight([affine.weight].into_iter().chain(affine.bias));
     }
 
-    fn add_affine(&mut self, affine: &Affine) {
-        self.weights.push(affine.weight);
-        self.weights.extend(affine.bias);
+    fn norm(&mut self, norm: &Norm) {
+        self.weight([norm.weight].into_iter().chain(norm.bias));
+        self.modulation(norm);
     }
 
-    fn add_norm(&mut self, norm: &Norm) {
-        self.weights.push(norm.weight);
-        self.weights.extend(norm.bias);
-        self.add_modulation(norm);
-    }
-
-    fn add_modulation(&mut self, norm: &Norm) {
+    fn modulation(&mut self, norm: &Norm) {
         self.constants.extend(norm.modulation.iter().flat_map(|m| [m.shift, m.scale]));
     }
 
-    /// What a written stream leaves for the next product, whose norm's weight is that op's.
-    fn emit(mut self, emit: Option<Emit>) -> Self {
-        self.add_emit(emit);
-        self
-    }
-
-    fn add_emit(&mut self, emit: Option<Emit>) {
-        let Some(emit) = emit else { return };
-        self.writes.extend([emit.operand, emit.sums]);
-        if let Some(norm) = &emit.norm {
-            self.add_modulation(norm);
+    /// What a written stream leaves for the next product: with a modulation its factor is a constant, else the norm's weight.
+    fn emit(&mut self, emit: Option<Emit>) {
+        let Some(Emit { operand, sums, norm }) = emit else { return };
+        self.write([operand, sums]);
+        match &norm {
+            Some(norm) if norm.modulation.is_some() => self.modulation(norm),
+            Some(norm) => self.weight([norm.weight]),
+            None => {}
         }
     }
 
     fn sample(&mut self, op: &SampleStep) {
         self.update(op.image);
         self.read([op.noise]);
-        self.writes.extend(op.velocity);
-        self.add_affine(&op.affine);
-        self.weights.push(op.norm);
+        self.write(op.velocity);
+        self.affine(&op.affine);
+        self.weight([op.norm]);
     }
 }
 
@@ -110,80 +98,113 @@ impl Op {
 
     /// What the op touches.
     pub fn access(&self) -> Access {
+        let mut access = Access::default();
         match self {
             Self::Conv3x3(op) => {
-                let before = op.accumulate.then_some(op.output);
-                Access::of([op.input].into_iter().chain(before), [op.output]).affine(&op.kernel)
+                access.read([op.input].into_iter().chain(op.accumulate.then_some(op.output)));
+                access.write([op.output]);
+                access.affine(&op.kernel);
             }
             Self::GroupNormSilu(op) => {
-                Access::of([op.input], [op.output].into_iter().chain(op.slab_sums)).weights([op.weight, op.bias])
+                access.read([op.input]);
+                access.write([op.output].into_iter().chain(op.slab_sums));
+                access.weight([op.weight, op.bias]);
             }
-            Self::Linear(op) => Access::of([op.input], [op.output]).affine(&op.affine),
+            Self::Linear(op) => {
+                access.read([op.input]);
+                access.write([op.output]);
+                access.affine(&op.affine);
+            }
             Self::EmbedRows(op) => {
-                Access::of([op.input], [op.output]).affine(&op.affine).weights([op.norm, op.position])
+                access.read([op.input]);
+                access.write([op.output]);
+                access.affine(&op.affine);
+                access.weight([op.norm, op.position]);
             }
-            Self::Lookup(op) => Access::of([op.ids], [op.output]).weights([op.table]).emit(op.emit),
-            Self::Copy(op) => Access::of([op.input], [op.output]).emit(op.emit),
-            Self::PatchEmbed(op) => Access::of([op.image], [op.stream]).affine(&op.affine).emit(op.emit),
+            Self::Lookup(op) => {
+                access.read([op.ids]);
+                access.write([op.output]);
+                access.weight([op.table]);
+                access.emit(op.emit);
+            }
+            Self::Copy(op) => {
+                access.read([op.input]);
+                access.write([op.output]);
+                access.emit(op.emit);
+            }
+            Self::PatchEmbed(op) => {
+                access.read([op.image]);
+                access.write([op.stream]);
+                access.affine(&op.affine);
+                access.emit(op.emit);
+            }
             Self::FeatureGate(op) => {
-                let reads = [op.stream, op.features, op.feature_half, op.level].into_iter().chain(op.operand);
-                Access::of(reads, [op.stream]).weights([op.weight, op.log_slope]).emit(op.emit)
+                access.update(op.stream);
+                access.read([op.features, op.feature_half, op.level].into_iter().chain(op.operand));
+                access.weight([op.weight, op.log_slope]);
+                access.emit(op.emit);
             }
             Self::QkvProject(op) => {
-                let mut access = Access::of([], [op.q, op.k, op.v]);
                 for stream in &op.streams {
                     access.read([stream.input].into_iter().chain(stream.sums));
-                    access.weights.extend([stream.weight, stream.q_norm, stream.k_norm]);
-                    stream.norm.iter().for_each(|norm| access.add_norm(norm));
+                    access.weight([stream.weight, stream.q_norm, stream.k_norm]);
+                    stream.norm.iter().for_each(|norm| access.norm(norm));
                 }
-                access
+                access.write([op.q, op.k, op.v]);
             }
-            Self::Attention(op) => Access::of([op.q, op.k, op.v].into_iter().chain(op.lengths), [op.output]),
+            Self::Attention(op) => {
+                access.read([op.q, op.k, op.v].into_iter().chain(op.lengths));
+                access.write([op.output]);
+            }
             Self::Glu(op) => {
-                let mut access = Access::of([], [op.output]);
                 for stream in &op.streams {
                     access.read([stream.input].into_iter().chain(stream.sums));
-                    access.weights.push(stream.weight);
-                    access.add_norm(&stream.norm);
+                    access.weight([stream.weight]);
+                    access.norm(&stream.norm);
                 }
-                access
+                access.write([op.output]);
             }
             Self::GatedResidual(op) => {
-                let mut access = Access::of([op.input], []);
+                access.read([op.input]);
                 for stream in &op.streams {
                     access.update(stream.residual);
-                    access.add_affine(&stream.affine);
+                    access.affine(&stream.affine);
                     access.constants.extend(stream.gate);
-                    access.add_emit(stream.emit);
+                    access.emit(stream.emit);
                 }
-                access
             }
             Self::AddSilu(op) => {
-                let mut access = Access::of([op.stream], [op.stream]);
+                access.update(op.stream);
                 access.constants.push(op.vector);
-                access.emit(op.emit)
+                access.emit(op.emit);
             }
-            Self::PixelEmbed(op) => Access::of([op.image], [op.pixels]).affine(&op.affine),
+            Self::PixelEmbed(op) => {
+                access.read([op.image]);
+                access.write([op.pixels]);
+                access.affine(&op.affine);
+            }
             Self::PixelModulate(op) => {
-                Access::of([op.stream, op.pixels], [op.output]).affine(&op.modulation).weights([op.norm])
+                access.read([op.stream, op.pixels]);
+                access.write([op.output]);
+                access.affine(&op.modulation);
+                access.weight([op.norm]);
             }
             Self::PixelUpdate(op) => {
-                let mut access = Access::of([op.stream, op.attention, op.pixels], []);
-                [op.modulation, op.expand, op.fc1, op.fc2].iter().for_each(|affine| access.add_affine(affine));
-                access.weights.push(op.norm);
+                access.read([op.stream, op.attention, op.pixels]);
+                [op.modulation, op.expand, op.fc1, op.fc2].iter().for_each(|affine| access.affine(affine));
+                access.weight([op.norm]);
                 match &op.sample {
                     Some(sample) => access.sample(sample),
-                    None => access.writes.push(op.pixels),
+                    None => access.write([op.pixels]),
                 }
-                access
             }
-            Self::Noise(op) => Access::of([], [op.output]),
+            Self::Noise(op) => access.write([op.output]),
             Self::SampleStep(op) => {
-                let mut access = Access::of([op.pixels], []);
+                access.read([op.pixels]);
                 access.sample(op);
-                access
             }
         }
+        access
     }
 
     /// Tensors whose contents the op needs; those updated in place are among them.

@@ -298,7 +298,7 @@ impl Rules<'_> {
                         channels / (f * f).max(1)
                     }
                     ConvInput::Tokens { channels } => {
-                        self.stream(o.input, Stream::Image, o.input_tokens(), channels);
+                        self.stream(o.input, Stream::Image, o.tokens.before_stride(o.stride), channels);
                         channels
                     }
                 };

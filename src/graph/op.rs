@@ -125,6 +125,10 @@ impl Tokens {
     pub const fn joint(self) -> usize {
         self.text + self.image()
     }
+    /// The grid of which a convolution with `stride` makes this one.
+    pub const fn before_stride(self, stride: usize) -> Self {
+        Self { grid_rows: stride * self.grid_rows, grid_cols: stride * self.grid_cols, ..self }
+    }
     /// The same grid without text.
     pub const fn image_only(self) -> Self {
         Self { text: 0, ..self }
@@ -172,14 +176,6 @@ pub struct Conv3x3 {
     pub silu: bool,
     /// Add to what `output` holds instead of overwriting it.
     pub accumulate: bool,
-}
-
-impl Conv3x3 {
-    /// The grid that is read.
-    pub const fn input_tokens(&self) -> Tokens {
-        let Tokens { grid_rows, grid_cols, .. } = self.tokens;
-        Tokens { grid_rows: self.stride * grid_rows, grid_cols: self.stride * grid_cols, ..self.tokens }
-    }
 }
 
 /// Slabs into which [`GroupNormSilu`] cuts the tokens.
@@ -344,10 +340,9 @@ pub struct QkvProject {
 }
 
 /// Which keys a query sees.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Hash)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 pub enum Mask {
     /// All.
-    #[default]
     None,
     /// Those of its own token and of tokens before it.
     Causal,
@@ -405,10 +400,9 @@ pub struct GluStream {
 }
 
 /// What a [`Glu`] does to its gate.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Hash)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 pub enum Activation {
     /// `x / (1 + e^-x)`: SwiGLU.
-    #[default]
     Silu,
     /// `x / 2 (1 + tanh(sqrt(2 / pi) (x + 0.044715 x^3)))`: GeGLU.
     GeluTanh,

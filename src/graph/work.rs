@@ -171,7 +171,7 @@ impl Counter<'_> {
     fn attention(&mut self, op: &Attention) {
         let (joint, width) = (op.tokens.joint(), op.heads * op.head_dim);
         let queries = op.tokens.batch * (joint - op.query_start);
-        // Of a triangle each query sees half on average.
+        // A causal query sees itself and what is before it.
         let pairs = match op.mask {
             Mask::None => queries * joint,
             Mask::Causal => op.tokens.batch * (op.query_start + 1..=joint).sum::<usize>(),

@@ -1,6 +1,6 @@
 //! Where everything lies that a launch may name.
 
-use std::collections::HashMap;
+use std::collections::{HashMap, HashSet};
 
 use crate::graph::op::{Rotary, Tokens};
 use crate::graph::{ConstantId, TensorId, WeightId};
@@ -70,8 +70,8 @@ pub(crate) struct Tables {
     pub(crate) rotary: HashMap<RotaryKey, (u64, u64)>,
     /// By step.
     pub(crate) constants: Vec<HashMap<Constant, u64>>,
-    /// By the attention's q.
-    pub(crate) bounded: HashMap<TensorId, bool>,
+    /// Attentions, by their q.
+    pub(crate) bounded: HashSet<TensorId>,
     pub(crate) zeros: u64,
     pub(crate) ones: u64,
     /// The noise's seed.
@@ -119,7 +119,7 @@ impl Places for Tables {
     }
 
     fn is_bounded(&self, q: TensorId) -> bool {
-        self.bounded[&q]
+        self.bounded.contains(&q)
     }
 
     fn zeros(&self) -> u64 {

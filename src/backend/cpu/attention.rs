@@ -4,7 +4,7 @@ use gemm_common::Parallelism;
 
 use super::gemm::{Shared, multiply_nt, with_scratch};
 use super::math;
-use crate::graph::op::Mask;
+use crate::graph::op::{Attention, Mask};
 use crate::parallel;
 use crate::product::{Accumulate, Strided, multiply};
 
@@ -13,29 +13,11 @@ const QUERY_BLOCK: usize = 256;
 /// Keys seen at a time.
 const KEY_BLOCK: usize = 512;
 
-/// Sizes of one sample's attention, and what its queries see.
-#[derive(Clone, Copy, Debug)]
-pub(super) struct AttentionShape {
-    pub heads: usize,
-    /// Of k and v.
-    pub kv_heads: usize,
-    /// `N`.
-    pub tokens: usize,
-    /// Of a head.
-    pub d: usize,
-    /// Queries before it are left alone.
-    pub query_start: usize,
-    /// The first that are seen, 1 to N.
-    pub keys: usize,
-    pub mask: Mask,
-    /// See [`crate::graph::op::Attention`].
-    pub soft_cap: Option<u32>,
-}
-
-/// `out[n, h] = softmax(q k^T / sqrt(d)) v` for one sample: `q [heads, N, d]`, `k, v [kv_heads, N, d]`,
+/// One sample of `op`, of whose tokens the first `keys` (1 to N) are seen: `q [heads, N, d]`, `k, v [kv_heads, N, d]`,
 /// `out [N, heads * d]`.
-pub(super) fn attention(q: &[f32], k: &[f32], v: &[f32], out: &mut [f32], shape: AttentionShape) {
-    let AttentionShape { heads, kv_heads, tokens, d, query_start, mask, .. } = shape;
+pub(super) fn attention(q: &[f32], k: &[f32], v: &[f32], out: &mut [f32], op: &Attention, keys: usize) {
+    let &Attention { heads, kv_heads, head_dim: d, query_start, mask, .. } = op;
+    let tokens = op.tokens.joint();
     let blocks = (tokens - query_start).div_ceil(QUERY_BLOCK);
     let out = Shared::new(out);
     parallel::tasks(heads * blocks, &|task| {
@@ -44,8 +26,8 @@ pub(super) fn attention(q: &[f32], k: &[f32], v: &[f32], out: &mut [f32], shape:
         let queries = QUERY_BLOCK.min(tokens - start);
         let q = &q[(h * tokens + start) * d..][..queries * d];
         let keys = match mask {
-            Mask::None => shape.keys,
-            Mask::Causal => shape.keys.min(start + queries),
+            Mask::None => keys,
+            Mask::Causal => keys.min(start + queries),
         };
         let [k, v] = [k, v].map(|x| &x[h / (heads / kv_heads) * tokens * d..][..keys * d]);
         with_scratch(queries * (KEY_BLOCK + d + 3), |scratch| {
@@ -54,8 +36,7 @@ pub(super) fn attention(q: &[f32], k: &[f32], v: &[f32], out: &mut [f32], shape:
             let (max, rest) = rest.split_at_mut(queries);
             let (sum, rescale) = rest.split_at_mut(queries);
             let mut running = Running { acc, max, sum, rescale };
-            let last_key = (mask == Mask::Causal).then_some(start);
-            running.over_keys(q, k, v, scores, last_key, shape.soft_cap);
+            running.over_keys(op, start, q, [k, v], scores);
             for i in 0..queries {
                 // SAFETY: one task owns these queries of this head.
                 let out = unsafe { out.slice(((start + i) * heads + h) * d, d) };
@@ -82,19 +63,11 @@ struct Running<'a> {
 }
 
 impl Running<'_> {
-    /// Sees all keys, block by block, or of each query those up to its own, where that of the first one is `last_key`;
-    /// `scores` is scratch of `queries * KEY_BLOCK`.
-    fn over_keys(
-        &mut self,
-        q: &[f32],
-        k: &[f32],
-        v: &[f32],
-        scores: &mut [f32],
-        last_key: Option<usize>,
-        soft_cap: Option<u32>,
-    ) {
+    /// Sees all keys that the mask lets it, block by block; token `start` is the first query's, `scores` is scratch of
+    /// `queries * KEY_BLOCK`.
+    fn over_keys(&mut self, op: &Attention, start: usize, q: &[f32], [k, v]: [&[f32]; 2], scores: &mut [f32]) {
         let queries = self.max.len();
-        let d = q.len() / queries;
+        let d = op.head_dim;
         self.acc.fill(0.0);
         self.max.fill(f32::NEG_INFINITY);
         self.sum.fill(0.0);
@@ -103,14 +76,14 @@ impl Running<'_> {
             let keys = k.len() / d;
             let scores = &mut scores[..keys * queries];
             multiply_nt(k, q, scores, [keys, queries, d]);
-            if let Some(cap) = soft_cap {
+            if let Some(cap) = op.soft_cap {
                 let cap = cap as f32 / scale;
                 scores.iter_mut().for_each(|s| *s = cap * (*s / cap).tanh());
             }
-            if let Some(last_key) = last_key {
+            if op.mask == Mask::Causal {
                 // Key 0 is seen by all, so that every maximum is finite after the first block.
                 for (row, key) in scores.chunks_exact_mut(queries).zip(block * KEY_BLOCK..) {
-                    let hidden = key.saturating_sub(last_key).min(queries);
+                    let hidden = key.saturating_sub(start).min(queries);
                     row[..hidden].fill(f32::NEG_INFINITY);
                 }
             }

@@ -106,7 +106,7 @@ const fn padded_length(outputs: usize, stride: usize) -> usize {
 fn pad(source: ConvInput, tokens: Tokens, kernel: &Kernel<'_>, input: &[f32]) -> Vec<f32> {
     let &Kernel { padding, stride, before, .. } = kernel;
     let [lines, pitch] = [tokens.grid_rows, tokens.grid_cols].map(|n| padded_length(n, stride));
-    let tokens = Tokens { grid_rows: stride * tokens.grid_rows, grid_cols: stride * tokens.grid_cols, ..tokens };
+    let tokens = tokens.before_stride(stride);
     let (rows, cols) = (tokens.grid_rows, tokens.grid_cols);
     let channels = match source {
         ConvInput::Tokens { channels } => channels,

@@ -34,16 +34,6 @@ pub(super) fn silu(x: f32) -> f32 {
     x * sigmoid(x)
 }
 
-/// `out = (x - mean) / sqrt(variance + eps) * weight`; the two sums in float64.
-pub(super) fn layer_norm(x: &[f32], eps: f32, weight: &[f32], out: &mut [f32]) {
-    let mean = (x.iter().map(|x| f64::from(*x)).sum::<f64>() / x.len() as f64) as f32;
-    let squares: f64 = x.iter().map(|x| f64::from(x - mean).powi(2)).sum();
-    let r = (1.0 / (squares / x.len() as f64 + f64::from(eps)).sqrt()) as f32;
-    for ((o, x), w) in out.iter_mut().zip(x).zip(weight) {
-        *o = (x - mean) * r * w;
-    }
-}
-
 /// `x / 2 (1 + erf(x / sqrt 2))`; erf by Abramowitz and Stegun 7.1.26, absolute error 1.5e-7.
 #[inline(always)]
 pub(super) fn gelu(x: f32) -> f32 {
@@ -106,13 +96,29 @@ pub(super) fn sum_squares(row: &[f32]) -> f32 {
 /// `1 / sqrt(mean x^2 + 1e-6)`: what `rms` multiplies by.
 #[inline(always)]
 pub(super) fn inverse_rms(row: &[f32]) -> f32 {
-    1.0 / (sum_squares(row) / row.len() as f32 + 1e-6).sqrt()
+    inverse_rms_with(row, 1e-6)
+}
+
+/// `1 / sqrt(mean x^2 + eps)`.
+#[inline(always)]
+fn inverse_rms_with(row: &[f32], eps: f32) -> f32 {
+    1.0 / (sum_squares(row) / row.len() as f32 + eps).sqrt()
+}
+
+/// `out = (x - mean) / sqrt(variance + eps) * weight`; the two sums in float64.
+pub(super) fn layer_norm(x: &[f32], eps: f32, weight: &[f32], out: &mut [f32]) {
+    let mean = (x.iter().map(|x| f64::from(*x)).sum::<f64>() / x.len() as f64) as f32;
+    let squares: f64 = x.iter().map(|x| f64::from(x - mean).powi(2)).sum();
+    let r = (1.0 / (squares / x.len() as f64 + f64::from(eps)).sqrt()) as f32;
+    for ((o, x), w) in out.iter_mut().zip(x).zip(weight) {
+        *o = (x - mean) * r * w;
+    }
 }
 
 /// `out = x / sqrt(mean x^2 + eps) * weight * (1 + scale) + shift`.
 #[multiversion(targets("x86_64+avx512f+avx512dq+avx512vl+fma", "x86_64+avx2+fma"))]
 pub(super) fn norm_modulate(x: &[f32], eps: f32, weight: &[f32], scale: &[f32], shift: &[f32], out: &mut [f32]) {
-    let r = 1.0 / (sum_squares(x) / x.len() as f32 + eps).sqrt();
+    let r = inverse_rms_with(x, eps);
     for ((((o, x), w), s), t) in out.iter_mut().zip(x).zip(weight).zip(scale).zip(shift) {
         *o = x * r * w * (1.0 + s) + t;
     }

@@ -6,7 +6,7 @@ use std::ops::Range;
 use half::bf16;
 
 use super::arena::{Arena, Operands};
-use super::attention::{AttentionShape, attention};
+use super::attention::attention;
 use super::conv::{Kernel, Then, conv3x3, group_norm_silu};
 use super::folded;
 use super::pixel::{self, PixelMlp, UpdateWeights};
@@ -319,17 +319,8 @@ impl<'a> Run<'a> {
         for (sample, (((q, k), v), out)) in q.zip(k).zip(v).zip(outputs).enumerate() {
             // Integers are bits. Without a key there would be nothing to sum: the first is always seen.
             let length = |lengths: &[f32]| usize::try_from(lengths[sample].to_bits() as i32).unwrap_or(0);
-            let shape = AttentionShape {
-                heads: op.heads,
-                kv_heads: op.kv_heads,
-                tokens: joint,
-                d: op.head_dim,
-                query_start: op.query_start,
-                keys: lengths.map_or(joint, length).clamp(1, joint),
-                mask: op.mask,
-                soft_cap: op.soft_cap,
-            };
-            attention(q, k, v, out, shape);
+            let keys = lengths.map_or(joint, length).clamp(1, joint);
+            attention(q, k, v, out, op, keys);
         }
         Ok(())
     }

@@ -2,12 +2,13 @@
 
 use std::sync::Arc;
 
-use super::attention::{AttentionShape, attention};
+use super::attention::attention;
 use super::conv::{Kernel, Then, conv3x3, group_norm_silu};
 use super::pixel::{self, PixelMlp, UpdateWeights};
 use super::rotary::RotaryTable;
 use super::tokens::{self, GateInputs, Heads, Modulated, QkvWeights};
-use crate::graph::op::{Activation, ConvInput, Mask, NormKind, Padding, Rotary, Tokens};
+use crate::graph::TensorId;
+use crate::graph::op::{Activation, Attention, ConvInput, Mask, NormKind, Padding, Rotary, Tokens};
 use crate::weights::{DType, TensorView};
 use crate::weights::{Matrix, TensorSource, WeightStore};
 use crate::weights::{Recipe, Weight};
@@ -195,23 +196,20 @@ fn qkv(heads: usize, kv_heads: usize) {
     }
 }
 
+/// Of one sample of `n` tokens, whose tensors are given beside it.
+fn attention_op(n: usize, [heads, d]: [usize; 2], query_start: usize) -> Attention {
+    let tokens = Tokens { batch: 1, text: 0, grid_rows: 1, grid_cols: n };
+    let [q, k, v, output] = [0, 1, 2, 3].map(TensorId);
+    Attention::of_all([q, k, v], output, tokens, [heads, d], query_start)
+}
+
 #[test]
 fn attention_of_any_length() {
     for (n, d, start) in [(1, 8, 0), (5, 72, 2), (257, 64, 0), (513, 12, 300), (1100, 8, 7)] {
         let heads = 2;
         let [q, k, v] = [1, 2, 3].map(|s| values(heads * n * d, s));
         let mut out = vec![7.0; n * heads * d];
-        let shape = AttentionShape {
-            heads,
-            kv_heads: heads,
-            tokens: n,
-            d,
-            query_start: start,
-            keys: n,
-            mask: Mask::None,
-            soft_cap: None,
-        };
-        attention(&q, &k, &v, &mut out, shape);
+        attention(&q, &k, &v, &mut out, &attention_op(n, [heads, d], start), n);
         for h in 0..heads {
             for i in (start..n).step_by(1 + n / 40) {
                 let row = |x: &'_ [f32], j: usize| x[(h * n + j) * d..][..d].to_vec();
@@ -239,11 +237,11 @@ fn attention_masked_capped_and_of_fewer_key_heads() {
         (700, 700, Mask::Causal, Some(3)),
     ] {
         let (heads, kv_heads, d) = (6, 2, 16);
-        let shape = AttentionShape { heads, kv_heads, tokens: n, d, query_start: 0, keys, mask, soft_cap };
+        let op = Attention { kv_heads, mask, soft_cap, ..attention_op(n, [heads, d], 0) };
         let q = values(heads * n * d, 1);
         let [k, v] = [2, 3].map(|s| values(kv_heads * n * d, s));
         let mut out = vec![7.0; n * heads * d];
-        attention(&q, &k, &v, &mut out, shape);
+        attention(&q, &k, &v, &mut out, &op, keys);
         for h in 0..heads {
             for i in (0..n).step_by(1 + n / 40) {
                 let of = |x: &[f32], h: usize, j: usize| x[(h * n + j) * d..][..d].to_vec();

@@ -63,7 +63,8 @@ impl DeviceBackend {
         missing.map(|(id, form)| form.bytes(&graph[*id])).sum()
     }
 
-    /// Whether every attention's logits are so small that powers of two need no running maximum.
+    /// Enters the attentions whose logits are so small that powers of two need no running maximum: of queries and keys that a
+    /// projection has normalised, known by its weights.
     pub(super) fn place_bounds(&self, graph: &Graph, needs: &Needs, tables: &mut Tables) -> Result<(), ExecError> {
         let projections = graph.nodes.iter().filter_map(|node| match &node.op {
             Op::QkvProject(op) if needs.attentions.contains(&op.q) => Some(op),
@@ -79,7 +80,9 @@ impl DeviceBackend {
             // |q . k| <= |q| |k|, and a normalised head has length at most sqrt(d) max|w|.
             let product = largest(|s| s.q_norm)? * largest(|s| s.k_norm)?;
             let bound = (op.head_dim as f64).sqrt() * std::f64::consts::LOG2_E * product;
-            tables.bounded.insert(op.q, bound < LARGEST_EXPONENT);
+            if bound < LARGEST_EXPONENT {
+                tables.bounded.insert(op.q);
+            }
         }
         Ok(())
     }

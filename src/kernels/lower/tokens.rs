@@ -192,9 +192,10 @@ impl Lowering<'_> {
                 let gemm = self.gemm(OP, &groups.iter().map(operands).collect::<Vec<_>>(), op.in_features);
                 let stream = |(s, _): &(&GatedResidualStream, PidRowsKey)| PidResidualStream {
                     residual: self.at(s.residual),
-                    gate: s
-                        .gate
-                        .map_or_else(|| self.places.ones() as *const f32, |gate| self.constant(Constant::Vector(gate))),
+                    gate: match s.gate {
+                        Some(gate) => self.constant(Constant::Vector(gate)),
+                        None => self.places.ones() as *const f32,
+                    },
                     emit: self.emit(s.emit),
                 };
                 let params = PidResidualParams { gemm, stream: for_both(groups, stream) };
